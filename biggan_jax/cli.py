@@ -1,0 +1,75 @@
+"""What every command shares: reading a config with its overrides, and turning errors into one line and an exit code."""
+
+import importlib.util
+import os
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from biggan_jax import config as config_lib
+from biggan_jax.errors import BigGANError, UsageError
+
+
+def run(main) -> None:
+    """Calls `main(arguments)` and exits with its code; a BigGANError becomes one line on stderr and its own code."""
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BigGANError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        code = error.exit_code
+    except BrokenPipeError:  # the reader of our output, `head` for instance, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code or 0)
+
+
+def add_config_argument(parser) -> None:
+    parser.add_argument("--config", required=True, metavar="FILE.py[:key=value,...]", help="an experiment, see experiments/")
+    parser.epilog = "Any key of the config can be changed: --config.batch_size=64 --config.model.channels=32"
+
+
+def parse(parser, arguments):
+    """`(options, config)`: the parser's options, and the validated config of `--config` with its `--config.key=value` overrides."""
+    options, rest = parser.parse_known_args(arguments)
+    for argument in rest:
+        if not argument.startswith("--config."):
+            parser.error(f"unrecognized argument {argument}")
+    config = load_config(options.config)
+    override(config, rest)
+    config_lib.validate(config)
+    return options, config
+
+
+def load_config(spec: str):
+    """The config of `FILE.py` or `FILE.py:variant`. Raises UsageError when there is none."""
+    path, _, variant = spec.partition(".py:")
+    path = path if path.endswith(".py") else path + ".py"
+    if not os.path.isfile(path):
+        raise UsageError(f"--config={spec}: there is no file {path}")
+    module_spec = importlib.util.spec_from_file_location(os.path.basename(path)[:-3], path)
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+        get_config = module.get_config
+    except BigGANError:
+        raise
+    except Exception as error:  # whatever a user's file raises
+        raise UsageError(f"--config={spec}: {path} cannot be read as a config: {type(error).__name__}: {error}") from error
+    return get_config(variant)
+
+
+def override(config, arguments) -> None:
+    """Applies `--config.key=value` arguments in place. Raises UsageError for unknown keys and values of the wrong type."""
+    values = flags.FlagValues()
+    command_line = ["biggan_jax", *arguments]
+    try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=command_line)
+        values(command_line)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        message = error.args[0] if error.args else error  # str(KeyError) would quote the message
+        raise UsageError(f"{' '.join(arguments)}: {message}") from error

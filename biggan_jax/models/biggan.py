@@ -1,0 +1,227 @@
+"""BigGAN (Brock et al. 2018, Appendix B, Figure 15, Tables 4-6) from 8 to 512 pixels.
+
+Three things are printed in the paper otherwise than they were built, as its own parameter counts show (see tests/test_describe.py):
+the first linear layer sees only the first chunk of z; the discriminator's table is shifted by one block; each conditional BatchNorm gain is 1 + W c.
+The 32 and 64 pixel forms follow the released PyTorch code; 8 and 16 pixels continue the 32 pixel one downwards.
+"""
+
+import functools
+from typing import Any
+
+from flax import linen as nn
+import jax.numpy as jnp
+
+from biggan_jax.models import layers
+
+BASE_SIZE = 4  # the first linear layer makes BASE_SIZE x BASE_SIZE maps
+
+# Channels in units of `channels`: entry 0 leaves the first linear layer, entry i leaves block i. Every block doubles the size.
+GENERATOR_WIDTHS = {
+    8: (4, 4),
+    16: (4, 4, 4),
+    32: (4, 4, 4, 4),
+    64: (16, 16, 8, 4, 2),
+    128: (16, 16, 8, 4, 2, 1),
+    256: (16, 16, 8, 8, 4, 2, 1),
+    512: (16, 16, 8, 8, 4, 2, 1, 1),
+}
+
+# Output channels of each block in units of `channels`, and how many of the blocks, from the first, halve the size.
+DISCRIMINATOR_WIDTHS = {
+    8: ((4, 4, 4), 1),
+    16: ((4, 4, 4), 1),
+    32: ((4, 4, 4, 4), 2),
+    64: ((1, 2, 4, 8, 16), 4),
+    128: ((1, 2, 4, 8, 16, 16), 5),
+    256: ((1, 2, 4, 8, 8, 16, 16), 6),
+    512: ((1, 1, 2, 4, 8, 8, 16, 16), 7),
+}
+
+
+# What BigGAN and BigGAN-deep share. `net` is the module that is being applied; layers made here belong to it.
+def layer_factories(net):
+    """`(conv, dense, attention)` with the net's spectral normalisation and compute dtype filled in."""
+    fields = dict(spectral_norm=net.spectral_norm, sn_eps=net.sn_eps, dtype=net.dtype)
+    return tuple(functools.partial(layer, **fields) for layer in (layers.Conv, layers.Dense, layers.Attention))
+
+
+def norm_factory(net):
+    """`BatchNorm` with the generator's fields filled in."""
+    return functools.partial(
+        layers.BatchNorm,
+        num_classes=net.num_classes,
+        group_size=net.bn_group_size,
+        momentum=net.bn_momentum,
+        eps=net.bn_eps,
+        spectral_norm=net.spectral_norm,
+        sn_eps=net.sn_eps,
+    )
+
+
+def class_conditioning(net, labels):
+    """`(embedding, block_labels)`: the shared class embedding [N, embedding_size], or the labels for per-layer embeddings, or neither."""
+    if not net.num_classes:
+        return None, None
+    if not net.shared_embedding:
+        return None, labels
+    # Not spectrally normalised: the released code found that to cripple G.
+    return layers.Embed(num_classes=net.num_classes, features=net.embedding_size, name="embedding")(labels), None
+
+
+def concatenate(*parts):
+    """The conditioning vector [N, sum of sizes] of those parts that exist, or None."""
+    parts = [part for part in parts if part is not None]
+    return jnp.concatenate(parts, -1) if parts else None
+
+
+def image_head(net, x, rgb_channels: int, train: bool):
+    """Images [N, H, W, 3] in [-1, 1] of features [N, H, W, C]."""
+    eps = net.bn_eps if net.output_bn_eps is None else net.output_bn_eps
+    x = nn.relu(norm_factory(net)(eps=eps, name="output_bn")(x, train=train))
+    conv, _, _ = layer_factories(net)
+    x = conv(features=rgb_channels, name="output_conv")(x, train)
+    return layers.at_least_float32(jnp.tanh(x[..., :3]))
+
+
+def projection_head(net, x, labels, train: bool):
+    """Logits [N] of features [N, H, W, C]: sum pooling, a linear layer, and the class projection of Miyato & Koyama 2018."""
+    h = layers.at_least_float32(nn.relu(x)).sum((1, 2))  # a few thousand multiplications follow: keep the logits in float32
+    spectral = dict(spectral_norm=net.spectral_norm, sn_eps=net.sn_eps)
+    logits = layers.Dense(features=1, name="linear", **spectral)(h, train)[:, 0]
+    if net.num_classes:
+        embed = layers.Embed(num_classes=net.num_classes, features=h.shape[-1], name="embedding", **spectral)
+        logits = logits + jnp.sum(embed(labels, train) * h, -1)
+    return logits
+
+
+class GeneratorBlock(nn.Module):
+    """Residual block that doubles the size (Figure 15b): [N, H, W, C] -> [N, 2H, 2W, features]."""
+
+    features: int
+    conv: Any
+    norm: Any
+
+    @nn.compact
+    def __call__(self, x, vector=None, labels=None, train: bool = False):
+        h = nn.relu(self.norm(name="bn_1")(x, vector, labels, train))
+        h = self.conv(features=self.features, name="conv_1")(layers.upsample(h), train)
+        h = nn.relu(self.norm(name="bn_2")(h, vector, labels, train))
+        h = self.conv(features=self.features, name="conv_2")(h, train)
+        # A 1x1 convolution and nearest upsampling commute: run it on a quarter of the pixels.
+        shortcut = self.conv(features=self.features, kernel_size=1, name="conv_shortcut")(x, train)
+        return h + layers.upsample(shortcut)
+
+
+class Generator(nn.Module):
+    """z [N, z_dim] and labels [N] -> images [N, image_size, image_size, 3] in [-1, 1], float32.
+
+    Labels are integers in [0, num_classes), or float weights over the classes [N, num_classes]; with `num_classes` 0 they are ignored.
+    `shared_embedding`: one class embedding of `embedding_size` feeds every conditional BatchNorm through a linear map; otherwise each has
+    its own per-class gains and biases. `skip_z`: z is cut into one chunk per block plus one; the first goes into the linear layer, the
+    others join the conditioning of their block (hierarchical latents, Section 3.1), so z_dim must be a multiple of that number.
+    `attention_resolutions`: an attention block follows each block with one of these output sizes.
+    """
+
+    image_size: int
+    channels: int = 96
+    num_classes: int = 1000
+    z_dim: int = 120
+    shared_embedding: bool = True
+    embedding_size: int = 128
+    skip_z: bool = True
+    attention_resolutions: tuple[int, ...] = (64,)
+    spectral_norm: bool = True
+    bn_group_size: int = 0
+    bn_momentum: float = 0.9
+    bn_eps: float = 1e-5
+    output_bn_eps: float | None = None  # None: bn_eps. Weights trained with the PyTorch code need 1e-5 here
+    sn_eps: float = 1e-6
+    dtype: Any = None
+
+    @staticmethod
+    def z_slots(image_size: int) -> int:
+        """How many equal chunks `skip_z` cuts z into."""
+        return len(GENERATOR_WIDTHS[image_size])
+
+    @nn.compact
+    def __call__(self, z, labels=None, train: bool = False):
+        conv, dense, attention = layer_factories(self)
+        norm = norm_factory(self)
+        widths = [self.channels * multiple for multiple in GENERATOR_WIDTHS[self.image_size]]
+        blocks = len(widths) - 1
+
+        embedding, block_labels = class_conditioning(self, labels)
+        chunks = jnp.split(z, blocks + 1, axis=-1) if self.skip_z else [z] + [None] * blocks
+
+        x = dense(features=BASE_SIZE**2 * widths[0], name="linear")(chunks[0], train)
+        x = x.reshape(-1, BASE_SIZE, BASE_SIZE, widths[0])
+        for i in range(blocks):
+            vector = concatenate(embedding, chunks[i + 1])
+            block = GeneratorBlock(features=widths[i + 1], conv=conv, norm=norm, name=f"block_{i}")
+            x = block(x, vector, block_labels, train)
+            if x.shape[1] in self.attention_resolutions:
+                x = attention(name=f"attention_{i}")(x, train)
+        return image_head(self, x, 3, train)
+
+
+class DiscriminatorBlock(nn.Module):
+    """Residual block (Figure 15c): [N, H, W, C] -> [N, H or H/2, W or W/2, features].
+
+    `wide`: the hidden width is `features` (BigGAN, SA-GAN), otherwise the input's (SN-GAN).
+    """
+
+    features: int
+    downsample: bool
+    preactivation: bool
+    wide: bool
+    conv: Any
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        hidden = self.features if self.wide else x.shape[-1]
+        h = nn.relu(x) if self.preactivation else x
+        h = nn.relu(self.conv(features=hidden, name="conv_1")(h, train))
+        h = self.conv(features=self.features, name="conv_2")(h, train)
+        shortcut = x
+        if self.downsample:
+            # Average pooling and a 1x1 convolution commute: pool first.
+            h, shortcut = layers.average_pool(h), layers.average_pool(x)
+        if self.downsample or x.shape[-1] != self.features:
+            shortcut = self.conv(features=self.features, kernel_size=1, name="conv_shortcut")(shortcut, train)
+        return h + shortcut
+
+
+class Discriminator(nn.Module):
+    """Images [N, image_size, image_size, 3] in [-1, 1] and labels [N] -> logits [N], float32.
+
+    The first block has no leading ReLU, there is no BatchNorm, and the class embedding is spectrally normalised like every other weight.
+    With `num_classes` 0 labels are ignored.
+    """
+
+    image_size: int
+    channels: int = 96
+    num_classes: int = 1000
+    attention_resolutions: tuple[int, ...] = (64,)
+    wide: bool = True
+    spectral_norm: bool = True
+    sn_eps: float = 1e-6
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, images, labels=None, train: bool = False):
+        conv, _, attention = layer_factories(self)
+        widths, num_downsamples = DISCRIMINATOR_WIDTHS[self.image_size]
+        x = images
+        for i, multiple in enumerate(widths):
+            block = DiscriminatorBlock(
+                features=self.channels * multiple,
+                downsample=i < num_downsamples,
+                preactivation=i > 0,
+                wide=self.wide,
+                conv=conv,
+                name=f"block_{i}",
+            )
+            x = block(x, train)
+            if x.shape[1] in self.attention_resolutions:
+                x = attention(name=f"attention_{i}")(x, train)
+        return projection_head(self, x, labels, train)

@@ -1,0 +1,238 @@
+"""The layers BigGAN is made of: spectrally normalised conv / dense / embedding, conditional BatchNorm, attention, resampling.
+
+Arrays are NHWC, kernels HWIO, parameters float32. `dtype` is the compute dtype: None means "that of the inputs and parameters".
+Singular vectors, BatchNorm statistics, the conditioning and the softmax stay in float32 (or wider) whatever `dtype` is.
+"""
+
+from typing import Any
+
+from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+orthogonal = nn.initializers.orthogonal()
+
+
+def at_least_float32(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Spectral normalisation (Miyato et al. 2018, Algorithm 1)
+# ---------------------------------------------------------------------------------------------------------------------
+def power_iteration(matrix: jax.Array, u: jax.Array, eps: float) -> tuple[jax.Array, jax.Array]:
+    """One step towards the top singular value of `matrix` [K, N] from the right singular vector estimate `u` [N].
+
+    Returns `(sigma, u)`: sigma is differentiable in `matrix`, the vectors are constants (Miyato et al. 2018, Section 2.1).
+    """
+    # A TPU multiplies float32 in bfloat16 unless told otherwise; sigma scales whole layers, so it is worth full precision.
+    product = lambda a, b: jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+    normalize = lambda x: x / jnp.maximum(jnp.linalg.norm(x), eps)
+    constant = lax.stop_gradient(matrix)
+    v = normalize(product(constant, u))
+    u = normalize(product(v, constant))
+    return product(v, product(matrix, u)), u
+
+
+class SpectralModule(nn.Module):
+    """A layer with one weight that can be divided by its top singular value.
+
+    The right singular vector lives in the collection `spectral_stats` as `u` [N], N(0, 1) at first. Every call runs one power iteration
+    from it; a training call (`train=True` with `spectral_stats` mutable) stores the result, any other call leaves it.
+    """
+
+    spectral_norm: bool = False
+    sn_eps: float = 1e-6
+
+    def normalized(self, weight: jax.Array, train: bool, axis: int = -1) -> jax.Array:
+        """`weight`, divided by its estimated top singular value as a matrix [everything else, size of `axis`]."""
+        if not self.spectral_norm:
+            return weight
+        size = weight.shape[axis]
+        u = self.variable(
+            "spectral_stats", "u", lambda: jax.random.normal(self.make_rng("params"), (size,), weight.dtype)
+        )
+        matrix = jnp.moveaxis(weight, axis, -1).reshape(-1, size)
+        sigma, new_u = power_iteration(matrix, u.value, self.sn_eps)
+        if train and self.is_mutable_collection("spectral_stats") and not self.is_initializing():
+            u.value = new_u
+        return weight / sigma
+
+
+class Conv(SpectralModule):
+    """2-D convolution, stride 1, same padding: [N, H, W, C] -> [N, H, W, features]."""
+
+    features: int = 0
+    kernel_size: int = 3
+    use_bias: bool = True
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        kernel = self.normalized(self.param("kernel", orthogonal, shape, jnp.float32), train)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else None
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return y if bias is None else y + bias
+
+
+class Dense(SpectralModule):
+    """Affine map of the last axis: [N, C] -> [N, features]."""
+
+    features: int = 0
+    use_bias: bool = True
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        shape = (x.shape[-1], self.features)
+        kernel = self.normalized(self.param("kernel", orthogonal, shape, jnp.float32), train)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else None
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = x @ kernel
+        return y if bias is None else y + bias
+
+
+class Embed(SpectralModule):
+    """One row per class: labels -> [N, features].
+
+    Labels are integers [N], or float weights over the classes [N, num_classes], which mix rows (class interpolation).
+    """
+
+    num_classes: int = 0
+    features: int = 0
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, labels, train: bool = False):
+        table = self.param("embedding", orthogonal, (self.num_classes, self.features), jnp.float32)
+        # As in the published nets, u has one entry per class: the matrix is [features, num_classes].
+        table = self.normalized(table, train, axis=0)
+        if self.dtype is not None:
+            table = table.astype(self.dtype)
+        if jnp.issubdtype(labels.dtype, jnp.floating):
+            return labels.astype(table.dtype) @ table
+        return jnp.take(table, labels, axis=0)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Conditional BatchNorm
+# ---------------------------------------------------------------------------------------------------------------------
+class BatchNorm(SpectralModule):
+    """BatchNorm whose gain and bias come from a conditioning vector, from class labels, from both, or from neither.
+
+    gain = 1 + W c (Brock et al. 2018, Appendix B: gain centred at one, bias at zero). For a vector W is a linear map without bias,
+    spectrally normalised where the net is; for labels it is a plain embedding. Without either, gain and bias are parameters.
+
+    In training the statistics are those of the whole batch as the program sees it: under a global-view `jit` that is every replica
+    ("cross-replica BatchNorm"). `group_size` > 0 takes them over consecutive groups of that many images instead; it must divide the batch.
+    Running statistics (`batch_stats`: `mean`, `var`, both float32 [C], biased variance, the average over groups) move by
+    `momentum * old + (1 - momentum) * new` and are used when `train` is False.
+    """
+
+    num_classes: int = 0
+    group_size: int = 0
+    momentum: float = 0.9
+    eps: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x, vector=None, labels=None, train: bool = False):
+        features = x.shape[-1]
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,), jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, (features,), jnp.float32)
+        wide = at_least_float32(x)
+
+        if train:
+            group = self.group_size or x.shape[0]
+            grouped = wide.reshape(-1, group, *x.shape[1:])
+            axes = tuple(range(1, grouped.ndim - 1))
+            # One pass over the activations: E[x^2] - E[x]^2, with both sums reduced across replicas together.
+            mean, mean_square = jnp.mean(grouped, axes), jnp.mean(jnp.square(grouped), axes)
+            var = jnp.maximum(mean_square - jnp.square(mean), 0.0)
+            if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+                blend = lambda old, new: self.momentum * old + (1 - self.momentum) * new.mean(0).astype(old.dtype)
+                running_mean.value = blend(running_mean.value, mean)
+                running_var.value = blend(running_var.value, var)
+            if self.group_size:
+                mean, var = jnp.repeat(mean, group, 0), jnp.repeat(var, group, 0)
+        else:
+            mean, var = running_mean.value[None], running_var.value[None]
+
+        gain, bias = self._gain_and_bias(features, vector, labels, train)
+        scale = gain * lax.rsqrt(var + self.eps)
+        shift = bias - mean * scale
+        broadcast = lambda a: a.reshape(a.shape[0], *(1,) * (x.ndim - 2), features)
+        return (wide * broadcast(scale) + broadcast(shift)).astype(x.dtype)
+
+    def _gain_and_bias(self, features, vector, labels, train):
+        """Gain and bias [N or 1, features]."""
+        if vector is None and labels is None:
+            gain = self.param("gain", nn.initializers.ones, (features,), jnp.float32)
+            bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32)
+            return gain[None], bias[None]
+        gain, bias = 1.0, 0.0
+        if vector is not None:
+            linear = lambda name: Dense(
+                features=features, use_bias=False, spectral_norm=self.spectral_norm, sn_eps=self.sn_eps, name=name
+            )
+            gain, bias = gain + linear("gain")(vector, train), bias + linear("bias")(vector, train)
+        if labels is not None:
+            embed = lambda name: Embed(num_classes=self.num_classes, features=features, name=name)
+            gain, bias = gain + embed("class_gain")(labels), bias + embed("class_bias")(labels)
+        return gain, bias
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Attention and resampling
+# ---------------------------------------------------------------------------------------------------------------------
+class Attention(SpectralModule):
+    """The non-local block of SA-GAN (Zhang et al. 2018, Section 3): keys and values at half size, no 1/sqrt(d), gamma starts at 0."""
+
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        batch, height, width, channels = x.shape
+        conv = lambda features, name: Conv(
+            features=features,
+            kernel_size=1,
+            use_bias=False,
+            spectral_norm=self.spectral_norm,
+            sn_eps=self.sn_eps,
+            dtype=self.dtype,
+            name=name,
+        )
+        key_channels, value_channels = max(channels // 8, 1), max(channels // 2, 1)
+        query = conv(key_channels, "query")(x, train).reshape(batch, height * width, key_channels)
+        key = max_pool(conv(key_channels, "key")(x, train)).reshape(batch, -1, key_channels)
+        value = max_pool(conv(value_channels, "value")(x, train)).reshape(batch, -1, value_channels)
+        scores = jnp.einsum("nqc,nkc->nqk", query, key)
+        weights = nn.softmax(at_least_float32(scores), axis=-1).astype(value.dtype)
+        attended = jnp.einsum("nqk,nkc->nqc", weights, value).reshape(batch, height, width, value_channels)
+        gamma = self.param("gamma", nn.initializers.zeros, (), jnp.float32)
+        out = conv(channels, "output")(attended, train)
+        return (gamma * out).astype(x.dtype) + x
+
+
+def upsample(x: jax.Array) -> jax.Array:
+    """Nearest-neighbour, twice the size: [N, H, W, C] -> [N, 2H, 2W, C]."""
+    n, h, w, c = x.shape
+    return jnp.broadcast_to(x[:, :, None, :, None, :], (n, h, 2, w, 2, c)).reshape(n, 2 * h, 2 * w, c)
+
+
+def _windows(x):
+    n, h, w, c = x.shape
+    return x.reshape(n, h // 2, 2, w // 2, 2, c)
+
+
+def average_pool(x: jax.Array) -> jax.Array:
+    """Mean of each 2x2 window: [N, H, W, C] -> [N, H/2, W/2, C]."""
+    return _windows(x).mean((2, 4))
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """Maximum of each 2x2 window: [N, H, W, C] -> [N, H/2, W/2, C]."""
+    return _windows(x).max((2, 4))

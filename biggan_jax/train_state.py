@@ -1,0 +1,52 @@
+"""The state of a run: one pytree that, with the config, is all a step needs to be repeated."""
+
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+
+from biggan_jax import latents
+from biggan_jax.gan import GAN
+
+
+@flax.struct.dataclass
+class NetState:
+    """One net: its parameters, its other variable collections (`batch_stats`, `spectral_stats`) and its optimizer's state."""
+
+    params: Any
+    stats: Any
+    opt_state: optax.OptState
+
+    @property
+    def variables(self):
+        return {"params": self.params, **self.stats}
+
+
+@flax.struct.dataclass
+class GANState:
+    step: jax.Array  # generator updates done, int32
+    key: jax.Array  # never changes; a step draws from fold_in(key, step)
+    g: NetState
+    d: NetState
+    ema: Any  # variables of the averaged generator: every collection is averaged
+
+
+def create(gan: GAN, seed: jax.Array) -> GANState:
+    """The state before the first step. Pure: run it under `jit`, so that on many processes every array is global from the start."""
+    g_key, d_key, step_key = jax.random.split(jax.random.key(seed), 3)
+    generator, discriminator = gan.generator, gan.discriminator
+    z, labels = latents.sample_batch(step_key, 1, generator.z_dim, generator.num_classes)
+    images = jnp.zeros((1, generator.image_size, generator.image_size, 3))
+
+    def init(net, optimizer, key, *inputs):
+        variables = flax.core.unfreeze(net.init(key, *inputs))
+        params = variables.pop("params")
+        return NetState(params=params, stats=variables, opt_state=optimizer.init(params))
+
+    g = init(generator, gan.g_optimizer, g_key, z, labels)
+    d = init(discriminator, gan.d_optimizer, d_key, images, labels)
+    # A copy: an alias would hand the same buffer to the step twice, and donation would refuse it.
+    ema = jax.tree.map(jnp.copy, g.variables)
+    return GANState(step=jnp.zeros((), jnp.int32), key=step_key, g=g, d=d, ema=ema)

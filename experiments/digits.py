@@ -1,0 +1,35 @@
+"""A class-conditional BigGAN on scikit-learn's handwritten digits (8x8, 10 classes): the demo, minutes on two CPU cores.
+
+python -m biggan_jax.train --config=experiments/digits.py --workdir=runs/digits
+"""
+
+from biggan_jax import config
+
+
+def get_config(variant=""):
+    config.parse_variant(variant)
+    c = config.default()
+    c.dataset = "digits"
+    c.image_size = 8
+    c.num_classes = 10
+    c.num_steps = 2000
+    c.batch_size = 64
+    c.num_d_steps = 1
+    c.ema_start = 0
+    c.data.flip = False  # a mirrored digit is another sign
+    c.model.channels = 16
+    c.model.z_dim = 32
+    c.model.embedding_size = 32
+    c.model.attention_resolutions = ()
+    c.optimizer.g_lr = 1e-3
+    c.optimizer.d_lr = 1e-3
+    c.orthogonal_reg = 0.0
+    c.ema_decay = 0.99
+    c.compute_dtype = "float32"
+    c.log_every = 20
+    c.sample_every = 500
+    c.checkpoint_every = 500
+    c.keep_every = 500
+    c.standing_stats_batches = 20
+    c.recognition = True
+    return c

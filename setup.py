@@ -1,0 +1,38 @@
+from setuptools import find_packages, setup
+
+setup(
+    name="biggan_jax",
+    version="0.1.0",
+    description="BigGAN in JAX: large-batch ablations on TPU pods, small GANs on one GPU or CPU, the same code",
+    license="Apache-2.0",
+    packages=find_packages(include=["biggan_jax*", "experiments*", "launch*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "absl-py",
+        "array-record",
+        "chex",
+        "etils[epath]",
+        "flax>=0.12",
+        "importlib_resources",  # tensorflow-datasets needs it and does not say so
+        "jax>=0.10",
+        "matplotlib",
+        "ml-collections>=1.1",
+        "numpy>=2",
+        "optax>=0.2.8",
+        "orbax-checkpoint>=0.11",
+        "pillow",
+        "rich",
+        "scikit-learn",
+        "tensorboardX",
+        "tensorflow-datasets>=4.9.10",
+    ],
+    extras_require={
+        "cuda": ["jax[cuda12]"],
+        "tpu": ["jax[tpu]"],
+        # Building TFDS data sets from their sources; reading them needs none of it.
+        "prepare": ["tensorflow"],
+        "test": ["pytest", "pytest-xdist"],
+        # The implementations that ours is compared with, used by tests only.
+        "reference": ["torch==2.13.0", "pytorch-pretrained-biggan", "scipy"],
+    },
+)

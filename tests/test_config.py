@@ -1,0 +1,108 @@
+import glob
+
+import pytest
+
+from biggan_jax import cli
+from biggan_jax import config as config_lib
+from biggan_jax.errors import UsageError
+
+VARIANTS = {
+    "table1.py": [f"row={row}" for row in range(1, 10)],
+    "imagenet.py": [f"size={size}" for size in (64, 128, 256, 512)],
+    "biggan_deep.py": [f"size={size}" for size in (128, 256, 512)],
+    "image_folder.py": [f"size={size}" for size in (32, 64, 128, 256)],
+    "shapes.py": [f"size={size}" for size in (8, 16, 32, 64, 128, 256, 512)],
+}
+EXPERIMENTS = [
+    f"{path}:{variant}" if variant else path
+    for path in sorted(glob.glob("experiments/*.py"))
+    if "def get_config" in open(path).read()
+    for variant in VARIANTS.get(path.split("/")[-1], [""])
+]
+
+
+@pytest.mark.parametrize("spec", EXPERIMENTS)
+def test_every_experiment_is_valid_and_survives_json(spec):
+    config = cli.load_config(spec)
+    config_lib.validate(config)
+    assert config_lib.from_json(config_lib.to_json(config)).to_dict() == config.to_dict()
+
+
+def test_there_are_experiments():
+    assert len(EXPERIMENTS) > 25
+
+
+@pytest.mark.parametrize(
+    "key, value, part_of_message",
+    [
+        ("image_size", 100, "one of 8, 16, 32"),
+        ("model__name", "bigan", "did you mean biggan"),
+        ("loss", "hinges", "did you mean hinge"),
+        ("batch_size", 0, "at least 1"),
+        ("accumulation_steps", 3, "a divisor of batch_size, 16"),
+        ("bn_group_size", 5, "a divisor of the micro-batch, 16"),
+        ("model__z_dim", 9, "a multiple of 2 with skip_z at 8 pixels"),
+        ("model__attention_resolutions", (64,), "sizes among 4, 8"),
+        ("ema_decay", 1.0, "less than 1"),
+        ("optimizer__g_lr", float("nan"), "a finite number"),
+        ("compute_dtype", "float16", "float32, bfloat16"),
+        ("num_classes", 0, "config.model.shared_embedding"),
+        ("seed", -1, "0 or more"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(make_config, key, value, part_of_message):
+    with pytest.raises(UsageError, match=part_of_message):
+        make_config(**{key: value})
+
+
+def test_models_refuse_fields_they_do_not_have(make_config):
+    with pytest.raises(UsageError, match="skip_z"):
+        make_config(model__name="resnet_gan", model__shared_embedding=False)
+    with pytest.raises(UsageError, match="wide_d"):
+        make_config(model__name="biggan_deep", model__wide_d=False)
+
+
+@pytest.mark.parametrize(
+    "argument, part_of_message",
+    [
+        ("--config.modle.channels=3", 'Did you mean "model"'),
+        ("--config.batch_size=many", "batch_size"),
+        ("--config.model.skip_z=perhaps", "skip_z"),
+    ],
+)
+def test_a_wrong_override_is_a_usage_error(make_config, argument, part_of_message):
+    with pytest.raises(UsageError, match=part_of_message):
+        cli.override(make_config(), [argument])
+
+
+def test_overrides_keep_types(make_config):
+    config = make_config()
+    cli.override(
+        config,
+        ["--config.batch_size=32", "--config.model.attention_resolutions=(4,8)", "--config.model.skip_z=False",
+         "--config.model.attention_resolutions_d=(4,)", "--config.loss=wasserstein"],
+    )  # fmt: skip
+    assert (config.batch_size, config.model.attention_resolutions, config.model.skip_z) == (32, (4, 8), False)
+    assert (config.model.attention_resolutions_d, config.loss) == ((4,), "wasserstein")
+
+
+def test_variants():
+    assert config_lib.parse_variant("size=64", size=128).size == 64
+    for wrong in ("size=big", "width=3", "size"):
+        with pytest.raises(UsageError, match="size"):
+            config_lib.parse_variant(wrong, size=128)
+    with pytest.raises(UsageError, match="rows 1 to 9"):
+        cli.load_config("experiments/table1.py:row=10")
+    with pytest.raises(UsageError, match="no file"):
+        cli.load_config("experiments/none.py")
+
+
+def test_a_config_file_that_fails_is_a_usage_error(tmp_path):
+    (tmp_path / "broken.py").write_text("def get_config(variant):\n  return undefined\n1/0")
+    with pytest.raises(UsageError, match="ZeroDivisionError"):
+        cli.load_config(str(tmp_path / "broken.py"))
+
+
+def test_from_json_refuses_unknown_keys():
+    with pytest.raises(UsageError, match="colour"):
+        config_lib.from_json('{"colour": 1}')
