@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import numpy as np
 
 jax.config.update("jax_num_cpu_devices", 8)
 
@@ -35,3 +36,15 @@ def tiny_config(**changes):
 @pytest.fixture
 def make_config():
     return tiny_config
+
+
+def random_variables(net, *inputs, seed=0):
+    """Variables of the right shapes with random values: compiling the initialisers would cost seconds."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(net.init, jax.random.key(0), *inputs)
+
+    def value(path, leaf):
+        x = rng.normal(0, 0.3, leaf.shape)
+        return (np.abs(x) + 0.5 if path[-1].key == "var" else x).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(value, shapes)

@@ -94,11 +94,11 @@ def test_batch_norm_groups_are_separate_batches():
 
 @pytest.mark.parametrize("labels, vector", [(None, jnp.zeros((4, 3))), (jnp.arange(4), None)])
 def test_conditional_gain_is_one_plus_w_c(labels, vector):
-    """With a zero map the layer is plain normalisation. Leaving out the one would give zeros."""
+    """Where W c is zero the layer is plain normalisation. Leaving out the one would give zeros."""
     norm = layers.BatchNorm(num_classes=4, spectral_norm=True)
     x = jax.random.normal(KEY, (4, 4, 4, 5))
     variables = norm.init(KEY, x, vector, labels)
-    zero = {**variables, "params": jax.tree.map(jnp.zeros_like, variables["params"])}
+    zero = variables if labels is None else jax.tree.map(jnp.zeros_like, variables)
     conditional, _ = norm.apply(zero, x, vector, labels, train=True, mutable=["batch_stats"])
     plain = layers.BatchNorm()
     expected, _ = plain.apply(plain.init(KEY, x), x, train=True, mutable=["batch_stats"])

@@ -9,6 +9,7 @@ from biggan_jax import cli, models
 from biggan_jax.config import IMAGE_SIZES
 from biggan_jax.describe import count, describe
 from biggan_jax.models import biggan, biggan_deep, resnet_gan
+from tests.conftest import random_variables
 
 KEY = jax.random.key(0)
 
@@ -86,7 +87,7 @@ def test_every_family_at_every_size(make_config, name, size, num_classes):
     plain = name == "resnet_gan" or not num_classes
     slots = int(np.log2(size)) - 1
     config = make_config(
-        image_size=size, num_classes=num_classes, model__name=name, model__z_dim=2 * slots, model__attention_resolutions=(8,),
+        image_size=size, num_classes=num_classes, model__name=name, model__z_dim=2 * slots, model__attention_resolutions=(4, 8),
         model__shared_embedding=not plain, model__skip_z=name != "resnet_gan",
     )  # fmt: skip
     generator, discriminator = models.build(config)
@@ -111,8 +112,8 @@ def build(make_config, **changes):
     z = jax.random.normal(KEY, (4, generator.z_dim))
     labels = jnp.arange(4)
     images = jax.random.normal(KEY, (4, 8, 8, 3))
-    g_variables = jax.jit(generator.init)(KEY, z, labels)
-    d_variables = jax.jit(discriminator.init)(KEY, images, labels)
+    g_variables = random_variables(generator, z, labels)
+    d_variables = random_variables(discriminator, images, labels)
     return generator, g_variables, discriminator, d_variables, z, labels, images
 
 
@@ -144,7 +145,7 @@ def test_images_depend_on_the_class_and_ignore_it_when_unconditional(make_config
 def test_class_weights_interpolate_between_classes(make_config):
     generator, variables, *_, z, labels, _ = build(make_config)
     g = jax.jit(lambda y: generator.apply(variables, z, y))
-    np.testing.assert_allclose(g(labels), g(jax.nn.one_hot(labels, 10)), atol=1e-5)
+    np.testing.assert_allclose(g(labels), g(jax.nn.one_hot(labels, 10)), atol=1e-4)
 
 
 def test_the_shared_embedding_is_not_spectrally_normalised_and_the_discriminators_is(make_config):
@@ -174,7 +175,7 @@ def test_the_head_pools_by_sum(make_config):
     _, _, discriminator, variables, _, labels, images = build(make_config, model__spectral_norm_d=False)
     _, state = jax.jit(lambda: discriminator.apply(variables, images, labels, capture_intermediates=True))()
     captured = state["intermediates"]
-    features = jax.nn.relu(captured["attention_2"]["__call__"][0] if "attention_2" in captured else captured["block_2"]["__call__"][0])
+    features = jax.nn.relu(captured["block_2"]["__call__"][0])
     h = features.sum((1, 2))
     head, table = variables["params"]["linear"], variables["params"]["embedding"]["embedding"]
     expected = (h @ head["kernel"])[:, 0] + head["bias"] + (table[labels] * h).sum(-1)

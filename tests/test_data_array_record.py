@@ -1,0 +1,109 @@
+"""Reading prepared folders, and what happens to broken ones."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from biggan_jax import prepare
+from biggan_jax.data import array_record, image_source
+from biggan_jax.data.image_source import ImageSource, StreamedImages
+from biggan_jax.errors import DataError
+
+COUNT, SIZE = 23, 8
+PIXELS = np.random.default_rng(0).integers(0, 256, (COUNT, SIZE, SIZE, 3), dtype=np.uint8)
+LABELS = (np.arange(COUNT) % 3).astype(np.int32)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    source = ImageSource("memory", LABELS, ("a", "b", "c"), lambda index, size: PIXELS[index])
+    prepare.prepare(source, "memory", "train", SIZE, tmp_path / "out", num_shards=3)
+    return tmp_path / "out"
+
+
+def shards(folder):
+    return sorted(folder.glob("images-train.array_record-*"))
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_pixels_and_labels_come_back_bit_equal(folder, monkeypatch, fits):
+    monkeypatch.setattr(image_source, "fits_in_memory", lambda num_bytes: fits)
+    dataset = array_record.load(str(folder), "train", SIZE, 3)
+    assert isinstance(dataset.images, np.ndarray if fits else StreamedImages)
+    order = np.random.default_rng(1).permutation(COUNT)
+    np.testing.assert_array_equal(dataset.images[order], PIXELS[order])
+    np.testing.assert_array_equal(dataset.labels, LABELS)
+    assert dataset.class_names == ("a", "b", "c")
+
+
+def test_another_size_is_resized(folder):
+    assert array_record.load(str(folder), "train", 4, 3).images.shape == (COUNT, 4, 4, 3)
+
+
+def test_tfds_reads_the_folder_too(folder):
+    records = tfds.builder_from_directory(folder).as_data_source(split="train")
+    np.testing.assert_array_equal([record["image"] for record in records], PIXELS)
+    np.testing.assert_array_equal([record["label"] for record in records], LABELS)
+
+
+def test_fingerprint_is_of_the_content(folder, tmp_path):
+    first = array_record.load(str(folder), "train", SIZE, 3).fingerprint
+    source = ImageSource("x", LABELS, ("a", "b", "c"), lambda index, size: PIXELS[index])
+    prepare.prepare(source, "somewhere else", "train", SIZE, tmp_path / "same", num_shards=3)
+    changed = ImageSource("x", LABELS, ("a", "b", "c"), lambda index, size: PIXELS[index] ^ (index == 7))
+    prepare.prepare(changed, "memory", "train", SIZE, tmp_path / "changed", num_shards=3)
+    assert array_record.load(str(tmp_path / "same"), "train", SIZE, 3).fingerprint == first
+    assert array_record.load(str(tmp_path / "changed"), "train", SIZE, 3).fingerprint != first
+
+
+def test_a_flipped_bit_is_found_when_the_record_is_read(folder):
+    shard = shards(folder)[1]
+    content = bytearray(shard.read_bytes())
+    content[content.index(PIXELS[10].tobytes()[:64]) + 5] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(DataError, match=f"{shard.name}: record 3 is damaged"):  # the second shard starts at 7
+        array_record.load(str(folder), "train", SIZE, 3)
+
+
+def test_truncated_and_missing_shards_are_found_at_start(folder):
+    shard = shards(folder)[2]
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-100])
+    with pytest.raises(DataError, match=f"{shard.name} has {len(content) - 100} bytes; manifest.json says {len(content)}"):
+        array_record.load(str(folder), "train", SIZE, 3)
+    shard.unlink()
+    with pytest.raises(DataError, match=f"{shard.name} is missing"):
+        array_record.load(str(folder), "train", SIZE, 3)
+
+
+def test_verify_reads_every_byte(folder):
+    assert array_record.verify(str(folder)) == ["train"]
+    shard = shards(folder)[0]
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1  # padding, which no reader of records looks at
+    shard.write_bytes(content)
+    with pytest.raises(DataError, match=f"{shard.name}: sha256"):
+        array_record.verify(str(folder))
+
+
+def test_labels_are_checked_too(folder):
+    np.save(folder / "train.labels.npy", LABELS[::-1].copy())
+    with pytest.raises(DataError, match="train.labels.npy: sha256"):
+        array_record.verify(str(folder))
+
+
+def test_bad_folders(folder, tmp_path):
+    with pytest.raises(DataError, match="split 'train' is not prepared .prepared: none yet.*python -m biggan_jax.prepare"):
+        array_record.load(str(tmp_path / "nowhere"), "train", SIZE, 3)
+    with pytest.raises(DataError, match="split 'test' is not prepared .prepared: train"):
+        array_record.load(str(folder), "test", SIZE, 3)
+    with pytest.raises(DataError, match=r"3 classes \(a, b, c\) but num_classes=5"):
+        array_record.load(str(folder), "train", SIZE, 5)
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(DataError, match="manifest.json: not a manifest"):
+        array_record.load(str(folder), "train", SIZE, 3)
+    (folder / "manifest.json").write_text(json.dumps(["splits"]))
+    with pytest.raises(DataError, match="manifest.json: not a manifest"):
+        array_record.load(str(folder), "train", SIZE, 3)

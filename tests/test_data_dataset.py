@@ -1,0 +1,102 @@
+"""`data.load` and the checks every data set passes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from biggan_jax import data
+from biggan_jax.data import dataset as dataset_lib
+from biggan_jax.data.dataset import Dataset, validate
+from biggan_jax.errors import DataError, UsageError
+
+
+def small(**changes):
+    good = Dataset("small", np.zeros((6, 8, 8, 3), np.uint8), np.arange(6, dtype=np.int32) % 3, ("a", "b", "c"), "")
+    return dataclasses.replace(good, **changes)
+
+
+@pytest.fixture
+def configured(make_config):
+    """The tiny digits config with changes that only the data part sees: no model has to suit them."""
+    def configure(**changes):
+        config = make_config()
+        config.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
+        return config
+    return configure
+
+
+def test_a_good_data_set_passes():
+    validate(small(), image_size=8, num_classes=3)
+    validate(small(labels=np.zeros(6, np.int32), class_names=()), image_size=8, num_classes=0)
+
+
+@pytest.mark.parametrize("changes,message", [
+    ({"labels": np.array([0, 1, 2, 3, 0, 1], np.int32)}, "label of example 3 is 3; allowed: 0 to 2"),
+    ({"labels": np.array([0, 1, 2, 0, -1, 1], np.int32)}, "label of example 4 is -1; allowed: 0 to 2"),
+    ({"labels": np.zeros(5, np.int32)}, r"labels are int32 \[5\] for 6 images"),
+    ({"labels": np.zeros(6, np.int64)}, r"labels are int64 .*allowed: int32"),
+    ({"images": np.zeros((6, 8, 8, 1), np.uint8)}, r"shape \(6, 8, 8, 1\).*RGB"),
+    ({"images": np.zeros((6, 8, 4, 3), np.uint8)}, "images are 8x4 but image_size=8"),
+    ({"images": np.zeros((6, 8, 8, 3), np.float32)}, "dtype float32; allowed: uint8"),
+    ({"images": np.zeros((0, 8, 8, 3), np.uint8), "labels": np.zeros(0, np.int32)}, "empty"),
+    ({"class_names": ("a", "b")}, r"2 classes \(a, b\) but num_classes=3"),
+])
+def test_a_bad_data_set_is_refused(changes, message):
+    with pytest.raises(DataError, match=message):
+        validate(small(**changes), image_size=8, num_classes=3)
+
+
+def test_unconditional_labels_must_be_zero():
+    with pytest.raises(DataError, match="label of example 1 is 1; allowed: 0 to 0"):
+        validate(small(), image_size=8, num_classes=0)
+
+
+def test_fingerprint_depends_on_every_part():
+    parts = [("a", 1, [2, 3]), ("b", 1, [2, 3]), ("a", 2, [2, 3]), ("a", 1, [2, 4]), ("a", 1, [23])]
+    assert len({dataset_lib.fingerprint(*part) for part in parts}) == len(parts)
+    assert dataset_lib.fingerprint("a", 1) == dataset_lib.fingerprint("a", 1)
+
+
+def test_memory_limit(monkeypatch):
+    assert 2**20 < dataset_lib.available_memory() < 2**50
+    monkeypatch.setattr(dataset_lib, "available_memory", lambda: 1000)
+    assert dataset_lib.fits_in_memory(500)
+    assert not dataset_lib.fits_in_memory(501)
+
+
+def test_load_digits_and_override_the_split(configured):
+    config = configured(dataset="digits", image_size=8, num_classes=10)
+    train, test = data.load(config), data.load(config, split="test")
+    assert (train.name, test.name) == ("digits:train", "digits:test")
+    assert train.fingerprint != test.fingerprint
+
+
+def test_load_shapes_takes_size_classes_and_number(configured):
+    config = configured(dataset="shapes", image_size=16, num_classes=4, data__num_examples=20)
+    dataset = data.load(config)
+    assert dataset.images.shape == (20, 16, 16, 3) and len(dataset.class_names) == 4
+
+
+def test_unconditional_training_has_one_label_and_its_own_fingerprint(configured):
+    dataset = data.load(configured(num_classes=0))
+    assert dataset.labels.dtype == np.int32 and not dataset.labels.any() and dataset.class_names == ()
+    assert dataset.fingerprint != data.load(configured()).fingerprint
+
+
+def test_printing_a_data_set_does_not_print_its_pixels(configured):
+    assert len(repr(data.load(configured()))) < 300
+
+
+@pytest.mark.parametrize("changes,error,message", [
+    ({"dataset": "digit"}, UsageError, "dataset='digit' is unknown; did you mean digits.*allowed: digits, shapes"),
+    ({"dataset": "tfds:"}, UsageError, "dataset='tfds:' is unknown"),
+    ({"data__split": "val"}, UsageError, "data.split='val'"),
+    ({"num_classes": 7}, DataError, "10 classes .*num_classes=7"),
+    ({"image_size": 16}, DataError, "8x8 but image_size=16"),
+    ({"dataset": "image_folder"}, DataError, "data.dir is empty"),
+    ({"dataset": "prepared"}, DataError, "data.dir is empty"),
+])
+def test_bad_config(configured, changes, error, message):
+    with pytest.raises(error, match=message):
+        data.load(configured(**changes))

@@ -1,0 +1,59 @@
+"""Reading a listed source with many threads."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from biggan_jax.data import image_source
+from biggan_jax.data.image_source import ImageSource, StreamedImages, in_memory_or_streamed, read_in_order
+from biggan_jax.errors import DataError
+
+
+def numbered(num_examples, read=lambda index: None):
+    def read_number(index, image_size):
+        read(index)
+        return np.full((image_size, image_size, 3), index, np.uint8)
+
+    return ImageSource("numbered", np.zeros(num_examples, np.int32), ("all",), read_number)
+
+
+def decode_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+def test_order_is_kept_when_early_images_take_longest():
+    source = numbered(40, read=lambda index: time.sleep(0.02 if index % 8 == 0 else 0))
+    indices = list(range(39, -1, -1))
+    assert [int(image[0, 0, 0]) for image in read_in_order(source, indices, 2)] == indices
+    assert not decode_threads()
+
+
+def test_a_slow_consumer_does_not_pile_up_images():
+    read = []
+    images = read_in_order(numbered(200, read=read.append), range(100_000), 2)
+    next(images)
+    images.close()
+    assert len(read) <= 1000 and not decode_threads()
+
+
+def test_an_unreadable_image_stops_the_reading():
+    def read(index):
+        if index == 3:
+            raise DataError("3.png: broken")
+
+    with pytest.raises(DataError, match="3.png"):
+        list(read_in_order(numbered(1000, read), range(1000), 2))
+    assert not decode_threads()
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_in_memory_and_streamed_index_alike(monkeypatch, fits):
+    monkeypatch.setattr(image_source, "fits_in_memory", lambda num_bytes: fits)
+    images = in_memory_or_streamed(numbered(30), 4)
+    assert isinstance(images, np.ndarray if fits else StreamedImages)
+    assert images.shape == (30, 4, 4, 3)
+    gathered = images[np.array([5, 29, 5, 0])]
+    assert gathered.shape == (4, 4, 4, 3) and gathered.dtype == np.uint8
+    np.testing.assert_array_equal(gathered[:, 0, 0, 0], [5, 29, 5, 0])

@@ -1,0 +1,228 @@
+"""The prepare command: from a source to shards, interrupted and resumed."""
+
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from biggan_jax import data, prepare
+from biggan_jax.data import array_record
+from biggan_jax.errors import DataError, UsageError
+
+
+def write_folder(root, split="train", classes=("cat", "dog"), count=10):
+    random = np.random.default_rng(0)
+    for name in classes:
+        (root / split / name).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(root / split / name / f"{i}.png")
+    return root
+
+
+def arguments(source, out, **changes):
+    options = {"source": f"image_folder:{source}", "split": "train", "image_size": 8, "out": out, "shards": 4, **changes}
+    return [f"--{name}={value}" for name, value in options.items() if value is not None]
+
+
+def digests(out):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in out.iterdir() if path.is_file()}
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write_folder(tmp_path / "source")
+
+
+def test_a_prepared_folder_trains_like_the_folder_it_was_made_from(source, tmp_path, make_config):
+    assert prepare.main(arguments(source, tmp_path / "out")) == 0
+    config = make_config(num_classes=2, dataset="image_folder", data__dir=str(source), data__cache_dir=str(tmp_path))
+    direct = data.load(config)
+    config.dataset, config.data.dir = "prepared", str(tmp_path / "out")
+    prepared = data.load(config)
+    np.testing.assert_array_equal(prepared.images, direct.images)
+    np.testing.assert_array_equal(prepared.labels, direct.labels)
+    assert prepared.class_names == direct.class_names == ("cat", "dog")
+
+
+def test_the_manifest_lists_files_sums_and_origin(source, tmp_path):
+    prepare.main(arguments(source, tmp_path / "out"))
+    entry = json.loads((tmp_path / "out" / "manifest.json").read_text())["splits"]["train"]
+    assert entry["source"] == f"image_folder:{source}" and entry["image_size"] == 8
+    assert entry["class_names"] == ["cat", "dog"] and "Lanczos" in entry["resize"]
+    assert [file.get("num_examples") for file in entry["files"]] == [5, 5, 5, 5, None]
+    found = digests(tmp_path / "out")
+    assert all(found[file["name"]] == file["sha256"] for file in entry["files"])
+    assert not list((tmp_path / "out").glob("*.partial")) and not list((tmp_path / "out").glob("unfinished*"))
+
+
+def test_two_splits_share_a_folder(source, tmp_path):
+    write_folder(source, "val", count=3)
+    prepare.main(arguments(source, tmp_path / "out"))
+    prepare.main(arguments(source, tmp_path / "out", split="val", shards=None))
+    assert array_record.verify(tmp_path / "out") == ["train", "val"]
+    assert array_record.load(str(tmp_path / "out"), "val", 8, 2).images.shape == (6, 8, 8, 3)
+
+
+def test_imagenet_archives_through_the_command(tmp_path):
+    from test_data_imagenet import WORDNET_IDS, write_train
+
+    write_train(tmp_path)
+    prepare.main(arguments(None, tmp_path / "out", source=f"imagenet:{tmp_path}"))
+    dataset = array_record.load(str(tmp_path / "out"), "train", 8, 3)
+    assert dataset.class_names == tuple(sorted(WORDNET_IDS))
+    np.testing.assert_allclose(dataset.images[4:8].mean(axis=(1, 2, 3)), [60, 70, 80, 90], atol=1)
+
+
+def test_a_tfds_data_set_through_the_command(tmp_path, monkeypatch):
+    from test_data_tfds_source import COUNT, TinyPng
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    TinyPng(data_dir=tmp_path / "tfds", file_format="array_record").download_and_prepare()
+    prepare.main(arguments(None, tmp_path / "out", source="tfds:tiny_png", tfds_data_dir=tmp_path / "tfds"))
+    dataset = array_record.load(str(tmp_path / "out"), "train", 8, 2)
+    np.testing.assert_array_equal(dataset.images[:, 0, 0, 0] // 20 % 2, dataset.labels)
+    assert dataset.images.shape == (COUNT, 8, 8, 3) and dataset.class_names == ("even", "odd")
+
+
+def test_killed_and_started_again_gives_the_same_bytes(source, tmp_path):
+    """The process is killed inside the third shard; the rerun keeps the first two and makes what is missing."""
+    prepare.main(arguments(source, tmp_path / "unbroken"))
+    out = tmp_path / "out"
+    program = ("import sys, time; from biggan_jax import prepare; from biggan_jax.data import image_folder\n"
+               "decode = image_folder.decode\n"
+               "def slow(file, name, size):\n"
+               "    if int(name.split('/')[-1][0]) == 2 and 'dog' in name: time.sleep(600)\n"
+               "    return decode(file, name, size)\n"
+               "image_folder.decode = slow\n"
+               "prepare.main(sys.argv[1:])")
+    process = subprocess.Popen([sys.executable, "-c", program, *arguments(source, out)], stdout=subprocess.DEVNULL)
+    while not (out / "images-train.array_record-00002-of-00004.partial").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(list(out.glob("images-train.array_record-*-of-00004"))) == 2
+    with pytest.raises(DataError, match="not prepared"):
+        array_record.load(str(out), "train", 8, 2)
+    first = out / "images-train.array_record-00000-of-00004"
+    before = first.stat().st_mtime_ns
+    expected = digests(tmp_path / "unbroken")
+    assert prepare.main(arguments(source, out)) == 0
+    assert first.stat().st_mtime_ns == before
+    assert digests(out) == expected
+
+
+def test_a_deleted_shard_of_a_finished_folder_is_made_again(source, tmp_path):
+    out = tmp_path / "out"
+    prepare.main(arguments(source, out))
+    expected = digests(out)
+    (out / "images-train.array_record-00001-of-00004").unlink()
+    prepare.main(arguments(source, out))
+    assert digests(out) == expected
+
+
+def test_a_damaged_shard_is_found_and_not_blessed_by_a_rerun(source, tmp_path):
+    out = tmp_path / "out"
+    prepare.main(arguments(source, out))
+    shard = out / "images-train.array_record-00001-of-00004"
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    for command in (["--verify", f"--out={out}"], arguments(source, out)):
+        with pytest.raises(DataError, match=f"{shard.name}: sha256"):
+            prepare.main(command)
+
+
+def test_other_arguments_over_a_half_finished_folder_are_refused(source, tmp_path):
+    out = tmp_path / "out"
+    (source / "train" / "dog" / "9.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"dog/9\.png"):
+        prepare.main(arguments(source, out))
+    assert len(list(out.glob("images-train*"))) == 3  # the good shards are kept, the broken one leaves nothing
+    with pytest.raises(UsageError, match="begun with image_size=8, now image_size=16"):
+        prepare.main(arguments(source, out, image_size=16))
+    with pytest.raises(UsageError, match="num_shards=4, now num_shards=2"):
+        prepare.main(arguments(source, out, shards=2))
+    (source / "train" / "dog" / "9.png").unlink()
+    with pytest.raises(UsageError, match="num_examples=20.*now.*num_examples=19"):
+        prepare.main(arguments(source, out))
+
+
+def test_splits_of_one_folder_must_agree(source, tmp_path):
+    write_folder(source, "val", classes=("cat", "eel"))
+    prepare.main(arguments(source, tmp_path / "out"))
+    with pytest.raises(UsageError, match="split train there has class_names=.*'dog'.*val would have.*'eel'"):
+        prepare.main(arguments(source, tmp_path / "out", split="val"))
+    with pytest.raises(UsageError, match="split train there has image_size=8, val would have image_size=4"):
+        write_folder(tmp_path / "two", "val")
+        prepare.main(arguments(tmp_path / "two", tmp_path / "out", split="val", image_size=4))
+
+
+def test_a_second_process_is_refused(source, tmp_path):
+    (tmp_path / "out").mkdir()
+    with open(tmp_path / "out" / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="another process is preparing"):
+            prepare.main(arguments(source, tmp_path / "out"))
+
+
+def test_a_full_disk_keeps_what_is_done(source, tmp_path):
+    """A limit on file size makes writes fail as a full disk does."""
+    import resource
+
+    program = (f"import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+               f"resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, {resource.RLIM_INFINITY}))\n"
+               "from biggan_jax import cli, prepare; cli.run(prepare.main)")
+    command = [sys.executable, "-c", program, *arguments(source, tmp_path / "out")]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 3, result.stderr
+    assert "images-train.array_record-00000-of-00004" in result.stderr and "run the same command again" in result.stderr
+    assert "Traceback" not in result.stderr and not list((tmp_path / "out").glob("images-*"))
+    assert prepare.main(arguments(source, tmp_path / "out")) == 0
+
+
+@pytest.mark.parametrize("changes,message", [
+    ({"source": None}, "--source is needed"),
+    ({"split": None}, "--split is needed"),
+    ({"image_size": None}, "--image_size is needed"),
+    ({"source": "lsun:/x"}, "--source=lsun:/x: allowed: imagenet:DIR, image_folder:DIR, tfds:NAME"),
+    ({"source": "imagenet:"}, "--source=imagenet:: allowed"),
+    ({"split": "train[:10]"}, "plain name"),
+    ({"shards": 0}, "at least 1"),
+    ({"image_size": -8}, "at least 1"),
+])
+def test_wrong_usage(source, tmp_path, changes, message):
+    with pytest.raises(UsageError, match=message.replace("[", r"\[")):
+        prepare.main(arguments(source, tmp_path / "out", **changes))
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_source_data(tmp_path):
+    with pytest.raises(DataError, match="no such folder"):
+        prepare.main(arguments(tmp_path / "nowhere", tmp_path / "out"))
+    with pytest.raises(DataError, match="ILSVRC2012_img_train.tar: no such file"):
+        prepare.main(arguments(None, tmp_path / "out", source=f"imagenet:{tmp_path}"))
+    with pytest.raises(DataError, match="no manifest.json"):
+        prepare.main(["--verify", f"--out={tmp_path}"])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed")
+def test_tfds_without_tensorflow_names_the_extra(tmp_path):
+    with pytest.raises(UsageError, match=r"tfds:cifar10: .*needs TensorFlow.*biggan_jax\[prepare\]"):
+        prepare.main(arguments(None, tmp_path / "out", source="tfds:cifar10", tfds_data_dir=tmp_path))
+
+
+def test_the_command_exits_with_one_line_and_the_code(source, tmp_path):
+    command = [sys.executable, "-m", "biggan_jax.prepare", *arguments(source, tmp_path / "out", split="test")]
+    result = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
+    assert result.returncode == 3
+    assert result.stderr.count("\n") == 1 and "allowed: train" in result.stderr
