@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     out = pathlib.Path(options.out).expanduser()
     if options.verify:
-        splits = array_record.verify(out)
+        splits = array_record.verify(options.out)
         print(f"{out}: every file of {', '.join(splits)} has the sha256 of the manifest")
         return 0
     missing = [name for name in ("source", "split", "image_size") if getattr(options, name) is None]

@@ -59,9 +59,11 @@ def train(config, workdir: str) -> int:
     sharding.check_divisible(micro_batch, mesh, "batch_size / accumulation_steps" if config.accumulation_steps > 1 else "batch_size")
     sharding.check_divisible(config.standing_stats_batch_size, mesh, "standing_stats_batch_size")
     main_process = jax.process_index() == 0
-    claim_workdir(workdir, config, main_process)
+    check_workdir(workdir, config)
     dataset = data.load(config)
     gan = gan_lib.build(config)
+    if main_process:
+        write_config(workdir, config)
 
     replicated = NamedSharding(mesh, sharding.REPLICATED)
     with jax.set_mesh(mesh):
@@ -153,18 +155,21 @@ class Recorder:
             raise DivergedError(f"step {step}: {', '.join(broken)} not finite; checkpoints before it are kept")
 
 
-def claim_workdir(workdir: str, config, main_process: bool) -> None:
-    """Writes `config.json`, or compares with the one that is there. Raises UsageError for a run with another config."""
+def check_workdir(workdir: str, config) -> None:
+    """Raises UsageError when `workdir` holds checkpoints of a run with another config."""
     from etils import epath
 
     path = epath.Path(workdir) / "config.json"
+    if (epath.Path(workdir) / "checkpoints").exists() and path.exists():
+        check_resumable(config_lib.from_json(path.read_text()), config, path)
+
+
+def write_config(workdir: str, config) -> None:
+    from etils import epath
+
     try:
-        if path.exists():
-            found = config_lib.from_json(path.read_text())
-            check_resumable(found, config, path)
-        if main_process:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(config_lib.to_json(config))
+        epath.Path(workdir).mkdir(parents=True, exist_ok=True)
+        (epath.Path(workdir) / "config.json").write_text(config_lib.to_json(config))
     except OSError as error:
         raise UsageError(f"--workdir={workdir}: {error.strerror or error}") from error
 

@@ -57,7 +57,7 @@ def d_update(gan: GAN, g: NetState, d: NetState, images, labels, key) -> tuple[N
         metrics.append(metric)
     gradient = mean(gradients)
     d = apply_gradient(gan.d_optimizer, d, gradient)
-    return g, d, mean(metrics) | {"grad_norm/d": optax.global_norm(gradient)}
+    return g, d, mean(metrics) | {"grad_norm/d": optax.tree.norm(gradient)}
 
 
 def g_update(gan: GAN, g: NetState, d: NetState, batch_size: int, key) -> tuple[NetState, NetState, dict[str, jax.Array]]:
@@ -83,7 +83,7 @@ def g_update(gan: GAN, g: NetState, d: NetState, batch_size: int, key) -> tuple[
         gradient = jax.tree.map(jnp.add, gradient, penalty_gradient)
         metric["loss/g_regularizer"] = penalty
     g = apply_gradient(gan.g_optimizer, g, gradient)
-    return g, d, metric | {"grad_norm/g": optax.global_norm(gradient)}
+    return g, d, metric | {"grad_norm/g": optax.tree.norm(gradient)}
 
 
 def apply_train(net, state: NetState, *inputs) -> tuple[jax.Array, NetState]:

@@ -71,7 +71,8 @@ def test_truncated_and_missing_shards_are_found_at_start(folder):
     shard = shards(folder)[2]
     content = shard.read_bytes()
     shard.write_bytes(content[:-100])
-    with pytest.raises(DataError, match=f"{shard.name} has {len(content) - 100} bytes; manifest.json says {len(content)}"):
+    sizes = f"has {len(content) - 100} bytes; manifest.json says {len(content)}"
+    with pytest.raises(DataError, match=f"{shard.name} {sizes}"):
         array_record.load(str(folder), "train", SIZE, 3)
     shard.unlink()
     with pytest.raises(DataError, match=f"{shard.name} is missing"):
@@ -95,7 +96,7 @@ def test_labels_are_checked_too(folder):
 
 
 def test_bad_folders(folder, tmp_path):
-    with pytest.raises(DataError, match="split 'train' is not prepared .prepared: none yet.*python -m biggan_jax.prepare"):
+    with pytest.raises(DataError, match="'train' is not prepared .prepared: none yet.*python -m biggan_jax.prepare"):
         array_record.load(str(tmp_path / "nowhere"), "train", SIZE, 3)
     with pytest.raises(DataError, match="split 'test' is not prepared .prepared: train"):
         array_record.load(str(folder), "test", SIZE, 3)

@@ -96,6 +96,8 @@ def test_printing_a_data_set_does_not_print_its_pixels(configured):
     ({"image_size": 16}, DataError, "8x8 but image_size=16"),
     ({"dataset": "image_folder"}, DataError, "data.dir is empty"),
     ({"dataset": "prepared"}, DataError, "data.dir is empty"),
+    ({"dataset": "prepared", "data__dir": "gs://bucket/x"}, DataError, "data.dir=gs://bucket/x: a URL"),
+    ({"dataset": "tfds:mnist", "data__dir": "gs://bucket/x"}, DataError, "data.dir=gs://bucket/x: a URL"),
 ])
 def test_bad_config(configured, changes, error, message):
     with pytest.raises(error, match=message):

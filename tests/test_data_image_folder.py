@@ -36,6 +36,7 @@ def test_nested_hidden_and_foreign_files(tmp_path):
     write_folder(root)
     write_folder(root / "dog" / "puppies", ("small",), count=1)
     write_folder(root / ".thumbnails", ("x",))
+    write_folder(root / "cat", (".trash",))
     (root / "cat" / ".DS_Store").write_bytes(b"x")
     (root / "cat" / "notes.txt").write_text("x")
     (root / "README.png").write_bytes(b"not in a class folder, so not read")
@@ -75,13 +76,14 @@ def test_the_second_start_reads_the_cache_not_the_images(tmp_path, monkeypatch):
 
 def test_a_changed_file_is_read_again(tmp_path):
     write_folder(tmp_path / "data")
+    file = tmp_path / "data" / "cat" / "3.bmp"  # of the same size whatever its pixels
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(file)
     before = load(tmp_path / "data", tmp_path)
-    file = tmp_path / "data" / "cat" / "1.png"
     stat = file.stat()
     Image.new("RGB", (8, 8), (1, 2, 3)).save(file)
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     after = load(tmp_path / "data", tmp_path)
-    np.testing.assert_array_equal(after.images[1], np.full((8, 8, 3), [1, 2, 3]))
+    np.testing.assert_array_equal(after.images[3], np.full((8, 8, 3), [1, 2, 3]))
     assert before.fingerprint != after.fingerprint
 
 

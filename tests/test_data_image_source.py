@@ -1,5 +1,6 @@
 """Reading a listed source with many threads."""
 
+import sys
 import threading
 import time
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 
 from biggan_jax.data import image_source
-from biggan_jax.data.image_source import ImageSource, StreamedImages, in_memory_or_streamed, read_in_order
+from biggan_jax.data.image_source import (
+    ImageSource, StreamedImages, in_memory_or_streamed, read_in_order, with_progress)
 from biggan_jax.errors import DataError
 
 
@@ -57,3 +59,11 @@ def test_in_memory_and_streamed_index_alike(monkeypatch, fits):
     gathered = images[np.array([5, 29, 5, 0])]
     assert gathered.shape == (4, 4, 4, 3) and gathered.dtype == np.uint8
     np.testing.assert_array_equal(gathered[:, 0, 0, 0], [5, 29, 5, 0])
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_progress_is_shown_only_to_a_person(monkeypatch, capsys, watched):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: watched, raising=False)
+    assert list(with_progress(iter("abc"), 3, "letters")) == list("abc")
+    shown = capsys.readouterr().err
+    assert shown.endswith("letters: decoded 3/3\n") if watched else shown == ""

@@ -9,7 +9,8 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from biggan_jax.data import imagenet
+from biggan_jax import prepare
+from biggan_jax.data import array_record, imagenet
 from biggan_jax.errors import DataError, UsageError
 
 WORDNET_IDS = ("n03000000", "n01000000", "n02000000")  # not sorted, as archives may be
@@ -74,6 +75,17 @@ def test_validation_archive_with_the_devkit(tmp_path):
     # The kit's numbers 1, 2, 3 are WORDNET_IDS, whose places in sorted order are 2, 0, 1.
     np.testing.assert_array_equal(source.labels, [0, 2, 1, 0])
     np.testing.assert_allclose(values(source), [0, 40, 80, 120], atol=1)
+
+
+def test_the_prepare_command(tmp_path):
+    write_train(tmp_path)
+    write_validation(tmp_path)
+    for split in ("train", "validation"):
+        prepare.main([f"--source=imagenet:{tmp_path}", f"--split={split}", "--image_size=8", f"--out={tmp_path}/out"])
+    train, validation = (array_record.load(f"{tmp_path}/out", split, 8, 3) for split in ("train", "validation"))
+    assert train.class_names == validation.class_names == tuple(sorted(WORDNET_IDS))
+    np.testing.assert_allclose(train.images[4:8].mean(axis=(1, 2, 3)), [60, 70, 80, 90], atol=1)
+    np.testing.assert_array_equal(validation.labels, [0, 2, 1, 0])
 
 
 def test_packaged_labels_are_those_of_the_50000_images():

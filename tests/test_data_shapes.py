@@ -25,6 +25,7 @@ def test_gather_does_not_depend_on_order_or_memory(monkeypatch, keep):
     np.testing.assert_array_equal(dataset.images[indices], expected)
     np.testing.assert_array_equal(dataset.images[indices], expected)  # now from memory
     np.testing.assert_array_equal(dataset.images[indices[::-1]], expected[::-1])
+    np.testing.assert_array_equal(dataset.images[np.array([8])][0], shapes.draw(0, "train", 8, 16, 8))
 
 
 @pytest.mark.parametrize("size", [8, 32, 65, 512])

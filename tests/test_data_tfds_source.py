@@ -10,7 +10,8 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from biggan_jax.data import image_source, tfds_source
+from biggan_jax import prepare
+from biggan_jax.data import array_record, image_source, tfds_source
 from biggan_jax.errors import DataError, UsageError
 
 COUNT = 12
@@ -29,7 +30,8 @@ class TinyPng(tfds.core.GeneratorBasedBuilder):
 
     def _info(self):
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({
-            "image": tfds.features.Image(shape=(None, None, 3)), "label": tfds.features.ClassLabel(names=["even", "odd"])}))
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.ClassLabel(names=["even", "odd"])}))
 
     def _split_generators(self, dl_manager):
         return {"train": self._generate_examples()}
@@ -71,6 +73,16 @@ def test_images_and_labels(data_dir, tmp_path, monkeypatch, fits):
     np.testing.assert_array_equal(dataset.labels, numbers % 2)
 
 
+def test_the_prepare_command(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))  # where the cache of labels goes
+    prepare.main(["--source=tfds:tiny_png", "--split=train", "--image_size=8", f"--out={tmp_path}/out",
+                  f"--tfds_data_dir={data_dir}"])
+    prepared, direct = array_record.load(f"{tmp_path}/out", "train", 8, 2), load(data_dir, tmp_path)
+    np.testing.assert_array_equal(prepared.images, direct.images)
+    np.testing.assert_array_equal(prepared.labels, direct.labels)
+    assert prepared.class_names == ("even", "odd")
+
+
 def test_labels_come_from_the_cache_the_second_time(data_dir, tmp_path):
     first = load(data_dir, tmp_path)
     (cache,) = (tmp_path / "tfds").iterdir()
@@ -83,7 +95,9 @@ def test_slices_and_sizes_have_their_own_fingerprint(data_dir, tmp_path):
     np.testing.assert_array_equal(part.images, whole.images[:5])
     np.testing.assert_array_equal(part.labels, whole.labels[:5])
     small = load(data_dir, tmp_path, image_size=4)
-    assert len({whole.fingerprint, part.fingerprint, small.fingerprint}) == 3
+    other = load(data_dir, tmp_path, split="train[5:10]")
+    np.testing.assert_array_equal(other.labels, whole.labels[5:10])
+    assert len({dataset.fingerprint for dataset in (whole, part, other, small)}) == 4
     assert load(data_dir, tmp_path).fingerprint == whole.fingerprint
 
 

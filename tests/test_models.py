@@ -9,7 +9,7 @@ from biggan_jax import cli, models
 from biggan_jax.config import IMAGE_SIZES
 from biggan_jax.describe import count, describe
 from biggan_jax.models import biggan, biggan_deep, resnet_gan
-from tests.conftest import random_variables
+from tests.tiny import random_variables
 
 KEY = jax.random.key(0)
 

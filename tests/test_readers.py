@@ -17,7 +17,8 @@ from biggan_jax.pretrained import read_state_dict, write_state_dict
 
 DTYPES = ["<f8", "<f4", "<f2", ml_dtypes.bfloat16, "<i8", "<i4", "<i2", "i1", "u1", "?"]
 
-# torch.save(OrderedDict(w=arange(6.).reshape(2, 3).t(), b=tensor([1.5], dtype=float16)), _use_new_zipfile_serialization=False)
+# torch.save(OrderedDict(w=arange(6.).reshape(2, 3).t(), b=tensor([1.5], dtype=float16)),
+# _use_new_zipfile_serialization=False)
 LEGACY = base64.b64decode(
     "gAKKCmz8nEb5IGqoUBkugAJN6QMugAJ9cQAoWBAAAABwcm90b2NvbF92ZXJzaW9ucQFN6QNYDQAAAGxpdHRsZV9lbmRpYW5xAohYCgAAAHR5"
     "cGVfc2l6ZXNxA31xBChYBQAAAHNob3J0cQVLAlgDAAAAaW50cQZLBFgEAAAAbG9uZ3EHSwR1dS6AAmNjb2xsZWN0aW9ucwpPcmRlcmVkRGlj"
@@ -32,7 +33,11 @@ LEGACY = base64.b64decode(
 def arrays(extension):
     dtypes = [dtype for dtype in DTYPES if not (extension == ".npz" and dtype is ml_dtypes.bfloat16)]
     values = {np.dtype(dtype).name: np.arange(6).reshape(2, 3).astype(dtype) for dtype in dtypes}
-    return values | {"file": np.float32(7), "empty": np.zeros((0, 3), np.float32), "not.contiguous": np.arange(6.0).reshape(2, 3).T}
+    return values | {
+        "file": np.float32(7),
+        "empty": np.zeros((0, 3), np.float32),
+        "not.contiguous": np.arange(6.0).reshape(2, 3).T,
+    }
 
 
 def assert_same(found, wanted):
@@ -121,13 +126,19 @@ def test_torch_reads_what_is_written_and_the_reverse(tmp_path):
         np.testing.assert_array_equal(loaded[key].double().numpy(), value.astype(np.float64))
 
     net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm2d(2))
-    state = net.state_dict() | {"view": torch.arange(12.0).reshape(3, 4)[1:, ::2], "half": torch.ones(2).bfloat16()}
+    state = net.state_dict() | {
+        "view": torch.arange(12.0).reshape(3, 4)[1:, ::2],
+        "half": torch.ones(2).bfloat16(),
+    }
     for zipped in (True, False):
         torch.save({"state_dict": state, "optimizer": {"state": {0: {"m": torch.ones(2)}}}, "epoch": 3}, path,
                    _use_new_zipfile_serialization=zipped)  # fmt: skip
         found = read_state_dict(path)
         assert found["half"].dtype == ml_dtypes.bfloat16
-        assert_same({k: v.astype(np.float64) for k, v in found.items()}, {k: v.double().numpy() for k, v in state.items()})
+        assert_same(
+            {k: v.astype(np.float64) for k, v in found.items()},
+            {k: v.double().numpy() for k, v in state.items()},
+        )
 
 
 def test_data_parallel_prefix_goes_only_from_all_keys(tmp_path):
@@ -140,7 +151,9 @@ def test_data_parallel_prefix_goes_only_from_all_keys(tmp_path):
 
 def test_wrappers(tmp_path):
     inner = lambda **entries: dict_of(**entries)[2:-1]
-    path = zip_file(tmp_path / "x.pth", dict_of(state_dict=inner(w=tensor()), epoch=number(3), other=inner(lr=number(1))))
+    path = zip_file(
+        tmp_path / "x.pth", dict_of(state_dict=inner(w=tensor()), epoch=number(3), other=inner(lr=number(1)))
+    )
     assert list(read_state_dict(path)) == ["w"]
     for program, message in [
         (dict_of(G=inner(w=tensor()), D=inner(w=tensor())), "found G, D"),
@@ -167,21 +180,36 @@ LAUGHS = number(0) + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" fo
 
 HOSTILE = {
     "os.system": (pickle.dumps({"w": Hostile(os.system, "touch PWNED")}, 2), r"(posix|nt)\.system"),
-    "os.system by STACK_GLOBAL": (pickle.dumps({"w": Hostile(os.system, "touch PWNED")}, 4), r"(posix|nt)\.system"),
+    "os.system by STACK_GLOBAL": (
+        pickle.dumps({"w": Hostile(os.system, "touch PWNED")}, 4),
+        r"(posix|nt)\.system",
+    ),
     "eval": (pickle.dumps(Hostile(eval, "open('PWNED', 'w')"), 2), "eval"),
     "getattr of an allowed class": (
         b"\x80\x02cbuiltins\ngetattr\n(ccollections\nOrderedDict\n" + text("__init__") + b"tR.",
         "getattr",
     ),
-    "dotted name in an allowed module": (b"\x80\x02ccollections\nOrderedDict.fromkeys\n.", "OrderedDict.fromkeys"),
-    "another name of an allowed module": (b"\x80\x02ctorch._utils\n_import_dotted_name\n.", "_import_dotted_name"),
+    "dotted name in an allowed module": (
+        b"\x80\x02ccollections\nOrderedDict.fromkeys\n.",
+        "OrderedDict.fromkeys",
+    ),
+    "another name of an allowed module": (
+        b"\x80\x02ctorch._utils\n_import_dotted_name\n.",
+        "_import_dotted_name",
+    ),
     "before the value": (b"\x80\x02" + OPEN + b"0" + dict_of(w=tensor())[2:], "open"),
-    "after being hidden in the memo": (b"\x80\x02cbuiltins\nopen\nq\x000h\x00(" + text("PWNED") + b"tR.", "open"),
+    "after being hidden in the memo": (
+        b"\x80\x02cbuiltins\nopen\nq\x000h\x00(" + text("PWNED") + b"tR.",
+        "open",
+    ),
     "a module object": (pickle.dumps(Hostile(__import__, "os"), 2), "__import__"),
     "INST": (b"\x80\x02(" + text("PWNED") + b"ibuiltins\nopen\n.", "builtins.open"),
     "NEWOBJ of an allowed class": (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "NEWOBJ"),
     "OBJ": (b"\x80\x02(ccollections\nOrderedDict\no.", "OBJ"),
-    "BUILD on a class": (b"\x80\x02ccollections\nOrderedDict\n}" + text("x") + number(1) + b"sb.", "not a dict"),
+    "BUILD on a class": (
+        b"\x80\x02ccollections\nOrderedDict\n}" + text("x") + number(1) + b"sb.",
+        "not a dict",
+    ),
     "BUILD on a tensor": (b"\x80\x02" + tensor() + b"}b.", "not a dict"),
     "call of a value": (b"\x80\x02" + text("x") + b")R.", "call"),
     "call of a dtype": (b"\x80\x02ctorch\nFloatStorage\n" + number(9) + b"\x85R.", "call"),
@@ -207,7 +235,9 @@ def test_no_pickle_is_executed(tmp_path, monkeypatch, case):
     monkeypatch.chdir(tmp_path)
     program, message = HOSTILE[case]
     storages = pickle.dumps([], 2)
-    legacy = b"".join(pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))
+    legacy = b"".join(
+        pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+    )
     (tmp_path / "legacy").mkdir()
     (tmp_path / "legacy" / "x.pth").write_bytes(legacy + program + storages)
     for path in (zip_file(tmp_path / "x.pth", program), tmp_path / "legacy" / "x.pth"):
@@ -278,7 +308,11 @@ def test_zip_archives_that_torch_does_not_write(tmp_path):
 
 def test_npz_that_is_no_plain_array(tmp_path):
     path = tmp_path / "x.npz"
-    for value, message in [(np.array([{}]), "bad_key: Object arrays"), (np.array(["a"]), "bad_key is not"), (1j, "bad_key is not")]:
+    for value, message in [
+        (np.array([{}]), "bad_key: Object arrays"),
+        (np.array(["a"]), "bad_key is not"),
+        (1j, "bad_key is not"),
+    ]:
         np.savez(path, good=1.0, bad_key=value)
         with pytest.raises(DataError, match=message):
             read_state_dict(path)
@@ -337,13 +371,17 @@ def test_broken_safetensors(tmp_path, header, message):
 def test_safetensors_header_longer_than_the_file(tmp_path):
     path = tmp_path / "x.safetensors"
     for size in (11, 2**27, 2**63):
-        path.write_bytes(struct.pack("<Q", size) + b'{}' + bytes(8))
-        with pytest.raises(DataError, match=f"x.safetensors: declares a header of {size} bytes; the file has 18"):
+        path.write_bytes(struct.pack("<Q", size) + b"{}" + bytes(8))
+        with pytest.raises(
+            DataError, match=f"x.safetensors: declares a header of {size} bytes; the file has 18"
+        ):
             read_state_dict(path)
 
 
 def test_safetensors_metadata_is_no_array(tmp_path):
-    path = safetensors_file(tmp_path / "x.safetensors", {"__metadata__": {"format": "pt"}, "a": entry()}, bytes(8))
+    path = safetensors_file(
+        tmp_path / "x.safetensors", {"__metadata__": {"format": "pt"}, "a": entry()}, bytes(8)
+    )
     assert_same(read_state_dict(path), {"a": np.zeros(2, np.float32)})
 
 

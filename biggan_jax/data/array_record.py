@@ -1,0 +1,206 @@
+"""Prepared data sets: uint8 images in ArrayRecord shards with a manifest, as `biggan_jax.prepare` writes them.
+
+The folder is also a TFDS data set (`tfds.builder_from_directory`): every record is a tf.train.Example with the features
+`image`, raw uint8 bytes in C order, and `label`. The manifest adds what TFDS does not keep: the size and sha256 of each
+shard and the labels in one array, so that a reader need not touch every record to know them.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import threading
+
+import numpy as np
+
+from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, local_folder
+from biggan_jax.data.decode import resize_array
+from biggan_jax.data.image_source import ImageSource, in_memory_or_streamed, read_in_order
+from biggan_jax.errors import DataError
+
+MANIFEST = "manifest.json"
+
+
+def load(directory: str, split: str, image_size: int, num_classes: int) -> Dataset:
+    """The split of a prepared folder, in one array where it fits in RAM, else read record by record.
+
+    Raises:
+        DataError: not a prepared folder, unknown split, shards that are missing or of another size than the manifest
+            says, another number of classes than `num_classes`, or a damaged record (when it is read).
+    """
+    root, entry = open_split(directory, split)
+    name = f"prepared:{root}/{split}"
+    labels = read_labels(root, entry)
+    check_num_classes(name, tuple(entry["class_names"]), num_classes)
+    source = ImageSource(name, labels, tuple(entry["class_names"]), RecordReader(root, entry))
+    return Dataset(
+        name=name, images=in_memory_or_streamed(source, image_size), labels=labels, class_names=source.class_names,
+        fingerprint=fingerprint(
+            "prepared", split, image_size, entry["class_names"], [file["sha256"] for file in entry["files"]]))
+
+
+def open_split(directory: str, split: str) -> tuple[pathlib.Path, dict]:
+    """The folder and the manifest's entry for `split`, after comparing the sizes of all files with it."""
+    root = local_folder(directory, "prepared")
+    splits = read_manifest(root)
+    if split not in splits:
+        prepared = ", ".join(splits) or "none yet"
+        raise DataError(f"{root}: split {split!r} is not prepared (prepared: {prepared}); run: "
+                        f"python -m biggan_jax.prepare --source=SOURCE --split={split} --image_size=SIZE --out={root}")
+    for file in splits[split]["files"]:
+        path = root / file["name"]
+        found = path.stat().st_size if path.exists() else None
+        if found != file["bytes"]:
+            state = "is missing" if found is None else f"has {found} bytes"
+            raise DataError(f"{path} {state}; {MANIFEST} says {file['bytes']} bytes: copy it again, or delete it and "
+                            "rerun python -m biggan_jax.prepare")
+    return root, splits[split]
+
+
+def read_manifest(root: pathlib.Path) -> dict:
+    """The manifest's entries by split; empty for a folder without a manifest. DataError if it is not a manifest."""
+    path = root / MANIFEST
+    try:
+        return json.loads(path.read_text())["splits"]
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a manifest of python -m biggan_jax.prepare ({error})") from error
+
+
+def read_labels(root: pathlib.Path, entry: dict) -> np.ndarray:
+    """The labels of a split, int32 [N]."""
+    path = root / entry["labels"]
+    try:
+        labels = np.load(path)
+    except ValueError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    if labels.shape != (entry["num_examples"],):
+        raise DataError(f"{path}: {labels.shape[0]} labels for {entry['num_examples']} examples in {MANIFEST}")
+    return labels
+
+
+def verify(directory: str) -> list[str]:
+    """Reads every file of every split of a prepared folder and compares its sha256 with the manifest.
+
+    Returns:
+        The verified splits. Raises DataError naming the first file that differs.
+    """
+    splits = read_manifest(local_folder(directory, "prepared"))
+    if not splits:
+        raise DataError(f"{directory}: no {MANIFEST}; not a finished folder of python -m biggan_jax.prepare")
+    for split in splits:
+        root, entry = open_split(directory, split)
+        for file in entry["files"]:
+            found = sha256(root / file["name"])
+            if found != file["sha256"]:
+                raise DataError(f"{root / file['name']}: sha256 is {found} but {MANIFEST} says {file['sha256']}: copy "
+                                "it again, or delete it and rerun python -m biggan_jax.prepare")
+    return list(splits)
+
+
+def sha256(path: pathlib.Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class RecordReader:
+    """Reads single images of a prepared split; shards are opened on first use and shared by all threads."""
+
+    def __init__(self, root: pathlib.Path, entry: dict):
+        shards = [file for file in entry["files"] if "num_examples" in file]
+        self._paths = [root / shard["name"] for shard in shards]
+        self._starts = np.cumsum([0] + [shard["num_examples"] for shard in shards])
+        self._stored_size = entry["image_size"]
+        self._open, self._lock = {}, threading.Lock()
+
+    def __call__(self, index: int, image_size: int) -> np.ndarray:
+        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
+        record = index - int(self._starts[shard])
+        where = f"{self._paths[shard]}: record {record}"
+        try:
+            serialized = self._reader(shard).read([record])[0]
+            image = parse_image(serialized)
+        except Exception as error:  # ArrayRecord reports damage as RuntimeError, a wrong record fails to parse
+            raise DataError(f"{where} is damaged: {error}") from error
+        if image.size != self._stored_size ** 2 * 3:
+            raise DataError(f"{where} has {image.size} bytes; allowed: {self._stored_size}x{self._stored_size}x3")
+        return resize_array(image.reshape(self._stored_size, self._stored_size, 3), image_size)
+
+    def _reader(self, shard):
+        from array_record.python import array_record_module
+
+        with self._lock:
+            if shard not in self._open:
+                self._open[shard] = array_record_module.ArrayRecordReader(
+                    str(self._paths[shard]), options="readahead_buffer_size:0", file_reader_buffer_size=32768)
+            return self._open[shard]
+
+
+def serialize(image: np.ndarray, label: int) -> bytes:
+    """One record: a tf.train.Example as TFDS writes Tensor(uint8, encoding="bytes") and ClassLabel features."""
+    from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
+
+    features = {
+        "image": tf_feature_pb2.Feature(bytes_list=tf_feature_pb2.BytesList(value=[image.tobytes()])),
+        "label": tf_feature_pb2.Feature(int64_list=tf_feature_pb2.Int64List(value=[label])),
+    }
+    example = tf_example_pb2.Example(features=tf_feature_pb2.Features(feature=features))
+    return example.SerializeToString(deterministic=True)
+
+
+def parse_image(serialized: bytes) -> np.ndarray:
+    """The raw bytes of the `image` feature of a record, uint8 [H * W * 3]."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    example = tf_example_pb2.Example.FromString(serialized)
+    return np.frombuffer(example.features.feature["image"].bytes_list.value[0], np.uint8)
+
+
+def write_shard(path: pathlib.Path, source: ImageSource, indices: range, image_size: int) -> None:
+    """Writes the examples `indices` of `source` to an ArrayRecord file that gets its name when it is complete.
+
+    One record per group, for random access, and no compression: zstd takes little off raw photographs.
+    Raises OSError when the disk is full and DataError for an unreadable image; no file is left then.
+    """
+    from array_record.python import array_record_module
+
+    temporary = path.with_name(path.name + ".partial")
+    writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
+    try:
+        for index, image in zip(indices, read_in_order(source, indices, image_size)):
+            writer.write(serialize(image, int(source.labels[index])))
+        writer.close()
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except RuntimeError as error:  # how the writer reports every failed write
+        raise OSError(None, str(error), str(path)) from error
+    finally:
+        if writer.is_open():
+            with contextlib.suppress(RuntimeError):  # the first failure is the one to report
+                writer.close()
+        temporary.unlink(missing_ok=True)
+
+
+def write_tfds_metadata(root: pathlib.Path, splits: dict) -> None:
+    """Writes the JSON files by which `tfds.builder_from_directory(root)` knows the manifest's splits."""
+    import tensorflow_datasets as tfds
+
+    entry = next(iter(splits.values()))  # image size and classes are the same for all splits of a folder
+    size = entry["image_size"]
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=root, dataset_name="images", filetype_suffix="array_record",
+        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}")
+    shards = {split: [file for file in entry["files"] if "num_examples" in file] for split, entry in splits.items()}
+    tfds.folder_dataset.write_metadata(
+        data_dir=root, check_data=False, filename_template=template,
+        split_infos=[tfds.core.SplitInfo(
+            name=split, shard_lengths=[file["num_examples"] for file in files],
+            num_bytes=sum(file["bytes"] for file in files), filename_template=template)
+            for split, files in shards.items()],
+        features=tfds.features.FeaturesDict({
+            "image": tfds.features.Tensor(shape=(size, size, 3), dtype=np.uint8, encoding="bytes"),
+            "label": tfds.features.ClassLabel(names=entry["class_names"]),
+        }))

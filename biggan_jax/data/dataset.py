@@ -1,0 +1,107 @@
+"""What every data source returns, and the checks it must pass before a step runs on it."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from biggan_jax.errors import DataError
+
+# A set whose uint8 array takes at most this share of the memory that is free now is kept in RAM; a larger one is
+# read record by record. The other half is left to batches in flight, compilation and evaluation features.
+MEMORY_SHARE = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Labelled images of one size.
+
+    images: anything with `.shape == (N, H, W, 3)` where `images[int64 [n]]` is uint8 [n, H, W, 3] in 0..255: an
+        ndarray, a memmap, or a lazy reader. It may be read from several threads.
+    labels: int32 [N], in 0..num_classes-1 (all 0 for unconditional training).
+    class_names: one name per class, in label order; empty for unconditional training.
+    fingerprint: short stable hash of what the data is, for keys of caches and for refusing a changed data set.
+    """
+
+    name: str
+    images: Any = dataclasses.field(repr=False)
+    labels: np.ndarray = dataclasses.field(repr=False)
+    class_names: tuple[str, ...]
+    fingerprint: str
+
+
+def fingerprint(*parts) -> str:
+    """16 hexadecimal digits that change when any of the JSON-serializable `parts` does."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def validate(dataset: Dataset, image_size: int, num_classes: int) -> None:
+    """Raises DataError unless `dataset` has the size, type and labels that the config asks for.
+
+    Labels are checked here, on the host, because a gather under jit clamps an index that is out of range without a
+    word: a wrong label would train another class's embedding.
+
+    Args:
+        image_size: pixels of both sides.
+        num_classes: labels must lie in 0..num_classes-1; 0 means unconditional, where all labels are 0.
+    """
+    shape = tuple(dataset.images.shape)
+    if len(shape) != 4 or shape[3] != 3:
+        raise DataError(f"{dataset.name}: images have shape {shape}; allowed: [N, H, W, 3] (RGB)")
+    num_examples, height, width, _ = shape
+    if num_examples == 0:
+        raise DataError(f"{dataset.name}: the data set is empty; at least one image is needed")
+    if (height, width) != (image_size, image_size):
+        raise DataError(f"{dataset.name}: images are {height}x{width} but image_size={image_size}; they must agree")
+    dtype = dataset.images[np.zeros(1, np.int64)].dtype
+    if dtype != np.uint8:
+        raise DataError(f"{dataset.name}: images have dtype {dtype}; allowed: uint8 in 0..255")
+    labels = dataset.labels
+    if labels.shape != (num_examples,) or labels.dtype != np.int32:
+        raise DataError(f"{dataset.name}: labels are {labels.dtype} {list(labels.shape)} for {num_examples} images; "
+                        f"allowed: int32 [{num_examples}]")
+    check_num_classes(dataset.name, dataset.class_names, num_classes)
+    bad = np.flatnonzero((labels < 0) | (labels >= max(num_classes, 1)))
+    if bad.size:
+        raise DataError(f"{dataset.name}: the label of example {bad[0]} is {labels[bad[0]]}; "
+                        f"allowed: 0 to {max(num_classes, 1) - 1}")
+
+
+def check_num_classes(name: str, class_names: tuple[str, ...], num_classes: int) -> None:
+    """Raises DataError, naming the classes, unless the data has `num_classes` of them; 0 accepts any data."""
+    if num_classes and len(class_names) != num_classes:
+        listed = ", ".join(class_names[:8]) + (", ..." if len(class_names) > 8 else "")
+        raise DataError(f"{name}: the data has {len(class_names)} classes ({listed}) but num_classes={num_classes}; "
+                        "they must agree (0 trains without classes)")
+
+
+def local_folder(directory: str, dataset: str) -> pathlib.Path:
+    """`data.dir` as a path. Raises DataError if it is empty or the URL of a bucket."""
+    if not directory:
+        raise DataError(f"data.dir is empty; dataset {dataset!r} needs the folder that holds it")
+    if "://" in directory:
+        raise DataError(f"data.dir={directory}: a URL; allowed: a local folder (mount the bucket, or copy it here)")
+    return pathlib.Path(directory).expanduser()
+
+
+def fits_in_memory(num_bytes: int) -> bool:
+    """Whether an array of `num_bytes` takes at most MEMORY_SHARE of the memory that is free now."""
+    return num_bytes <= MEMORY_SHARE * available_memory()
+
+
+def available_memory() -> int:
+    """Bytes this process could still allocate: free plus reclaimable, within the container's limit if it has one."""
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    meminfo = pathlib.Path("/proc/meminfo")
+    if meminfo.exists():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        available = int(fields["MemAvailable"].split()[0]) * 1024
+    limit = pathlib.Path("/sys/fs/cgroup/memory.max")
+    if limit.exists() and (limit_text := limit.read_text().strip()) != "max":
+        used = int(limit.with_name("memory.current").read_text())
+        available = min(available, max(int(limit_text) - used, 0))
+    return available

@@ -1,0 +1,92 @@
+"""A listed but not yet decoded set of images, and reading it with all cores in a fixed order."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from biggan_jax.data.dataset import fits_in_memory
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSource:
+    """Images that can be read in any order, as they lie on disk.
+
+    labels: int32 [N]. class_names: one per class, in label order.
+    read: (index, image_size) -> uint8 [image_size, image_size, 3]; called from several threads; raises DataError
+        naming the file.
+    """
+
+    name: str
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    read: Callable[[int, int], np.ndarray]
+
+
+def read_in_order(source: ImageSource, indices: Iterable[int], image_size: int) -> Iterator[np.ndarray]:
+    """Yields `source.read(index, image_size)` for `indices`, in their order, decoded by a thread per core.
+
+    Threads suffice because Pillow decodes and resizes outside the interpreter lock. A bounded number of images is in
+    flight, so a slow consumer does not fill the memory.
+    """
+    num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    executor = concurrent.futures.ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
+    pending = collections.deque()
+    try:
+        for index in indices:
+            pending.append(executor.submit(source.read, int(index), image_size))
+            if len(pending) >= 4 * num_threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def with_progress(images: Iterator[np.ndarray], total: int, name: str) -> Iterator[np.ndarray]:
+    """Passes `images` through, with a counter on stderr when a person is watching it."""
+    if not sys.stderr.isatty():
+        yield from images
+        return
+    shown = 0.0
+    for count, image in enumerate(images, start=1):
+        if count == total or time.monotonic() - shown > 0.5:
+            shown = time.monotonic()
+            print(f"\r{name}: decoded {count}/{total}", end="", file=sys.stderr, flush=True)
+        yield image
+    print(file=sys.stderr)
+
+
+def in_memory_or_streamed(source: ImageSource, image_size: int) -> "np.ndarray | StreamedImages":
+    """All images of `source` in one uint8 array where that fits in RAM, else a reader with the same indexing.
+
+    One gather from an array is about twenty times as fast as reading record by record, so small sets pay once at start.
+    """
+    shape = (len(source.labels), image_size, image_size, 3)
+    if not fits_in_memory(math.prod(shape)):
+        return StreamedImages(source, image_size)
+    images = np.empty(shape, np.uint8)
+    decoded = read_in_order(source, range(len(images)), image_size)
+    for index, image in enumerate(with_progress(decoded, len(images), source.name)):
+        images[index] = image
+    return images
+
+
+class StreamedImages:
+    """Indexes like a uint8 array [N, image_size, image_size, 3] but reads each image from `source` on demand."""
+
+    def __init__(self, source: ImageSource, image_size: int):
+        self.shape = (len(source.labels), image_size, image_size, 3)
+        self._source = source
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        images = np.empty((len(indices), *self.shape[1:]), np.uint8)
+        for row, image in enumerate(read_in_order(self._source, indices, self.shape[1])):
+            images[row] = image
+        return images

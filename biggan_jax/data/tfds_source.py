@@ -1,0 +1,129 @@
+"""TFDS data sets stored as ArrayRecord, read without TensorFlow."""
+
+import difflib
+import io
+import os
+import pathlib
+import tempfile
+
+import numpy as np
+
+from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, local_folder
+from biggan_jax.data.decode import decode, resize_array
+from biggan_jax.data.image_source import ImageSource, in_memory_or_streamed
+from biggan_jax.errors import DataError, UsageError
+
+
+def load(name: str, split: str, image_size: int, num_classes: int, data_dir: str, cache_dir: str) -> Dataset:
+    """The features `image` and `label` of a TFDS data set, cropped and resized to `image_size`.
+
+    Args:
+        name: as TFDS spells it, with an optional config and version: "cifar10", "imagenet2012:5.1.0".
+        split: a TFDS split, slices included: "train", "train[:90%]".
+        data_dir: TFDS's folder; "" for its default (TFDS_DATA_DIR or ~/tensorflow_datasets).
+        cache_dir: keeps the labels, so that only the first start reads every record for them.
+
+    Raises:
+        UsageError: TFDS has no such data set.
+        DataError: not downloaded or not in ArrayRecord form (the message holds the command that prepares it), no such
+            split, unsuitable features, or another number of classes than `num_classes`.
+    """
+    builder = find_builder(name, data_dir)
+    folder = f" --tfds_data_dir={data_dir}" if data_dir else ""
+    command = (f"run: python -m biggan_jax.prepare --source=tfds:{name} --split={split} --image_size={image_size} "
+               f"--out=DIR{folder} and train with dataset=prepared data.dir=DIR")
+    if not builder.info.splits:
+        raise DataError(f"tfds:{name} is not prepared in {builder.data_dir}; {command}")
+    if not is_array_record(builder):
+        raise DataError(f"tfds:{name} in {builder.data_dir} is stored as {builder.info.file_format.value}; allowed: "
+                        f"array_record, which is read without TensorFlow; {command}")
+    source, identity = open_source(builder, split, unconditional=num_classes == 0, cache_dir=cache_dir)
+    check_num_classes(source.name, source.class_names, num_classes)
+    return Dataset(
+        name=source.name, images=in_memory_or_streamed(source, image_size), labels=source.labels,
+        class_names=source.class_names, fingerprint=fingerprint(identity, image_size))
+
+
+def find_builder(name: str, data_dir: str, **kwargs):
+    """`tfds.builder`, with a UsageError that shows near names when there is none."""
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder(name, data_dir=local_folder(data_dir, f"tfds:{name}") if data_dir else None, **kwargs)
+    except tfds.core.DatasetNotFoundError:
+        near = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False), n=3)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise UsageError(f"tfds:{name}: TFDS has no data set of this name; {hint}allowed: a name from its catalog or "
+                         f"a data set under {data_dir or 'its data folder'}") from None
+
+
+def is_array_record(builder) -> bool:
+    return builder.info.file_format is not None and builder.info.file_format.value == "array_record"
+
+
+def open_source(builder, split: str, unconditional: bool, cache_dir: str) -> tuple[ImageSource, list]:
+    """The `ImageSource` of a builder's ArrayRecord split, and the JSON-able identity of its files.
+
+    Raises:
+        DataError: no such split, no `image` feature of uint8 [H, W, channels], or no ClassLabel `label` (which
+            unconditional training does not need).
+    """
+    import tensorflow_datasets as tfds
+
+    name = f"tfds:{builder.info.full_name}/{split}"
+    features = builder.info.features
+    if "image" not in features or features["image"].np_dtype != np.uint8 or len(features["image"].shape) != 3:
+        raise DataError(f"{name}: the features are {', '.join(features)}; needed: 'image', uint8 [H, W, channels]")
+    # Files are decoded by our own `decode`: one behaviour for every source, and no need for TFDS's OpenCV.
+    encoded = isinstance(features["image"], tfds.features.Image)
+    decoders = {"image": tfds.decode.SkipDecoding()} if encoded else None
+    try:
+        records = builder.as_data_source(split=split, decoders=decoders)
+        split_info = builder.info.splits[split]
+    except (KeyError, ValueError) as error:
+        raise DataError(f"tfds:{builder.info.full_name} has no split {split!r} ({_one_line(error)}); allowed: "
+                        f"{', '.join(builder.info.splits)} and slices of them") from error
+    files = [(os.path.basename(path), os.path.getsize(path)) for path in sorted(split_info.filepaths)]
+    identity = ["tfds", builder.info.full_name, split, split_info.num_examples, files]
+    if "label" in features and isinstance(features["label"], tfds.features.ClassLabel):
+        class_names = tuple(features["label"].names or map(str, range(features["label"].num_classes)))
+        labels = _cached_labels(records, name, pathlib.Path(cache_dir) / "tfds" / f"{fingerprint(identity)}.npy")
+    elif unconditional:
+        class_names, labels = ("unlabelled",), np.zeros(split_info.num_examples, np.int32)
+    else:
+        raise DataError(f"{name}: the features are {', '.join(features)}; needed: 'label', a ClassLabel (or "
+                        "num_classes=0)")
+
+    def read(index, image_size):
+        try:
+            image = records[index]["image"]
+        except Exception as error:  # ArrayRecord and TFDS report damage as RuntimeError, ValueError and others
+            raise DataError(f"{name}: record {index} cannot be read: {_one_line(error)}") from error
+        if encoded:
+            return decode(io.BytesIO(image), f"{name}: record {index}", image_size)
+        return resize_array(image, image_size)
+
+    return ImageSource(name, labels, class_names, read), identity
+
+
+def _cached_labels(records, name, path):
+    """int32 [N]; the first call reads every record without decoding its image, later ones a file of 4 N bytes."""
+    if path.exists():
+        return np.load(path)
+    try:
+        labels = np.fromiter((record["label"] for record in records), np.int32, count=len(records))
+    except RuntimeError as error:
+        raise DataError(f"{name}: damaged records: {_one_line(error)}") from error
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
+            np.save(file, labels)
+        os.replace(file.name, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot keep the labels there: {error.strerror}; set data.cache_dir to a folder that "
+                        "can be written") from error
+    return labels
+
+
+def _one_line(error):
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,14 @@
+"""Weights of other projects: files (`readers`) and their translation into this project's modules and
+variables."""
+
+from biggan_jax.pretrained.biggan_pytorch import from_biggan_pytorch, to_biggan_pytorch
+from biggan_jax.pretrained.huggingface import from_huggingface
+from biggan_jax.pretrained.readers import read_state_dict, write_state_dict
+
+__all__ = [
+    "from_biggan_pytorch",
+    "from_huggingface",
+    "read_state_dict",
+    "to_biggan_pytorch",
+    "write_state_dict",
+]

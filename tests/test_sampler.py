@@ -1,0 +1,75 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from biggan_jax import models, sampler, sharding
+from biggan_jax.latents import sample_batch
+from biggan_jax.standing_stats import standing_stats
+from tests.tiny import random_variables, tiny_config
+
+
+@pytest.fixture(scope="module")
+def net():
+    generator, _ = models.build(tiny_config(model__attention_resolutions=()))
+    return generator, random_variables(generator, jnp.zeros((2, generator.z_dim)), jnp.zeros(2, int))
+
+
+def test_samples_do_not_depend_on_batch_size_start_or_devices(net):
+    labels = np.arange(21) % 10
+    reference = sampler.sample(*net, labels, seed=3, truncation=0.5, batch_size=32)
+    assert reference.shape == (21, 8, 8, 3) and reference.dtype == np.uint8 and reference.std() > 10
+    close = functools.partial(np.testing.assert_allclose, atol=1)  # one grey level: sums may be rounded in another order
+    close(sampler.sample(*net, labels, seed=3, truncation=0.5, batch_size=8).astype(int), reference.astype(int))
+    close(sampler.sample(*net, labels[5:], seed=3, truncation=0.5, batch_size=8, start=5).astype(int), reference[5:].astype(int))
+    with jax.set_mesh(sharding.make_mesh()):
+        close(sampler.sample(*net, labels, seed=3, truncation=0.5, batch_size=32).astype(int), reference.astype(int))
+    assert np.any(sampler.sample(*net, labels, seed=4, truncation=0.5, batch_size=32) != reference)
+
+
+def test_standing_statistics_are_plain_averages_and_change_nothing_else(net):
+    generator, variables = net
+    key = jax.random.key(0)
+    new = standing_stats(generator, variables, key, num_batches=3, batch_size=16, truncation=0.5)
+    assert new["params"] is variables["params"] and new["spectral_stats"] is variables["spectral_stats"]
+
+    @jax.jit
+    def first_layer_moments(key):
+        z, labels = sample_batch(key, 16, generator.z_dim, 10, truncation=0.5)
+        _, state = generator.apply(
+            variables, z, labels, train=True, mutable=["batch_stats", "spectral_stats", "intermediates"], capture_intermediates=True
+        )
+        x = state["intermediates"]["linear"]["__call__"][0].reshape(-1, *[generator.channels * 4])
+        return x.mean(0), x.var(0)
+
+    moments = [first_layer_moments(jax.random.fold_in(key, i)) for i in range(3)]
+    stats = new["batch_stats"]["block_0"]["bn_1"]
+    np.testing.assert_allclose(stats["mean"], np.mean([m for m, _ in moments], 0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(stats["var"], np.mean([v for _, v in moments], 0), rtol=1e-4, atol=1e-5)
+
+
+def test_interpolations_end_at_the_samples_they_join(net):
+    z = np.random.default_rng(0).normal(size=(2, 3, 8)).astype(np.float32)
+    labels = np.array([[0, 1, 2], [3, 1, 9]])
+    path = sampler.interpolate(*net, z, labels, steps=5).reshape(3, 5, 8, 8, 3)
+    for end, column in ((0, 0), (1, -1)):
+        expected = sampler.generate(*net, z[end], labels[end])
+        np.testing.assert_allclose(path[:, column].astype(int), expected.astype(int), atol=1)
+    assert np.abs(np.diff(path.astype(int), axis=1)).max() > 0
+
+
+def test_levels_are_rounded_not_floored():
+    np.testing.assert_array_equal(sampler.to_uint8(jnp.array([-1.2, -1.0, 0.0, 0.5 / 127.5 + 0.001, 1.0])), [0, 0, 128, 128, 255])
+    levels = np.arange(256)
+    np.testing.assert_array_equal(sampler.to_uint8(jnp.array(levels / 127.5 - 1.0)), levels)
+
+
+def test_grid_puts_rows_under_each_other():
+    images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((5, 2, 2, 3), np.uint8)
+    picture = sampler.grid(images, 3, min_size=2, gap=1)
+    assert picture.shape == (5, 8, 3)
+    assert picture[0, 0, 0] == 0 and picture[0, 3, 0] == 1 and picture[3, 3, 0] == 4 and picture[2, 0, 0] == 255
+    assert picture[3, 6, 0] == 255  # the missing sixth image
+    assert sampler.grid(images, 3, min_size=7, gap=0).shape == (16, 24, 3)
