@@ -1,56 +1,103 @@
-"""Checkpoints: Orbax, asynchronous, in `WORKDIR/checkpoints/STEP/`, each with its config and data position inside."""
+"""Checkpoints: Orbax, asynchronous, in `WORKDIR/checkpoints/STEP/`.
+
+A checkpoint has one item per part, so that a part can be read without the others:
+  ema, generator, discriminator   variables of the averaged generator, of the generator and of the discriminator
+  training                        step, key, both optimizers' states
+  config, data                    the run's config; where in the data the next step starts
+Converted weights have some of the nets and no `training`.
+"""
 
 from etils import epath
 import jax
+import ml_collections
 import orbax.checkpoint as ocp
 
 from biggan_jax import config as config_lib
 from biggan_jax.errors import DataError, UsageError
 
+NETS = ("ema", "generator", "discriminator")
+
 
 class Checkpoints:
     """The checkpoints of one working directory: the newest `keep`, and for good those at multiples of `keep_every` steps."""
 
-    def __init__(self, workdir, keep: int = 3, keep_every: int = 0):
+    def __init__(self, workdir, keep: int | None = None, keep_every: int = 0):
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, keep_period=keep_every or None)
-        directory = epath.Path(workdir) / "checkpoints"
-        self._manager = ocp.CheckpointManager(directory.resolve(), options=options, item_names=("state", "config", "data"))
+        self.directory = (epath.Path(workdir) / "checkpoints").resolve()
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def steps(self) -> list[int]:
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state, config) -> None:
-        """Starts to save, unless `step` is there already. `state` may be donated to a step right after."""
+        """Starts to save a GANState, unless `step` is there already. `state` may be donated to a step right after."""
         if step in self._manager.all_steps():
             return
-        data = {"next_step": step, "seed": config.seed}  # batches are a function of these two
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                config=ocp.args.JsonSave(config.to_dict()),
-                data=ocp.args.JsonSave(data),
-            ),
-        )
+        nets = {"ema": state.ema, "generator": state.g.variables, "discriminator": state.d.variables}
+        self._save(step, nets | {"training": _training(state)}, config, {"next_step": step, "seed": config.seed})
+
+    def save_nets(self, step: int, nets: dict, config) -> None:
+        """Saves variables of any of NETS without a training state, as conversion from another project does."""
+        self._save(step, nets, config, {})
+        self.wait()
+
+    def _save(self, step, trees, config, data) -> None:
+        items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+        items |= {"config": ocp.args.JsonSave(config.to_dict()), "data": ocp.args.JsonSave(data)}
+        self._manager.save(step, args=ocp.args.Composite(**items))
+
+    def items(self, step: int) -> list[str]:
+        """Names of the parts `step` has."""
+        return sorted(path.name for path in (self.directory / str(step)).iterdir() if path.is_dir())
 
     def restore(self, step: int, abstract_state):
-        """The state of `step`, shaped and sharded like `abstract_state`. Raises DataError if it is missing or another shape."""
-        try:
-            restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state)))
-        except Exception as error:  # Orbax raises many kinds; all of them mean that this checkpoint cannot be used
-            raise DataError(f"checkpoint {self._manager.directory}/{step} cannot be restored: {error}") from error
-        return restored.state
+        """The GANState of `step`, shaped and sharded like `abstract_state`. Raises DataError if it is missing, broken or another shape."""
+        g, d = abstract_state.g, abstract_state.d
+        nets = {"ema": abstract_state.ema, "generator": g.variables, "discriminator": d.variables}
+        found = self.restore_items(step, nets | {"training": _training(abstract_state)})
+        training = found["training"]
+        return abstract_state.replace(
+            step=training["step"],
+            key=training["key"],
+            ema=found["ema"],
+            g=_net_state(g, found["generator"], training["g_opt_state"]),
+            d=_net_state(d, found["discriminator"], training["d_opt_state"]),
+        )
 
-    def config(self, step: int):
-        """The config that `step` was trained with."""
-        text = (self._manager.directory / str(step) / "config" / "metadata").read_text()
-        return config_lib.from_json(text)
+    def restore_items(self, step: int, abstract: dict) -> dict:
+        """The named parts of `step`, each shaped and sharded like its value in `abstract`. Raises DataError."""
+        missing = sorted(set(abstract) - set(self.items(step)))
+        if missing:
+            raise DataError(f"checkpoint {self.directory / str(step)} has no {', '.join(missing)}; it has {', '.join(self.items(step))}")
+        arguments = {name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
+        try:
+            return dict(self._manager.restore(step, args=ocp.args.Composite(**arguments)).items())
+        except Exception as error:  # Orbax raises many kinds; all of them mean that this checkpoint cannot be used
+            reason = " ".join(str(error).split())[:300]
+            raise DataError(f"checkpoint {self.directory / str(step)} cannot be restored: {reason}") from error
+
+    def config(self, step: int) -> ml_collections.ConfigDict:
+        """The config that `step` was trained with. Raises DataError when it cannot be read."""
+        path = self.directory / str(step) / "config" / "metadata"
+        try:
+            return config_lib.from_json(path.read_text())
+        except (OSError, UsageError) as error:
+            raise DataError(f"{path}: {error}") from error
 
     def wait(self) -> None:
         self._manager.wait_until_finished()
 
     def close(self) -> None:
         self._manager.close()
+
+
+def _training(state) -> dict:
+    return {"step": state.step, "key": state.key, "g_opt_state": state.g.opt_state, "d_opt_state": state.d.opt_state}
+
+
+def _net_state(abstract, variables, opt_state):
+    stats = {name: collection for name, collection in variables.items() if name != "params"}
+    return abstract.replace(params=variables["params"], stats=stats, opt_state=opt_state)
 
 
 def open_for_reading(workdir, step: int | None = None):

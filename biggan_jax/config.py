@@ -36,6 +36,7 @@ def default() -> ml_collections.ConfigDict:
     c.data.split = "train"
     c.data.flip = True  # mirror each real image with probability one half, inside the step
     c.data.num_examples = 10_000  # for `shapes`, which can make any number
+    c.data.class_names = ()  # filled in from the data when a run starts
     c.data.cache_dir = ""  # decoded image folders are kept here; empty: ~/.cache/biggan_jax
 
     c.model = ml_collections.ConfigDict()
@@ -50,7 +51,9 @@ def default() -> ml_collections.ConfigDict:
     c.model.spectral_norm_g = True
     c.model.spectral_norm_d = True
     c.model.wide_d = True  # hidden width of a D block is its output's (BigGAN, SA-GAN) or its input's (SN-GAN); not for biggan_deep
+    c.model.rgb_channels = 3  # outputs of the last convolution; the released biggan_deep pads them to `channels`
     c.model.bn_eps = 1e-4
+    c.model.output_bn_eps = ml_collections.config_dict.placeholder(float)  # of the generator's last BatchNorm; None: bn_eps
     c.model.sn_eps = 1e-4
 
     c.loss = "hinge"  # one of LOSSES
@@ -75,7 +78,7 @@ def default() -> ml_collections.ConfigDict:
     c.checkpoint_every = 1000  # steps
     c.keep_checkpoints = 3  # newest checkpoints to keep
     c.keep_every = 10_000  # checkpoints at multiples of this many steps are kept for good; 0: none
-    c.standing_stats_batches = 100  # batches averaged into the sampling statistics of BatchNorm (Appendix C)
+    c.standing_stats_batches = 100  # batches averaged into BatchNorm's sampling statistics (Appendix C); 0: the running ones
     c.standing_stats_batch_size = 64  # images in each
     c.paper = ml_collections.ConfigDict()  # what the paper reports for this experiment; printed, never used
     c.recognition = False  # finish with an independent classifier's count of recognised samples (up to 32 pixels)
@@ -130,9 +133,10 @@ def validate(config) -> None:
         _require(_get(config, key) >= 1, key, config, "at least 1")
     for key in ("model.embedding_size", "log_every", "checkpoint_every", "keep_checkpoints"):
         _require(_get(config, key) >= 1, key, config, "at least 1")
-    for key in ("standing_stats_batches", "standing_stats_batch_size", "data.num_examples"):
+    for key in ("standing_stats_batch_size", "data.num_examples"):
         _require(_get(config, key) >= 1, key, config, "at least 1")
-    for key in ("seed", "num_classes", "ema_start", "bn_group_size", "sample_every", "keep_every", "optimizer.warmup_steps"):
+    for key in ("seed", "num_classes", "ema_start", "bn_group_size", "sample_every", "keep_every", "optimizer.warmup_steps",
+                "standing_stats_batches"):
         _require(_get(config, key) >= 0, key, config, "0 or more")
     for key in ("optimizer.g_lr", "optimizer.d_lr", "optimizer.eps", "orthogonal_reg", "model.bn_eps", "model.sn_eps"):
         value = _get(config, key)
@@ -169,6 +173,11 @@ def _validate_model(config) -> None:
     if model.name == "resnet_gan":
         for key in ("shared_embedding", "skip_z"):
             _require(not model[key], f"model.{key}", config, "False for resnet_gan (biggan has it)")
+    _require(model.rgb_channels >= 3, "model.rgb_channels", config, "at least 3")
+    if model.name != "biggan_deep":
+        _require(model.rgb_channels == 3, "model.rgb_channels", config, "3 unless model.name is biggan_deep")
+    if model.output_bn_eps is not None:
+        _require(model.output_bn_eps > 0, "model.output_bn_eps", config, "None or more than 0")
     if model.name == "biggan_deep":
         _require(model.wide_d, "model.wide_d", config, "True for biggan_deep, whose blocks have no thin form")
     if not config.num_classes:

@@ -23,7 +23,7 @@ def main(arguments) -> int:
     parser.add_argument("--columns", type=int, default=0, help="columns of the grid (default: a square)")
     parser.add_argument("--png", action="store_true", help="write each sample as PNG too")
     parser.add_argument("--npz", action="store_true", help="write samples.npz too: images uint8 [N,H,W,3], labels [N]")
-    parser.add_argument("--interpolate", choices=("z", "class"), help="a grid of rows that move from one latent, or class, to another")
+    parser.add_argument("--interpolate", choices=("z", "class", "both"), help="a grid of rows that move from one latent, class, or both, to another")
     options = parser.parse_args(arguments)
     sample(options)
     return 0
@@ -35,7 +35,7 @@ def sample(options) -> None:
     import jax
     import numpy as np
 
-    from biggan_jax import latents, sampler, sharding
+    from biggan_jax import latents, model as model_lib, sampler, sharding
     from biggan_jax.writer import save_png
 
     latents.check_truncation(options.truncation, options.truncation_mode)
@@ -48,22 +48,18 @@ def sample(options) -> None:
     mesh = sharding.make_mesh()
     sharding.check_divisible(options.batch_size, mesh, "batch_size (--batch_size)")
     with jax.set_mesh(mesh):
-        generator, variables, config = load_generator(options.workdir, options.step, options.truncation, options.truncation_mode, mesh)
-        classes = parse_classes(options.classes, config.num_classes)
+        model = model_lib.load(options.workdir, options.step)
+        classes = model.labels(parse_classes(options.classes, model.config.num_classes))
         mode = dict(truncation=options.truncation, mode=options.truncation_mode)
         columns = options.columns or max(1, round(options.num**0.5))
         if options.interpolate:
-            rows = -(-options.num // columns)
-            labels = classes[np.arange(rows) % len(classes)]
-            ends = np.stack([labels, labels if options.interpolate == "z" else np.roll(classes, -1)[np.arange(rows) % len(classes)]])
-            z = latents.sample_z_at(jax.random.key(options.seed), np.arange(2 * rows), generator.z_dim, **mode)
-            z = np.asarray(z).reshape(2, rows, -1)
-            z = z if options.interpolate == "z" else np.stack([z[0], z[0]])
-            images = sampler.interpolate(generator, variables, z, ends, columns, options.batch_size)
-            labels = np.repeat(labels, columns)
+            rows = classes[np.arange(-(-options.num // columns)) % len(classes)]
+            ends = model.labels(np.roll(classes, -1))[np.arange(len(rows)) % len(classes)]
+            images = model.interpolate(rows, ends, columns, options.interpolate, seed=options.seed, **mode)
+            images, labels = images.reshape(-1, *images.shape[2:]), np.repeat(rows, columns)
         else:
             labels = classes[np.arange(options.num) % len(classes)]
-            images = sampler.sample(generator, variables, labels, options.seed, batch_size=options.batch_size, **mode)
+            images = model.sample(labels, seed=options.seed, batch_size=options.batch_size, **mode)
     if jax.process_index() == 0:
         out = epath.Path(options.out)
         save_png(out / "grid.png", sampler.grid(images, columns))
@@ -76,42 +72,14 @@ def sample(options) -> None:
         print(f"{len(images)} images in {out}")
 
 
-def parse_classes(text: str | None, num_classes: int):
-    """The class numbers of "3,7", or all. Raises UsageError for anything outside [0, num_classes)."""
-    import numpy as np
-
+def parse_classes(text: str | None, num_classes: int) -> list[int]:
+    """The numbers of "3,7", or all classes. Raises UsageError for what is not a list of numbers."""
     if text is None:
-        return np.arange(max(num_classes, 1))
+        return list(range(max(num_classes, 1)))
     try:
-        classes = np.array([int(part) for part in text.split(",")])
+        return [int(part) for part in text.split(",")]
     except ValueError:
         raise UsageError(f"--classes={text}: expected comma-separated numbers such as 3,7") from None
-    wrong = [int(label) for label in classes if not 0 <= label < num_classes]
-    if wrong:
-        allowed = f"0 to {num_classes - 1}" if num_classes else "none: this run has no classes"
-        raise UsageError(f"--classes={text}: there is no class {wrong[0]}; allowed are {allowed}")
-    return classes
-
-
-def load_generator(workdir, step, truncation, mode, mesh):
-    """`(generator, variables, config)` of a checkpoint: averaged weights with standing statistics."""
-    import functools
-
-    import jax
-    from jax.sharding import NamedSharding
-
-    from biggan_jax import checkpoint, gan as gan_lib, sharding, train_state
-    from biggan_jax.standing_stats import standing_stats
-
-    checkpoints, step = checkpoint.open_for_reading(workdir, step)
-    config = checkpoints.config(step)
-    gan = gan_lib.build(config)
-    abstract = jax.eval_shape(functools.partial(train_state.create, gan), config.seed)
-    state = checkpoints.restore(step, checkpoint.abstract_like(abstract, NamedSharding(mesh, sharding.REPLICATED)))
-    checkpoints.close()
-    key = jax.random.key(config.seed)
-    batches, size = config.standing_stats_batches, config.standing_stats_batch_size
-    return gan.generator, standing_stats(gan.generator, state.ema, key, batches, size, truncation, mode), config
 
 
 if __name__ == "__main__":

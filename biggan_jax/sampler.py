@@ -57,12 +57,6 @@ def generate(generator, variables, z, labels, batch_size=BATCH_SIZE) -> np.ndarr
     return in_batches(functools.partial(_generate, generator, variables), batch_size, np.asarray(z), np.asarray(labels))
 
 
-def class_grid_labels(num_classes: int, columns: int, classes=None) -> np.ndarray:
-    """Labels of a grid with one row per class, row by row; one row of zeros without classes."""
-    classes = np.arange(max(num_classes, 1)) if classes is None else np.asarray(classes)
-    return np.repeat(classes, columns)
-
-
 def interpolate(generator, variables, z, labels, steps: int, batch_size=BATCH_SIZE) -> np.ndarray:
     """Rows of `steps` images from one end to the other: z [2, rows, z_dim] and labels int [2, rows], both moved linearly.
 

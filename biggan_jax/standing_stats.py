@@ -21,7 +21,12 @@ def _batch_stats(generator, variables, key, batch_size, truncation, mode):
 
 
 def standing_stats(generator, variables, key, num_batches: int, batch_size: int, truncation=None, mode="resample"):
-    """`variables` with `batch_stats` replaced by the average over `num_batches` batches of `batch_size` latents and uniform labels."""
+    """`variables` with `batch_stats` replaced by the average over `num_batches` batches of `batch_size` latents and uniform labels.
+
+    With `num_batches` 0 they keep the statistics they have.
+    """
+    if not num_batches:
+        return variables
     total = None
     for i in range(num_batches):
         new = _batch_stats(generator, variables, jax.random.fold_in(key, i), batch_size, truncation, mode)

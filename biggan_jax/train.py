@@ -30,6 +30,7 @@ RESUMABLE_KEYS = (
     "standing_stats_batches",
     "standing_stats_batch_size",
     "recognition",
+    "data.class_names",
     "data.dir",
     "data.cache_dir",
 )
@@ -51,6 +52,7 @@ def train(config, workdir: str) -> int:
     from biggan_jax import data, gan as gan_lib, sharding, train_state, train_step
     from biggan_jax.checkpoint import Checkpoints, abstract_like
     from biggan_jax.data import batches
+    from biggan_jax.model import Model
     from biggan_jax.writer import Progress, Writer
 
     sharding.initialize_processes()
@@ -61,6 +63,7 @@ def train(config, workdir: str) -> int:
     main_process = jax.process_index() == 0
     check_workdir(workdir, config)
     dataset = data.load(config)
+    config.data.class_names = dataset.class_names
     gan = gan_lib.build(config)
     if main_process:
         write_config(workdir, config)
@@ -108,11 +111,11 @@ def train(config, workdir: str) -> int:
                     print(f"stopped at step {step} with the state saved; the same command continues", file=sys.stderr)
                     return EXIT_STOPPED_WITH_STATE_SAVED
                 if config.sample_every and step % config.sample_every == 0 and step < config.num_steps:
-                    writer.image(step, f"{step:08d}", sample_grid(gan.generator, state, config))
+                    writer.image(step, f"{step:08d}", sample_grid(Model(config, gan.generator, state.ema, step)))
             recorder.read_pending()
             progress.close()
             checkpoints.wait()
-            finish(gan.generator, state, config, writer, dataset, main_process)
+            finish(Model(config, gan.generator, state.ema, config.num_steps), writer, dataset, main_process)
         finally:
             stream.close()
             progress.close()
@@ -212,17 +215,6 @@ def print_summary(config, state, mesh, dataset, start: int) -> None:
     print("\n".join(lines), flush=True)
 
 
-def sampling_variables(generator, state, config, truncation=None):
-    """The averaged generator's variables with standing statistics for `truncation`."""
-    import jax
-
-    from biggan_jax.standing_stats import standing_stats
-
-    key = jax.random.key(config.seed)
-    batches, size = config.standing_stats_batches, config.standing_stats_batch_size
-    return standing_stats(generator, state.ema, key, batches, size, truncation)
-
-
 def grid_classes(config):
     """At most MAX_GRID_ROWS classes, evenly spread."""
     import numpy as np
@@ -231,45 +223,44 @@ def grid_classes(config):
     return np.unique(np.linspace(0, classes - 1, min(classes, MAX_GRID_ROWS)).round().astype(int))
 
 
-def sample_grid(generator, state, config):
+def sample_grid(model):
     """One row per class of samples from fixed latents, uint8 [H, W, 3]."""
-    from biggan_jax import sampler
-
-    labels = sampler.class_grid_labels(config.num_classes, GRID_COLUMNS, grid_classes(config))
-    images = sampler.sample(generator, sampling_variables(generator, state, config), labels, config.seed)
-    return sampler.grid(images, GRID_COLUMNS)
-
-
-def truncation_grid(generator, state, config):
-    """One row per threshold of TRUNCATION_ROWS, one column per class; latents differ by nothing but the threshold."""
     import numpy as np
 
     from biggan_jax import sampler
 
-    classes = grid_classes(config)
-    rows = []
-    for truncation in TRUNCATION_ROWS:
-        variables = sampling_variables(generator, state, config, truncation)
-        rows.append(sampler.sample(generator, variables, classes, config.seed, truncation))
+    labels = np.repeat(grid_classes(model.config), GRID_COLUMNS)
+    return sampler.grid(model.sample(labels, seed=model.config.seed), GRID_COLUMNS)
+
+
+def truncation_grid(model):
+    """One row per threshold of TRUNCATION_ROWS, one column per class; the latents differ by nothing but the threshold."""
+    import numpy as np
+
+    from biggan_jax import sampler
+
+    classes = grid_classes(model.config)
+    rows = [model.sample(classes, truncation, seed=model.config.seed) for truncation in TRUNCATION_ROWS]
     return sampler.grid(np.concatenate(rows), len(classes))
 
 
-def finish(generator, state, config, writer, dataset, main_process: bool) -> None:
+def finish(model, writer, dataset, main_process: bool) -> None:
     """The last pictures and, where the config asks for it, the judgement of an independent classifier."""
     import numpy as np
 
-    from biggan_jax import data, sampler
+    from biggan_jax import data
     from biggan_jax.metrics.recognition import recognition
 
-    writer.image(config.num_steps, f"{config.num_steps:08d}", sample_grid(generator, state, config))
-    writer.image(config.num_steps, "truncation", truncation_grid(generator, state, config), "truncation")
+    config = model.config
+    writer.image(model.step, f"{model.step:08d}", sample_grid(model))
+    writer.image(model.step, "truncation", truncation_grid(model), "truncation")
     if not config.recognition:
         return
     labels = np.repeat(np.arange(config.num_classes), RECOGNITION_SAMPLES_PER_CLASS)
-    samples = sampler.sample(generator, sampling_variables(generator, state, config), labels, config.seed)
+    samples = model.sample(labels, seed=config.seed)
     if main_process:
         result = recognition(dataset, data.load(config, split="test"), samples, labels)
-        writer.scalars(config.num_steps, {f"recognition/{name}": value for name, value in result._asdict().items()})
+        writer.scalars(model.step, {f"recognition/{name}": value for name, value in result._asdict().items()})
         print(f"an independent classifier {result}", flush=True)
 
 

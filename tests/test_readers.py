@@ -1,6 +1,5 @@
 import base64
 import collections
-import io
 import json
 import os
 import pickle

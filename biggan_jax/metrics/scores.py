@@ -61,17 +61,17 @@ def _split_score(logits):
 
 def kernel_inception_distance(
     real: np.ndarray, fake: np.ndarray, subset_size: int | None = None, num_subsets: int = 100, seed: int = 0
-) -> tuple[float, float]:
-    """Unbiased MMD² with the kernel (xᵀy / d + 1)³ (Binkowski et al. 2018): mean and deviation over subsets.
+) -> float | tuple[float, float]:
+    """Unbiased MMD² with the kernel (xᵀy / d + 1)³ (Binkowski et al. 2018), or its mean and deviation over subsets.
 
     `real` `[N, d]`, `fake` `[M, d]`. With `subset_size` (the field uses 1000), `num_subsets` pairs of subsets are
     drawn without replacement, as torch-fidelity draws them for `seed` with the real features as its first input.
-    Without, the one estimate from all samples is returned, the most precise one, with deviation 0. Can be negative:
-    its expectation is 0 for equal distributions.
+    Without, the one estimate from all samples is returned, the most precise one, as a float. Can be negative: its
+    expectation is 0 for equal distributions.
     """
     real, fake = _pair(real, fake, 2, 2)
     if subset_size is None:
-        return _unbiased_mmd2(real, fake), 0.0
+        return _unbiased_mmd2(real, fake)
     if not 2 <= subset_size <= min(len(real), len(fake)) or num_subsets < 1:
         raise DataError(
             f"kernel_inception_distance: found {num_subsets} subsets of {subset_size}, allowed are 1 or more of 2 to "

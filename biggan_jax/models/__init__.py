@@ -1,5 +1,7 @@
 """The nets. `build` makes them from a config; each family is one module with a `Generator` and a `Discriminator`."""
 
+import jax.numpy as jnp
+
 from biggan_jax.models import biggan, biggan_deep, resnet_gan
 
 FAMILIES = {"biggan": biggan, "biggan_deep": biggan_deep, "resnet_gan": resnet_gan}
@@ -7,8 +9,6 @@ FAMILIES = {"biggan": biggan, "biggan_deep": biggan_deep, "resnet_gan": resnet_g
 
 def build(config):
     """`(generator, discriminator)` of a validated config: Linen modules with plain fields."""
-    import jax.numpy as jnp
-
     model = config.model
     family = FAMILIES[model.name]
     shared = dict(
@@ -27,6 +27,8 @@ def build(config):
         spectral_norm=model.spectral_norm_g,
         bn_group_size=config.bn_group_size,
         bn_eps=model.bn_eps,
+        output_bn_eps=model.output_bn_eps,
+        **(dict(rgb_channels=model.rgb_channels) if family is biggan_deep else {}),
         **shared,
     )
     d_attention = model.attention_resolutions_d

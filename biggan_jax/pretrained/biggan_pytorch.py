@@ -84,9 +84,8 @@ def from_biggan_pytorch(
     for key in state_dict:
         unread = _UNREAD.fullmatch(key)
         if key not in taken and not (unread and unread[1] in layers):
-            raise DataError(
-                f"the weights' {key} has no place in a {resolution} pixel {type(module).__module__}.{type(module).__name__}"
-            )
+            family = type(module).__module__.rpartition(".")[2]
+            raise DataError(f"the weights' {key} has no place in a {resolution} pixel {family} {net}")
     return module, nest(arrays)
 
 
@@ -192,9 +191,8 @@ def _attention_blocks(state_dict):
 def _check_blocks(state_dict, resolution, wanted):
     found = _indices(state_dict, r"blocks\.(\d+)\..*")
     if found != list(range(wanted)):
-        raise DataError(
-            f"the weights have blocks.* {', '.join(map(str, found)) or 'none'}; {resolution} pixels need 0 to {wanted - 1}"
-        )
+        listed = ", ".join(map(str, found)) or "none"
+        raise DataError(f"the weights have blocks.* {listed}; {resolution} pixels need 0 to {wanted - 1}")
 
 
 def _channels(key, width, multiple):

@@ -48,8 +48,9 @@ def from_huggingface(
     bin_index = round(truncation * (bins - 1)) if 0 < truncation <= 1 else 0
     if bin_index == 0 or abs(bin_index / (bins - 1) - truncation) > 1e-9:
         raise UsageError(
-            f"truncation {truncation}: the weights have BatchNorm statistics for multiples of {1 / (bins - 1):.4g} up to 1 only "
-            "(between them pytorch-pretrained-biggan swaps the interpolation weights, so there is nothing to reproduce)"
+            f"truncation {truncation}: the weights have BatchNorm statistics for multiples of "
+            f"{1 / (bins - 1):.4g} up to 1 only (between them pytorch-pretrained-biggan interpolates with the "
+            "weights of the two neighbours swapped, so there is nothing to reproduce)"
         )
 
     arrays, taken = {}, set()
@@ -110,9 +111,8 @@ def _module(config):
     widths = biggan.GENERATOR_WIDTHS[size]
     pairs = [((False, width, width), (True, width, after)) for width, after in zip(widths, widths[1:])]
     if layers != [layer for pair in pairs for layer in pair]:
-        raise DataError(
-            f"config: layers (upsample, in, out) {layers} are not those of the {size} pixel BigGAN-deep: {sum(pairs, ())}"
-        )
+        wanted = f"those of the {size} pixel BigGAN-deep: {sum(pairs, ())}"
+        raise DataError(f"config: layers (upsample, in, out) {layers} are not {wanted}")
     # Attention comes before the block at this position. Ours follows the pair of blocks that reaches a size.
     position = config.get("attention_layer_position")
     if type(position) is not int or (position % 2 or not position) and 0 <= position < len(layers):

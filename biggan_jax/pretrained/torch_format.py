@@ -229,9 +229,8 @@ def _open_zip(path: Path, archive: zipfile.ZipFile) -> tuple[Any, Callable[[_Sto
     # Stored without compression, honest entries are together no larger than the file.
     packed = [info.filename for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED]
     if packed or sum(info.file_size for info in archive.infolist()) > path.stat().st_size:
-        raise DataError(
-            f"{path}: {packed[0] if packed else 'the archive'} unpacks to more than it holds; torch.save does not compress"
-        )
+        entry = packed[0] if packed else "the archive"
+        raise DataError(f"{path}: {entry} unpacks to more than it holds; torch.save does not compress")
     folder = pickles[0].removesuffix("data.pkl")
     if f"{folder}byteorder" in names and archive.read(f"{folder}byteorder") != b"little":
         raise DataError(f"{path}: not in little-endian byte order")

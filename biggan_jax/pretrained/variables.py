@@ -28,7 +28,7 @@ def expected_shapes(module) -> dict[Path, tuple[int, ...]]:
 
 def nest(arrays: Mapping[Path, np.ndarray]) -> dict:
     """Variables for `module.apply`; dtypes stay (float64 becomes float32 where 64-bit types are off)."""
-    return traverse_util.unflatten_dict({path: jnp.asarray(array) for path, array in arrays.items()})
+    return traverse_util.unflatten_dict({path: jnp.array(array) for path, array in arrays.items()})
 
 
 def take(state_dict: Mapping[str, np.ndarray], key: str, shape: tuple[int | None, ...]) -> np.ndarray:
