@@ -4,15 +4,19 @@ A checkpoint has one item per part, so that a part can be read without the other
   ema, generator, discriminator   variables of the averaged generator, of the generator and of the discriminator
   training                        step, key, both optimizers' states
   config, data                    the run's config; where in the data the next step starts
-Converted weights have some of the nets and no `training`.
+Converted weights have some of the nets and no `training`; those that come with BatchNorm statistics for a row of truncations hold them as
+  truncation_stats                `batch_stats` with a leading axis: entry k belongs to truncation (k + 1) / count
 """
 
 from etils import epath
 import jax
+from jax.sharding import NamedSharding, SingleDeviceSharding
+import jax.numpy as jnp
 import ml_collections
 import orbax.checkpoint as ocp
 
 from biggan_jax import config as config_lib
+from biggan_jax import models, sharding
 from biggan_jax.errors import DataError, UsageError
 
 NETS = ("ema", "generator", "discriminator")
@@ -76,6 +80,13 @@ class Checkpoints:
             reason = " ".join(str(error).split())[:300]
             raise DataError(f"checkpoint {self.directory / str(step)} cannot be restored: {reason}") from error
 
+    def restore_any(self, step: int, name: str):
+        """A part of `step` as it was saved, on one device. Raises DataError."""
+        shapes = self._manager.item_metadata(step)[name]
+        where = SingleDeviceSharding(jax.local_devices()[0])
+        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), shapes.tree)
+        return self.restore_items(step, {name: abstract})[name]
+
     def config(self, step: int) -> ml_collections.ConfigDict:
         """The config that `step` was trained with. Raises DataError when it cannot be read."""
         path = self.directory / str(step) / "config" / "metadata"
@@ -115,6 +126,19 @@ def open_for_reading(workdir, step: int | None = None):
     return checkpoints, step
 
 
-def abstract_like(state, sharding):
-    """Shapes, types and `sharding` of a state, for `restore`."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+def abstract_like(state, where):
+    """Shapes, types and the sharding `where` of a state, for `restore`."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), state)
+
+
+def read_net(checkpoints: Checkpoints, step: int, name: str):
+    """`(module, variables)` of one of NETS, as the checkpoint's own config builds it. Raises DataError."""
+    generator, discriminator = models.build(checkpoints.config(step))
+    module = discriminator if name == "discriminator" else generator
+    size = module.image_size
+    shape = (1, size, size, 3) if name == "discriminator" else (1, generator.z_dim)
+    inputs = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct((1,), jnp.int32)
+    mesh = jax.sharding.get_mesh()
+    where = SingleDeviceSharding(jax.local_devices()[0]) if mesh.empty else NamedSharding(mesh, sharding.REPLICATED)
+    abstract = abstract_like(jax.eval_shape(module.init, jax.random.key(0), *inputs), where)
+    return module, checkpoints.restore_items(step, {name: abstract})[name]

@@ -13,6 +13,7 @@ from biggan_jax.errors import BigGANError, UsageError
 
 def run(main) -> None:
     """Calls `main(arguments)` and exits with its code; a BigGANError becomes one line on stderr and its own code."""
+    sys.unraisablehook = _without_late_reads
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()
@@ -26,6 +27,12 @@ def run(main) -> None:
         print("interrupted", file=sys.stderr)
         code = 130
     sys.exit(code or 0)
+
+
+def _without_late_reads(unraisable) -> None:
+    """Orbax reads arrays side by side; when one cannot be read, the others report to an event loop that is gone. The first error says it all."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def add_config_argument(parser) -> None:

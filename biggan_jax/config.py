@@ -16,6 +16,7 @@ MODELS = ("biggan", "biggan_deep", "resnet_gan")
 LOSSES = ("hinge", "non_saturating", "wasserstein", "least_squares")
 ORTHOGONAL_FORMS = ("off_diagonal", "full")
 SCHEDULES = ("constant", "linear", "cosine")
+TRUNCATION_MODES = ("resample", "rescale", "scale", "clip")
 COMPUTE_DTYPES = ("float32", "bfloat16")
 
 
@@ -23,6 +24,7 @@ def default() -> ml_collections.ConfigDict:
     """BigGAN at 128 pixels with the paper's hyperparameters (Brock et al. 2018, Section 3, Appendix C): row 8 of Table 1."""
     c = ml_collections.ConfigDict()
     c.seed = 0  # of the weights, the latents and the order of the data
+    c.init_from = ""  # a run or converted weights to start from: DIR or DIR@STEP
     c.num_steps = 150_000  # generator updates
     c.batch_size = 2048  # images per discriminator update, over all devices
     c.num_d_steps = 2  # discriminator updates before each generator update
@@ -78,6 +80,7 @@ def default() -> ml_collections.ConfigDict:
     c.checkpoint_every = 1000  # steps
     c.keep_checkpoints = 3  # newest checkpoints to keep
     c.keep_every = 10_000  # checkpoints at multiples of this many steps are kept for good; 0: none
+    c.truncation_mode = "resample"  # what truncation means when sampling, one of TRUNCATION_MODES, see latents.py
     c.standing_stats_batches = 100  # batches averaged into BatchNorm's sampling statistics (Appendix C); 0: the running ones
     c.standing_stats_batch_size = 64  # images in each
     c.paper = ml_collections.ConfigDict()  # what the paper reports for this experiment; printed, never used
@@ -129,6 +132,7 @@ def validate(config) -> None:
     _require_choice("orthogonal_form", config, ORTHOGONAL_FORMS)
     _require_choice("optimizer.schedule", config, SCHEDULES)
     _require_choice("compute_dtype", config, COMPUTE_DTYPES)
+    _require_choice("truncation_mode", config, TRUNCATION_MODES)
     for key in ("num_steps", "batch_size", "num_d_steps", "accumulation_steps", "model.channels", "model.z_dim"):
         _require(_get(config, key) >= 1, key, config, "at least 1")
     for key in ("model.embedding_size", "log_every", "checkpoint_every", "keep_checkpoints"):

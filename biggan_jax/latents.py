@@ -11,15 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from biggan_jax import sharding
+from biggan_jax.config import TRUNCATION_MODES
 from biggan_jax.errors import UsageError
-
-TRUNCATIONS = ("resample", "rescale", "scale", "clip")
 
 
 def check_truncation(truncation: float | None, mode: str) -> None:
-    """Raises UsageError unless `truncation` is None or in (0, 10] and `mode` one of TRUNCATIONS."""
-    if mode not in TRUNCATIONS:
-        raise UsageError(f"truncation mode {mode!r}; it must be one of {', '.join(TRUNCATIONS)}")
+    """Raises UsageError unless `truncation` is None or in (0, 10] and `mode` one of TRUNCATION_MODES."""
+    if mode not in TRUNCATION_MODES:
+        raise UsageError(f"truncation mode {mode!r}; it must be one of {', '.join(TRUNCATION_MODES)}")
     if truncation is not None and not 0 < truncation <= 10:
         raise UsageError(f"truncation {truncation}; it must be more than 0 and at most 10")
 

@@ -5,10 +5,9 @@
 """
 
 import jax
-from jax.sharding import NamedSharding
 import numpy as np
 
-from biggan_jax import checkpoint, latents, models, sampler, sharding
+from biggan_jax import checkpoint, latents, sampler
 from biggan_jax.errors import UsageError
 from biggan_jax.standing_stats import standing_stats
 
@@ -16,37 +15,42 @@ from biggan_jax.standing_stats import standing_stats
 class Model:
     """A generator with its weights. `class_names` is empty where they are not known.
 
-    BatchNorm statistics for sampling are computed once per truncation and kept (`variables`).
+    BatchNorm statistics for sampling are computed once per truncation and kept (`variables`). `mode` says what truncation means, see
+    `latents`; None is the config's `truncation_mode`. Weights that came with statistics of their own for each truncation
+    (`truncation_stats`, see `checkpoint`) use those in mode "rescale".
     """
 
-    def __init__(self, config, generator, variables, step: int, class_names: tuple[str, ...] = ()):
+    def __init__(self, config, generator, variables, step: int, truncation_stats=None):
         self.config = config
         self.generator = generator
         self.step = step
-        self.class_names = class_names
+        self.class_names = tuple(config.data.class_names)
         self._trained_variables = variables
+        self._truncation_stats = truncation_stats
         self._variables = {}  # by (truncation, mode)
 
     def __repr__(self):
         c = self.config
         return f"<{c.model.name} {c.image_size} px, {c.num_classes} classes, {c.dataset}, step {self.step}>"
 
-    def variables(self, truncation: float | None = None, mode: str = "resample"):
-        """The generator's variables with standing statistics for this truncation."""
+    def variables(self, truncation: float | None = None, mode: str | None = None):
+        """The generator's variables with the statistics to sample with at this truncation."""
+        mode = mode or self.config.truncation_mode
         latents.check_truncation(truncation, mode)
         if (truncation, mode) not in self._variables:
-            c = self.config
-            key = jax.random.key(c.seed)
-            self._variables[truncation, mode] = standing_stats(
-                self.generator,
-                self._trained_variables,
-                key,
-                c.standing_stats_batches,
-                c.standing_stats_batch_size,
-                truncation,
-                mode,
-            )
+            self._variables[truncation, mode] = self._with_statistics(truncation, mode)
         return self._variables[truncation, mode]
+
+    def _with_statistics(self, truncation, mode):
+        if self._truncation_stats is not None and mode == "rescale" and truncation is not None:
+            count = jax.tree.leaves(self._truncation_stats)[0].shape[0]
+            index = round(truncation * count) - 1
+            if not 0 <= index < count or abs((index + 1) / count - truncation) > 1e-6:
+                raise UsageError(f"truncation {truncation}: these weights have statistics for multiples of {1 / count:g} up to 1")
+            return {**self._trained_variables, "batch_stats": jax.tree.map(lambda x: x[index], self._truncation_stats)}
+        c = self.config
+        batches, size = c.standing_stats_batches, c.standing_stats_batch_size
+        return standing_stats(self.generator, self._trained_variables, jax.random.key(c.seed), batches, size, truncation, mode)
 
     def labels(self, classes) -> np.ndarray:
         """Class numbers int [N] of numbers, names, or one of either. Raises UsageError for what is not a class of this model."""
@@ -66,32 +70,34 @@ class Model:
         return labels.astype(np.int32)
 
     def sample(
-        self, labels, truncation: float | None = None, seed: int = 0, mode: str = "resample", batch_size=sampler.BATCH_SIZE, start=0
+        self, labels, truncation: float | None = None, seed: int = 0, mode: str | None = None, batch_size=sampler.BATCH_SIZE, start=0
     ) -> np.ndarray:
         """One image per label (numbers or names), uint8 [N, H, W, 3]; the same for the same seed, whatever the batch size."""
+        mode = mode or self.config.truncation_mode
         variables = self.variables(truncation, mode)
         return sampler.sample(self.generator, variables, self.labels(labels), seed, truncation, mode, batch_size, start)
 
-    def generate(self, z, labels, truncation: float | None = None, mode: str = "resample") -> np.ndarray:
+    def generate(self, z, labels, truncation: float | None = None, mode: str | None = None) -> np.ndarray:
         """Images of your own latents z [N, z_dim], with the statistics of `truncation`; uint8 [N, H, W, 3]."""
         return sampler.generate(self.generator, self.variables(truncation, mode), z, self.labels(labels))
 
     def interpolate(
-        self, labels, to_labels=None, steps: int = 8, between: str = "z", truncation: float | None = None, seed: int = 0, mode="resample"
+        self, labels, to_labels=None, steps: int = 8, between: str = "z", truncation: float | None = None, seed: int = 0, mode: str | None = None
     ) -> np.ndarray:
         """Rows of `steps` images, uint8 [N, steps, H, W, 3], one row per label.
 
         `between` "z": from one latent to another within the class; "class": from `labels` to `to_labels` (by default the next of
         `labels`) with the latent held fixed; "both": both at once.
         """
+        mode = mode or self.config.truncation_mode
         if between not in ("z", "class", "both"):
             raise UsageError(f"between={between!r}; it must be z, class or both")
         start = self.labels(labels)
         end = np.roll(start, -1) if to_labels is None else self.labels(to_labels)
-        if between == "z":
-            end = start
         if len(end) != len(start):
             raise UsageError(f"to_labels has {len(end)} entries for {len(start)} labels; they must agree")
+        if between == "z":
+            end = start
         rows, z_dim = len(start), self.generator.z_dim
         z = np.asarray(latents.sample_z_at(jax.random.key(seed), np.arange(2 * rows), z_dim, truncation, mode)).reshape(2, rows, z_dim)
         if between == "class":
@@ -99,7 +105,7 @@ class Model:
         images = sampler.interpolate(self.generator, self.variables(truncation, mode), z, np.stack([start, end]), steps)
         return images.reshape(rows, steps, *images.shape[1:])
 
-    def grid(self, classes=None, columns: int = 8, truncation: float | None = None, seed: int = 0, mode: str = "resample"):
+    def grid(self, classes=None, columns: int = 8, truncation: float | None = None, seed: int = 0, mode: str | None = None):
         """A PIL image with one row of samples per class (the first ten classes by default)."""
         from PIL import Image
 
@@ -117,16 +123,10 @@ def load(workdir, step: int | None = None, ema: bool = True) -> Model:
     checkpoints, step = checkpoint.open_for_reading(workdir, step)
     try:
         config = checkpoints.config(step)
-        generator, _ = models.build(config)
-        z = jax.ShapeDtypeStruct((1, generator.z_dim), np.float32)
-        labels = jax.ShapeDtypeStruct((1,), np.int32)
-        abstract = jax.eval_shape(generator.init, jax.random.key(0), z, labels)
-        name = "ema" if ema else "generator"
-        mesh = jax.sharding.get_mesh()
-        sharding_of_all = (
-            jax.sharding.SingleDeviceSharding(jax.local_devices()[0]) if mesh.empty else NamedSharding(mesh, sharding.REPLICATED)
-        )
-        variables = checkpoints.restore_items(step, {name: checkpoint.abstract_like(abstract, sharding_of_all)})[name]
+        generator, variables = checkpoint.read_net(checkpoints, step, "ema" if ema else "generator")
+        truncation_stats = None
+        if "truncation_stats" in checkpoints.items(step):
+            truncation_stats = checkpoints.restore_any(step, "truncation_stats")
     finally:
         checkpoints.close()
-    return Model(config, generator, variables, step, tuple(config.data.class_names))
+    return Model(config, generator, variables, step, truncation_stats)

@@ -18,7 +18,7 @@ def main(arguments) -> int:
     parser.add_argument("--classes", help="comma-separated class numbers (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--truncation", type=float, help="threshold on the latents (default: none)")
-    parser.add_argument("--truncation_mode", default="resample", help="what truncation means: resample (the paper's), rescale, scale, clip")
+    parser.add_argument("--truncation_mode", help="what truncation means: resample (the paper's), rescale, scale, clip (default: the run's)")
     parser.add_argument("--batch_size", type=int, default=64, help="images per call of the generator; the images do not depend on it")
     parser.add_argument("--columns", type=int, default=0, help="columns of the grid (default: a square)")
     parser.add_argument("--png", action="store_true", help="write each sample as PNG too")
@@ -38,7 +38,7 @@ def sample(options) -> None:
     from biggan_jax import latents, model as model_lib, sampler, sharding
     from biggan_jax.writer import save_png
 
-    latents.check_truncation(options.truncation, options.truncation_mode)
+    latents.check_truncation(options.truncation, options.truncation_mode or "resample")
     for name in ("num", "batch_size"):
         if getattr(options, name) < 1:
             raise UsageError(f"--{name}={getattr(options, name)}; it must be at least 1")

@@ -49,7 +49,7 @@ def train(config, workdir: str) -> int:
     import jax
     from jax.sharding import NamedSharding
 
-    from biggan_jax import data, gan as gan_lib, sharding, train_state, train_step
+    from biggan_jax import data, fine_tune, gan as gan_lib, sharding, train_state, train_step
     from biggan_jax.checkpoint import Checkpoints, abstract_like
     from biggan_jax.data import batches
     from biggan_jax.model import Model
@@ -79,6 +79,9 @@ def train(config, workdir: str) -> int:
             state = checkpoints.restore(steps[-1], abstract)
         else:
             state = create(config.seed)
+            if config.init_from:
+                state, lines = fine_tune.initialize(state, config.init_from)
+                print("\n".join(lines), flush=True)
         start = steps[-1] if steps else 0
         if main_process:
             print_summary(config, state, mesh, dataset, start)

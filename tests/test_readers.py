@@ -114,6 +114,15 @@ def test_view_into_a_storage_of_torch_before_1_6(tmp_path):
         read_state_dict(path)
 
 
+@pytest.mark.parametrize("count", [7, -1, 2**34, 2**62])
+def test_size_of_a_storage_of_torch_before_1_6(tmp_path, count):
+    path = tmp_path / "x.pt"
+    at = LEGACY.rindex(struct.pack("<q", 6))
+    path.write_bytes(LEGACY[:at] + struct.pack("<q", count) + LEGACY[at + 8 :])
+    with pytest.raises(DataError, match="x.pt: cut off"):
+        read_state_dict(path)
+
+
 def test_torch_reads_what_is_written_and_the_reverse(tmp_path):
     torch = pytest.importorskip("torch")
     path = tmp_path / "x.pth"

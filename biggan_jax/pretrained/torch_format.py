@@ -192,7 +192,7 @@ def _storage(persistent_id):
             match view:
                 case [] | [None]:
                     return _Storage(_DTYPES[name], key, size, None)
-                case [(_, int(offset), int(length))] if min(offset, length) >= 0 and offset + length <= size:
+                case [(_, int(offset), int(length))] if min(offset, length) >= 0:
                     return _Storage(_DTYPES[name], key, size, (offset, length))
     raise ValueError("the pickle refers to something that is not a storage of numbers")
 

@@ -1,0 +1,143 @@
+"""A small classifier of a run's own real images: the features of scores where Inception's weights are absent or its 299 px make no sense.
+
+It is trained in seconds to minutes with a fixed seed and kept in the cache, so every evaluation of a data set uses the same weights.
+Scores from its features compare generators of one data set with each other and with nothing else.
+"""
+
+import functools
+import hashlib
+import os
+import pathlib
+import tempfile
+
+import flax.linen as nn
+from flax import traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from biggan_jax.data import batches
+from biggan_jax.data.dataset import fingerprint
+from biggan_jax.errors import DataError, UsageError
+
+FEATURES = 64  # of the last hidden layer: fewer than the images of the smallest data sets, so that covariances have full rank
+MAX_SIZE = 32  # pixels; larger images are averaged down to it
+SEED, STEPS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 0, 1000, 128, 2e-3, 1e-2
+RECIPE = (1, FEATURES, MAX_SIZE, SEED, STEPS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY)  # part of the cache's key
+
+_PRECISION = jax.lax.Precision.HIGHEST  # on TPU the default is one bfloat16 pass
+
+
+class Classifier(nn.Module):
+    """uint8 [N, H, W, 3] -> float32 features [N, FEATURES] and logits [N, num_classes]. Halves the image down to 4x4, then one hidden layer."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images):
+        x = images.astype(jnp.float32) / 127.5 - 1
+        if images.shape[1] > MAX_SIZE:
+            window = (images.shape[1] // MAX_SIZE,) * 2
+            x = nn.avg_pool(x, window, window)
+        channels = 32
+        x = nn.relu(nn.Conv(channels, (3, 3), precision=_PRECISION)(x))
+        while x.shape[1] > 4:
+            channels = min(2 * channels, 128)
+            x = nn.relu(nn.Conv(channels, (3, 3), 2, precision=_PRECISION)(x))
+        features = nn.tanh(nn.Dense(FEATURES, precision=_PRECISION)(x.reshape(len(x), -1)))  # bounded: KID cubes their products
+        return features, nn.Dense(self.num_classes, precision=_PRECISION)(features)
+
+
+@functools.partial(jax.jit, static_argnames="num_classes")
+def apply(variables, images, num_classes: int):
+    return Classifier(num_classes).apply(variables, images)
+
+
+def resizer(image_size: int) -> str:
+    """What is done to an image's size before the network, for the record of a score."""
+    return "none" if image_size <= MAX_SIZE else f"mean over {image_size // MAX_SIZE}x{image_size // MAX_SIZE} pixels"
+
+
+def name(dataset: str) -> str:
+    """What scores from these features are called: "digits-classifier" for the config's `dataset` "digits", "cifar10-classifier" for "tfds:cifar10"."""
+    return f"{dataset.split(':')[-1].replace('/', '-')}-classifier"
+
+
+def load(dataset, num_classes: int, cache_dir: str) -> dict:
+    """Variables of the classifier of `dataset` (real training images), from the cache or trained now and put there.
+
+    Call it outside a mesh: it trains on one device, so that its weights do not depend on how many there are. Raises UsageError for data
+    without classes, DataError when the cache cannot be written.
+    """
+    if num_classes < 2:
+        raise UsageError("a classifier's features need labelled data with 2 classes or more; give --inception_weights=FILE instead")
+    path = pathlib.Path(cache_dir) / "classifiers" / f"{fingerprint(dataset.fingerprint, num_classes, RECIPE)}.npz"
+    if path.exists():
+        with np.load(path) as file:
+            return traverse_util.unflatten_dict(dict(file), sep="/")
+    variables = jax.tree.map(np.asarray, train(dataset, num_classes))
+    save_npz(path, traverse_util.flatten_dict(variables, sep="/"))
+    return variables
+
+
+def train(dataset, num_classes: int) -> dict:
+    """Trains on random shifts of the images by up to an eighth of their size; no mirroring, which would turn a digit into another sign."""
+    size = dataset.images.shape[1]
+    net = Classifier(num_classes)
+    optimizer = optax.adamw(optax.cosine_decay_schedule(LEARNING_RATE, STEPS), weight_decay=WEIGHT_DECAY)
+
+    @jax.jit
+    def create(key):
+        variables = net.init(key, jnp.zeros((1, size, size, 3), jnp.uint8))
+        return variables, optimizer.init(variables)
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def update(variables, opt_state, images, labels):
+        def loss(variables):
+            _, logits = net.apply(variables, images)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+        updates, opt_state = optimizer.update(jax.grad(loss)(variables), opt_state, variables)
+        return optax.apply_updates(variables, updates), opt_state
+
+    def make_batch(step):
+        images, labels = batches.train_batch(dataset, SEED, step, 1, BATCH_SIZE)
+        return shift(images[0], np.random.default_rng((SEED, step)), max(size // 8, 1)), labels[0]
+
+    variables, opt_state = create(jax.random.key(SEED))
+    for images, labels in batches.prefetch(make_batch, 0, STEPS):
+        variables, opt_state = update(variables, opt_state, images, labels)
+    return variables
+
+
+def shift(images: np.ndarray, rng, limit: int) -> np.ndarray:
+    """`images` [N, H, W, 3], each moved by its own -limit..limit pixels along both axes; edge pixels are repeated."""
+    size = images.shape[1]
+    offsets = rng.integers(-limit, limit + 1, (2, len(images), 1))
+    rows, columns = (np.arange(size) + offsets).clip(0, size - 1)
+    return images[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def sha256(variables: dict) -> str:
+    """Hash of the weights, for the record of a score."""
+    digest = hashlib.sha256()
+    for key, array in sorted(traverse_util.flatten_dict(variables, sep="/").items()):
+        digest.update(key.encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def save_npz(path: pathlib.Path, arrays: dict) -> None:
+    """Writes `arrays` under a temporary name and renames the file when it is complete. Raises DataError when that is impossible."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+        with open(descriptor, "wb") as file:
+            np.savez(file, **arrays)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path.parent}: cannot write there: {error.strerror}; set data.cache_dir to a folder with room") from error
+    finally:
+        if temporary:
+            pathlib.Path(temporary).unlink(missing_ok=True)
