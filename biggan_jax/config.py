@@ -1,6 +1,7 @@
 """The default configuration, one comment per key, and the checks that stop a wrong one before anything is computed.
 
-An experiment is a Python file with `get_config(variant="")` that changes this default; see `experiments/`. Importing this module does not import JAX.
+An experiment is a Python file with `get_config(variant="")` that changes this default; see `experiments/`. Importing
+this module does not import JAX.
 """
 
 import difflib
@@ -21,7 +22,7 @@ COMPUTE_DTYPES = ("float32", "bfloat16")
 
 
 def default() -> ml_collections.ConfigDict:
-    """BigGAN at 128 pixels with the paper's hyperparameters (Brock et al. 2018, Section 3, Appendix C): row 8 of Table 1."""
+    """BigGAN at 128 pixels, row 8 of Table 1, with the paper's hyperparameters (Brock et al. 2018, Appendix C)."""
     c = ml_collections.ConfigDict()
     c.seed = 0  # of the weights, the latents and the order of the data
     c.init_from = ""  # a run or converted weights to start from: DIR or DIR@STEP
@@ -48,21 +49,26 @@ def default() -> ml_collections.ConfigDict:
     c.model.shared_embedding = True  # one class embedding for all BatchNorm layers (Table 1, "Shared")
     c.model.embedding_size = 128  # of the shared class embedding
     c.model.skip_z = True  # hierarchical latents (Table 1, "Skip-z")
-    c.model.attention_resolutions = (64,)  # pixels; an attention block follows each block with one of these output sizes
-    c.model.attention_resolutions_d = ml_collections.config_dict.placeholder(tuple)  # of the discriminator; None: the same
+    # Pixels; an attention block follows each block with one of these output sizes
+    c.model.attention_resolutions = (64,)
+    # Of the discriminator; None: the same
+    c.model.attention_resolutions_d = ml_collections.config_dict.placeholder(tuple)
     c.model.spectral_norm_g = True
     c.model.spectral_norm_d = True
-    c.model.wide_d = True  # hidden width of a D block is its output's (BigGAN, SA-GAN) or its input's (SN-GAN); not for biggan_deep
+    # Hidden width of a D block is its output's (BigGAN, SA-GAN) or its input's (SN-GAN); not for biggan_deep
+    c.model.wide_d = True
     c.model.rgb_channels = 3  # outputs of the last convolution; the released biggan_deep pads them to `channels`
     c.model.bn_eps = 1e-4
-    c.model.output_bn_eps = ml_collections.config_dict.placeholder(float)  # of the generator's last BatchNorm; None: bn_eps
+    # Of the generator's last BatchNorm; None: bn_eps
+    c.model.output_bn_eps = ml_collections.config_dict.placeholder(float)
     c.model.sn_eps = 1e-4
 
     c.loss = "hinge"  # one of LOSSES
     c.orthogonal_reg = 1e-4  # strength beta of Equation 3; 0: off
     c.orthogonal_form = "off_diagonal"  # Equation 3, or "full" for Equation 2
     c.ema_decay = 0.9999
-    c.ema_start = 20_000  # steps before which the average is a copy of the generator (BigGAN-PyTorch; the paper does not say)
+    # Steps before which the average is a copy of the generator (BigGAN-PyTorch; the paper does not say)
+    c.ema_start = 20_000
     c.bn_group_size = 0  # images that share BatchNorm statistics; 0: the whole (micro-)batch, over all devices
     c.compute_dtype = "bfloat16"  # of convolutions and matrix products; parameters are float32
 
@@ -81,7 +87,8 @@ def default() -> ml_collections.ConfigDict:
     c.keep_checkpoints = 3  # newest checkpoints to keep
     c.keep_every = 10_000  # checkpoints at multiples of this many steps are kept for good; 0: none
     c.truncation_mode = "resample"  # what truncation means when sampling, one of TRUNCATION_MODES, see latents.py
-    c.standing_stats_batches = 100  # batches averaged into BatchNorm's sampling statistics (Appendix C); 0: the running ones
+    # Batches averaged into BatchNorm's sampling statistics (Appendix C); 0: the running ones
+    c.standing_stats_batches = 100
     c.standing_stats_batch_size = 64  # images in each
     c.paper = ml_collections.ConfigDict()  # what the paper reports for this experiment; printed, never used
     c.recognition = False  # finish with an independent classifier's count of recognised samples (up to 32 pixels)
@@ -91,7 +98,8 @@ def default() -> ml_collections.ConfigDict:
 def parse_variant(variant: str, **defaults):
     """The values of `key=value,key=value` over `defaults`, each of its default's type.
 
-    Used by config files for the part after the colon in `--config=FILE.py:row=8`. Raises UsageError for an unknown key or a value of another type.
+    Used by config files for the part after the colon in `--config=FILE.py:row=8`. Raises UsageError for an unknown key
+    or a value of another type.
     """
     values = dict(defaults)
     for part in filter(None, (variant or "").split(",")):
@@ -139,8 +147,16 @@ def validate(config) -> None:
         _require(_get(config, key) >= 1, key, config, "at least 1")
     for key in ("standing_stats_batch_size", "data.num_examples"):
         _require(_get(config, key) >= 1, key, config, "at least 1")
-    for key in ("seed", "num_classes", "ema_start", "bn_group_size", "sample_every", "keep_every", "optimizer.warmup_steps",
-                "standing_stats_batches"):
+    for key in (
+        "seed",
+        "num_classes",
+        "ema_start",
+        "bn_group_size",
+        "sample_every",
+        "keep_every",
+        "optimizer.warmup_steps",
+        "standing_stats_batches",
+    ):
         _require(_get(config, key) >= 0, key, config, "0 or more")
     for key in ("optimizer.g_lr", "optimizer.d_lr", "optimizer.eps", "orthogonal_reg", "model.bn_eps", "model.sn_eps"):
         value = _get(config, key)
@@ -156,11 +172,19 @@ def validate(config) -> None:
     )
     micro_batch = config.batch_size // config.accumulation_steps
     if config.bn_group_size:
-        for size, what in ((micro_batch, "the micro-batch"), (config.standing_stats_batch_size, "standing_stats_batch_size")):
+        for size, what in (
+            (micro_batch, "the micro-batch"),
+            (config.standing_stats_batch_size, "standing_stats_batch_size"),
+        ):
             _require(size % config.bn_group_size == 0, "bn_group_size", config, f"0 or a divisor of {what}, {size}")
     _validate_model(config)
     if config.recognition:
-        _require(config.image_size <= 32 and config.num_classes >= 2, "recognition", config, "False over 32 px or without classes")
+        _require(
+            config.image_size <= 32 and config.num_classes >= 2,
+            "recognition",
+            config,
+            "False over 32 px or without classes",
+        )
 
 
 def _validate_model(config) -> None:

@@ -32,8 +32,9 @@ def count(params) -> int:
 def describe(config) -> dict:
     """Parameter counts and FLOPs of a config's nets, without computing anything: shapes only.
 
-    `table1_params` follows the paper's Table 1: both nets without the shared class embedding (facts established by counting; no other
-    convention reproduces its five figures). FLOPs count a multiplication and an addition as two, for one image, forward.
+    `table1_params` counts as the paper's Table 1 does: both nets without the shared class embedding (no other
+    convention reproduces its five figures). FLOPs count a multiplication and an addition as two, for one image,
+    forward.
     """
     import jax
     import jax.numpy as jnp
@@ -87,10 +88,11 @@ def print_tables(description) -> None:
         table.add_row("total", "", f"{description[f'{name}_params']:,}")
         console.print(table)
     paper = description["paper"]
-    beside = lambda value: f"  (paper: {value})" if value else ""
-    print(f"generator      {description['generator_params']:>12,} parameters{beside(paper.get('generator_params'))}")
-    print(f"discriminator  {description['discriminator_params']:>12,} parameters{beside(paper.get('discriminator_params'))}")
-    print(f"both, without the shared embedding {description['table1_params']:,}{beside(paper.get('params'))}")
+    rows = {"generator": "generator_params", "discriminator": "discriminator_params", "Table 1": "table1_params"}
+    for name, key in rows.items():
+        published = paper.get("params" if name == "Table 1" else key)
+        beside = f"  (paper: {published})" if published else ""
+        print(f"{name:13} {description[key]:>12,} parameters{beside}")
     for name in ("generator", "discriminator"):
         print(f"{name} forward: {description[f'{name}_flops_per_image'] / 1e9:.2f} GFLOP per image")
 

@@ -23,7 +23,9 @@ def check_truncation(truncation: float | None, mode: str) -> None:
         raise UsageError(f"truncation {truncation}; it must be more than 0 and at most 10")
 
 
-def sample_z(key: jax.Array, shape: tuple[int, ...], truncation: float | None = None, mode: str = "resample") -> jax.Array:
+def sample_z(
+    key: jax.Array, shape: tuple[int, ...], truncation: float | None = None, mode: str = "resample"
+) -> jax.Array:
     """Latents of `shape`, float32; standard normal when `truncation` is None."""
     if truncation is None:
         return jax.random.normal(key, shape)
@@ -37,7 +39,7 @@ def sample_z(key: jax.Array, shape: tuple[int, ...], truncation: float | None = 
 
 
 def sample_batch(key: jax.Array, batch_size: int, z_dim: int, num_classes: int, truncation=None, mode="resample"):
-    """A training batch's latents: z [B, z_dim] and uniform labels int32 [B] (0 when unconditional), sharded over the mesh."""
+    """A training batch's z [B, z_dim] and uniform labels int32 [B] (0 when unconditional), sharded over the mesh."""
     z_key, label_key = jax.random.split(key)
     z = sample_z(z_key, (batch_size, z_dim), truncation, mode)
     labels = jax.random.randint(label_key, (batch_size,), 0, max(num_classes, 1))
@@ -45,6 +47,6 @@ def sample_batch(key: jax.Array, batch_size: int, z_dim: int, num_classes: int, 
 
 
 def sample_z_at(key: jax.Array, indices: jax.Array, z_dim: int, truncation=None, mode="resample") -> jax.Array:
-    """z [N, z_dim] of the samples numbered `indices` [N]: each depends on the key and its own number only, not on how they are batched."""
+    """z [N, z_dim] of the samples numbered `indices` [N]. Each depends on the key and its own number only."""
     draw = lambda index: sample_z(jax.random.fold_in(key, index), (z_dim,), truncation, mode)
     return sharding.shard_batch(jax.vmap(draw)(indices))

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 def orthogonal_weights(params) -> list[jax.Array]:
     """The weights that are regularized, as matrices [inputs, outputs].
 
-    That is every parameter with two or more axes except the shared class embedding: convolutions, the linear layer, attention, the
-    image convolution, the linear maps of conditional BatchNorm and, without a shared embedding, its class gains and biases.
+    That is every parameter with two or more axes except the shared class embedding: convolutions, the linear layer,
+    attention, the image convolution, the linear maps of conditional BatchNorm and, without a shared embedding, its
+    class gains and biases.
     """
     matrices = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
@@ -22,9 +23,11 @@ def orthogonal_weights(params) -> list[jax.Array]:
 def orthogonal_penalty(matrix: jax.Array, form: str) -> jax.Array:
     """Penalty of a matrix [K, N] whose columns w_j are the output filters.
 
-    "off_diagonal" (Equation 3): ||W^T W * (1 - I)||_F^2, only the angles between filters. "full" (Equation 2): ||W^T W - I||_F^2, their lengths too.
+    "off_diagonal" (Equation 3): ||W^T W * (1 - I)||_F^2, only the angles between filters.
+    "full" (Equation 2): ||W^T W - I||_F^2, their lengths too.
     """
-    # ||W^T W||_F = ||W W^T||_F, so the smaller Gram matrix will do: the first linear layer has 20 inputs and 24,576 outputs.
+    # ||W^T W||_F = ||W W^T||_F, so the smaller Gram matrix will do: the first linear layer has 20 inputs and 24,576
+    # outputs.
     small = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     gram = jnp.matmul(small, small.T, precision=lax.Precision.HIGHEST)
     gram_square = jnp.sum(jnp.square(gram))

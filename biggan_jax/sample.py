@@ -1,6 +1,9 @@
-"""Samples from a run: python -m biggan_jax.sample --workdir=DIR --out=DIR [--truncation=0.5] [--classes=3,7] [--num=64] [--seed=0]
+"""Samples from a run.
 
-Averaged weights, standing statistics for the threshold asked for. Writes grid.png, and with --png or --npz the single images.
+python -m biggan_jax.sample --workdir=DIR --out=DIR [--truncation=0.5] [--classes=3,7] [--num=64] [--seed=0]
+
+Averaged weights, standing statistics for the threshold asked for. Writes grid.png, and with --png or --npz the single
+images.
 """
 
 import argparse
@@ -14,28 +17,42 @@ def main(arguments) -> int:
     parser.add_argument("--workdir", required=True, help="a run's directory")
     parser.add_argument("--out", required=True, help="where the pictures go")
     parser.add_argument("--step", type=int, help="checkpoint to use (default: the newest)")
-    parser.add_argument("--num", type=int, default=64, help="samples in all, spread over the classes in turn (default: 64)")
+    parser.add_argument(
+        "--num", type=int, default=64, help="samples in all, spread over the classes in turn (default: 64)"
+    )
     parser.add_argument("--classes", help="comma-separated class numbers (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--truncation", type=float, help="threshold on the latents (default: none)")
-    parser.add_argument("--truncation_mode", help="what truncation means: resample (the paper's), rescale, scale, clip (default: the run's)")
-    parser.add_argument("--batch_size", type=int, default=64, help="images per call of the generator; the images do not depend on it")
+    parser.add_argument(
+        "--truncation_mode",
+        help="what truncation means: resample (the paper's), rescale, scale, clip (default: the run's)",
+    )
+    parser.add_argument(
+        "--batch_size", type=int, default=64, help="images per call of the generator; the images do not depend on it"
+    )
     parser.add_argument("--columns", type=int, default=0, help="columns of the grid (default: a square)")
     parser.add_argument("--png", action="store_true", help="write each sample as PNG too")
     parser.add_argument("--npz", action="store_true", help="write samples.npz too: images uint8 [N,H,W,3], labels [N]")
-    parser.add_argument("--interpolate", choices=("z", "class", "both"), help="a grid of rows that move from one latent, class, or both, to another")
+    parser.add_argument(
+        "--interpolate",
+        choices=("z", "class", "both"),
+        help="a grid of rows that move from one latent, class, or both, to another",
+    )
     options = parser.parse_args(arguments)
     sample(options)
     return 0
 
 
 def sample(options) -> None:
-    """Writes what the command line asks for. Raises UsageError for values out of range, DataError for a checkpoint that cannot be read."""
+    """Writes what the command line asks for. Raises UsageError for values out of range, DataError for a checkpoint
+    that cannot be read.
+    """
     from etils import epath
     import jax
     import numpy as np
 
-    from biggan_jax import latents, model as model_lib, sampler, sharding
+    from biggan_jax import latents, sampler, sharding
+    from biggan_jax import model as model_lib
     from biggan_jax.writer import save_png
 
     latents.check_truncation(options.truncation, options.truncation_mode or "resample")

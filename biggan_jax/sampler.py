@@ -1,7 +1,8 @@
 """Images from a generator: numbered samples, class-conditional grids, truncation grids and interpolations.
 
-Every function takes `variables` that already hold the statistics to sample with (see `standing_stats`) and returns uint8 images [N, H, W, 3].
-Sample number i has its own latent, a function of the seed and i alone, whatever the batch size and the number of devices.
+Every function takes `variables` that already hold the statistics to sample with (see `standing_stats`) and returns
+uint8 images [N, H, W, 3]. Sample number i has its own latent, a function of the seed and i alone, whatever the batch
+size and the number of devices.
 """
 
 import functools
@@ -35,7 +36,7 @@ def to_uint8(images: jax.Array) -> jax.Array:
 
 
 def in_batches(function, batch_size: int, *arrays) -> np.ndarray:
-    """`function(*slices) -> array` over slices of `batch_size` rows of `arrays`, joined; the last slice is padded, so that all have one shape."""
+    """`function(*slices)` over slices of `batch_size` rows of `arrays`, joined. The last slice is padded to full size."""
     count = len(arrays[0])
     outputs = []
     for start in range(0, count, batch_size):
@@ -44,8 +45,10 @@ def in_batches(function, batch_size: int, *arrays) -> np.ndarray:
     return np.concatenate(outputs)
 
 
-def sample(generator, variables, labels, seed=0, truncation=None, mode="resample", batch_size=BATCH_SIZE, start=0) -> np.ndarray:
-    """Samples number `start`, `start` + 1, ... of `seed`, one for each of `labels` (int [N], or class weights [N, num_classes])."""
+def sample(
+    generator, variables, labels, seed=0, truncation=None, mode="resample", batch_size=BATCH_SIZE, start=0
+) -> np.ndarray:
+    """Samples number `start`, `start` + 1, ... of `seed`, one per label (int [N], or weights [N, num_classes])."""
     labels = np.asarray(labels)
     key = jax.random.key(seed)
     function = lambda indices, labels: _generate_at(generator, variables, key, indices, labels, truncation, mode)
@@ -58,9 +61,10 @@ def generate(generator, variables, z, labels, batch_size=BATCH_SIZE) -> np.ndarr
 
 
 def interpolate(generator, variables, z, labels, steps: int, batch_size=BATCH_SIZE) -> np.ndarray:
-    """Rows of `steps` images from one end to the other: z [2, rows, z_dim] and labels int [2, rows], both moved linearly.
+    """Rows of `steps` images between two ends: z [2, rows, z_dim] and labels int [2, rows], both moved linearly.
 
-    Between two classes the class embeddings are mixed (Brock et al. 2018, Figure 8). Returns [rows * steps, H, W, 3], row by row.
+    Between two classes the class embeddings are mixed (Brock et al. 2018, Figure 8). Returns [rows * steps, H, W, 3],
+    row by row.
     """
     weights = np.linspace(0.0, 1.0, steps, dtype=np.float32)[None, :, None]
     mix = lambda pair: (pair[0][:, None] * (1 - weights) + pair[1][:, None] * weights).reshape(-1, pair.shape[-1])
@@ -71,7 +75,8 @@ def interpolate(generator, variables, z, labels, steps: int, batch_size=BATCH_SI
 def grid(images: np.ndarray, columns: int, min_size: int = 48, gap: int = 2) -> np.ndarray:
     """uint8 images [N, H, W, 3] as one [height, width, 3], row by row, `gap` white pixels between them.
 
-    Pixels of images under `min_size` are repeated, so that small ones can be looked at. Cells missing at the end are white.
+    Pixels of images under `min_size` are repeated, so that small ones can be looked at. Cells missing at the end are
+    white.
     """
     factor = -(-min_size // images.shape[1]) if images.shape[1] < min_size else 1
     images = images.repeat(factor, 1).repeat(factor, 2)
@@ -80,4 +85,4 @@ def grid(images: np.ndarray, columns: int, min_size: int = 48, gap: int = 2) -> 
     cells = np.full((rows * columns, height + gap, width + gap, channels), 255, np.uint8)
     cells[:count, :height, :width] = images
     picture = cells.reshape(rows, columns, height + gap, width + gap, channels).swapaxes(1, 2)
-    return picture.reshape(rows * (height + gap), columns * (width + gap), channels)[:-gap or None, : -gap or None]
+    return picture.reshape(rows * (height + gap), columns * (width + gap), channels)[: -gap or None, : -gap or None]

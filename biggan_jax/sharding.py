@@ -1,6 +1,7 @@
 """Where arrays live: one mesh axis, three partition specs.
 
-The state is replicated, a batch is sharded over images, and `jit` sees global arrays, so the step has no notion of devices.
+The state is replicated, a batch is sharded over images, and `jit` sees global arrays, so the step has no notion of
+devices.
 """
 
 import os
@@ -18,7 +19,11 @@ MICRO_BATCHES = PartitionSpec(None, AXIS)  # [num_d_steps * accumulation_steps, 
 
 
 def initialize_processes() -> None:
-    """Joins the other processes of the job, before any other JAX call: on a TPU slice by itself, elsewhere through JAX_COORDINATOR_ADDRESS."""
+    """Joins the other processes of the job, before any other JAX call.
+
+    On a TPU slice JAX finds them by itself; elsewhere JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID
+    name them.
+    """
     if "TPU_WORKER_HOSTNAMES" in os.environ or "TPU_PROCESS_ADDRESSES" in os.environ:
         jax.distributed.initialize()
     elif "JAX_COORDINATOR_ADDRESS" in os.environ:
@@ -39,14 +44,16 @@ def check_divisible(batch_size: int, mesh: Mesh, key: str) -> None:
     if batch_size % devices:
         lower = batch_size // devices * devices
         near = " or ".join(str(n) for n in (lower, lower + devices) if n)
-        raise UsageError(f"config.{key} gives {batch_size} images for {devices} devices; it must be a multiple, such as {near}")
+        raise UsageError(
+            f"config.{key} gives {batch_size} images for {devices} devices; it must be a multiple, such as {near}"
+        )
 
 
 def shard_batch(x: jax.Array) -> jax.Array:
     """Shards the first axis of an array made inside a jitted function.
 
-    Latents drawn in the step need this: without it XLA keeps them, and with them the whole step, replicated on every device. Outside a
-    mesh (`jax.set_mesh`) it does nothing.
+    Latents drawn in the step need this: without it XLA keeps them, and with them the whole step, replicated on every
+    device. Outside a mesh (`jax.set_mesh`) it does nothing.
     """
     if jax.sharding.get_abstract_mesh().empty:
         return x
@@ -54,5 +61,5 @@ def shard_batch(x: jax.Array) -> jax.Array:
 
 
 def place(array: np.ndarray, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
-    """The global array of which this process holds `array`: its own part along the sharded axis, or all of it when replicated."""
+    """The global array of which this process holds `array`: its part along the sharded axis, or all if replicated."""
     return jax.make_array_from_process_local_data(NamedSharding(mesh, spec), array)

@@ -13,7 +13,7 @@ from biggan_jax.gan import GAN
 
 @flax.struct.dataclass
 class NetState:
-    """One net: its parameters, its other variable collections (`batch_stats`, `spectral_stats`) and its optimizer's state."""
+    """One net: parameters, other variable collections (`batch_stats`, `spectral_stats`), optimizer state."""
 
     params: Any
     stats: Any
@@ -34,7 +34,7 @@ class GANState:
 
 
 def create(gan: GAN, seed: jax.Array) -> GANState:
-    """The state before the first step. Pure: run it under `jit`, so that on many processes every array is global from the start."""
+    """The state before the first step. Run it under `jit`: then every array is global, on many processes too."""
     g_key, d_key, step_key = jax.random.split(jax.random.key(seed), 3)
     generator, discriminator = gan.generator, gan.discriminator
     z, labels = latents.sample_batch(step_key, 1, generator.z_dim, generator.num_classes)

@@ -14,7 +14,7 @@ import tensorboardX
 
 
 class Writer:
-    """Appends one JSON object per record to `WORKDIR/metrics.jsonl` and the same scalars to TensorBoard; images go to `WORKDIR/samples/`."""
+    """Records in `WORKDIR/metrics.jsonl`, one JSON object a line, and in TensorBoard; images in `WORKDIR/samples/`."""
 
     def __init__(self, workdir, active: bool = True):
         self._workdir = epath.Path(workdir)

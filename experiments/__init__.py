@@ -1,1 +1,1 @@
-"""Configs of experiments: each file has `get_config(variant="")`; run one with --config=experiments/FILE.py[:key=value,...]."""
+"""Configs: each file has `get_config(variant="")`; run one with --config=experiments/FILE.py[:key=value,...]."""

@@ -2,9 +2,11 @@
 
 python -m biggan_jax.train --config=experiments/biggan_deep.py:size=128 --config.data.dir=data/imagenet128 --workdir=DIR
 
-Hardware of the paper: TPU v3 with as many cores as pixels. FID / IS without truncation: 128 px 5.7 / 124.5; 256 px 6.9 / 171.4; 512 px 7.5 / 152.8.
+Hardware of the paper: TPU v3 with as many cores as pixels. FID / IS without truncation:
+128 px 5.7 / 124.5; 256 px 6.9 / 171.4; 512 px 7.5 / 152.8.
 Learning rates at 256 and 512 px are recalled from the paper's Appendix C, not checked against it.
-The paper's generator pads its last convolution from 3 to 128 outputs: 50.4M parameters at 128 px; without the padding 50.2M.
+The paper's generator pads its last convolution from 3 to 128 outputs: 50.4M parameters at 128 px; without the padding
+50.2M.
 """
 
 from biggan_jax import config

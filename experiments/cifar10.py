@@ -1,10 +1,11 @@
 """BigGAN on CIFAR-10 (32x32, 10 classes), one GPU.
 
-pip install 'biggan_jax[prepare]' && python -m biggan_jax.prepare --source=tfds:cifar10 --image_size=32 --out=data/cifar10
+pip install 'biggan_jax[prepare]'
+python -m biggan_jax.prepare --source=tfds:cifar10 --image_size=32 --out=data/cifar10
 python -m biggan_jax.train --config=experiments/cifar10.py --config.data.dir=data/cifar10 --workdir=DIR
 
-Settings after BigGAN-PyTorch's CIFAR script, with shared embedding and skip-z. Published for BigGAN: FID 14.73, IS 9.22 (paper);
-FID 4.16, IS 9.96 (PyTorch-StudioGAN, another width and protocol).
+Settings after BigGAN-PyTorch's CIFAR script, with shared embedding and skip-z. Published for BigGAN: FID 14.73, IS
+9.22 (paper); FID 4.16, IS 9.96 (PyTorch-StudioGAN, another width and protocol).
 """
 
 from biggan_jax import config

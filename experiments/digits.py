@@ -1,4 +1,4 @@
-"""A class-conditional BigGAN on scikit-learn's handwritten digits (8x8, 10 classes): the demo, minutes on two CPU cores.
+"""The demo: a class-conditional BigGAN on scikit-learn's handwritten digits (8x8), minutes on two CPU cores.
 
 python -m biggan_jax.train --config=experiments/digits.py --workdir=runs/digits
 """

@@ -1,10 +1,11 @@
-"""BigGAN on your own images: a folder with one sub-folder per class, at 32, 64, 128 or 256 pixels, one GPU.
+r"""BigGAN on your own images: a folder with one sub-folder per class, at 32, 64, 128 or 256 pixels, one GPU.
 
-python -m biggan_jax.train --config=experiments/image_folder.py:size=64 --config.data.dir=FOLDER --config.num_classes=N --workdir=DIR
+python -m biggan_jax.train --config=experiments/image_folder.py:size=64 --config.data.dir=FOLDER \
+    --config.num_classes=N --workdir=DIR
 
-A start that suits a few thousand images; raise the width and the batch with the data and the memory there is. Images are cropped to
-their centre square and resized once, then kept in a cache. For images without classes add
---config.num_classes=0 --config.model.shared_embedding=False and put them in one sub-folder.
+A start that suits a few thousand images; raise the width and the batch with the data and the memory there is. Images
+are cropped to their centre square and resized once, then kept in a cache. For images without classes add
+--config.num_classes=0 --config.model.shared_embedding=False.
 """
 
 from biggan_jax import config

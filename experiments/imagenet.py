@@ -3,9 +3,9 @@
 python -m biggan_jax.prepare --source=imagenet:DIR_WITH_THE_TARS --image_size=128 --out=data/imagenet128
 python -m biggan_jax.train --config=experiments/imagenet.py:size=128 --config.data.dir=data/imagenet128 --workdir=DIR
 
-Hardware of the paper: TPU v3 with as many cores as pixels (128 cores for 128 px), 24 to 48 hours.
-The paper's FID / IS without truncation: 128 px 8.7 / 98.8; 256 px 8.7 / 142.3; 512 px 8.1 / 144.2. 64 px is not in the paper.
-The paper does not say whether images were mirrored; here they are (--config.data.flip=False for not).
+Hardware of the paper: TPU v3 with as many cores as pixels (128 cores for 128 px), 24 to 48 hours. The paper's FID /
+IS without truncation: 128 px 8.7 / 98.8; 256 px 8.7 / 142.3; 512 px 8.1 / 144.2. 64 px is not in the paper. The paper
+does not say whether images were mirrored; here they are (--config.data.flip=False for not).
 """
 
 from biggan_jax import config
@@ -27,7 +27,9 @@ def get_config(variant=""):
     c = config.default()
     c.dataset = "prepared"
     c.image_size = size
-    c.model.channels, c.model.z_dim, c.model.attention_resolutions, c.model.attention_resolutions_d, fid, score = SIZES[size]
+    channels, z_dim, attention_g, attention_d, fid, score = SIZES[size]
+    c.model.channels, c.model.z_dim = channels, z_dim
+    c.model.attention_resolutions, c.model.attention_resolutions_d = attention_g, attention_d
     if fid:
         c.paper = dict(fid=fid, inception_score=score)
     if size == 128:

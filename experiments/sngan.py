@@ -2,7 +2,8 @@
 
 python -m biggan_jax.train --config=experiments/sngan.py --config.data.dir=data/imagenet128 --workdir=DIR
 
-The paper's FID / IS: 27.62 / 36.80 (as BigGAN's Table 2 quotes it). The settings are those BigGAN-PyTorch launches; its generator is spectrally normalised too.
+The paper's FID / IS: 27.62 / 36.80 (as BigGAN's Table 2 quotes it). The settings are those BigGAN-PyTorch launches;
+its generator is spectrally normalised too.
 """
 
 from biggan_jax import config

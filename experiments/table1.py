@@ -2,9 +2,10 @@
 
 python -m biggan_jax.train --config=experiments/table1.py:row=8 --config.data.dir=data/imagenet128 --workdir=DIR
 
-Hardware of the paper: TPU v3, 128 cores. Rows 5 to 9 are means over 8 seeds there. `paper` holds the row's figures: thousands of
-steps to the reported checkpoint, FID, IS, parameters in millions (both nets without the shared embedding).
-Row 1 is SA-GAN's own result and uses its rates and its single discriminator step (Zhang et al. 2018); the rest use half those rates and two.
+Hardware of the paper: TPU v3, 128 cores. Rows 5 to 9 are means over 8 seeds there. `paper` holds the row's figures:
+thousands of steps to the reported checkpoint, FID, IS, parameters in millions (both nets without the shared
+embedding). Row 1 is SA-GAN's own result and uses its rates and its single discriminator step (Zhang et al. 2018); the
+rest use half those rates and two.
 """
 
 from biggan_jax import config

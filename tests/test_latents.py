@@ -43,7 +43,9 @@ def test_numbered_latents_do_not_depend_on_their_neighbours():
     np.testing.assert_array_equal(latents.sample_z_at(key, jnp.array([7, 2]), 4, 0.5), together[jnp.array([7, 2])])
 
 
-@pytest.mark.parametrize("truncation, mode", [(0.0, "resample"), (-1.0, "resample"), (float("nan"), "scale"), (0.5, "trim")])
+@pytest.mark.parametrize(
+    "truncation, mode", [(0.0, "resample"), (-1.0, "resample"), (float("nan"), "scale"), (0.5, "trim")]
+)
 def test_wrong_truncations_are_refused(truncation, mode):
     with pytest.raises(UsageError, match="truncation"):
         latents.check_truncation(truncation, mode)

@@ -29,7 +29,9 @@ def test_power_iteration_reaches_the_top_singular_value():
 
 
 def test_the_gradient_flows_through_sigma():
-    """d(W / sigma) / dW = (I - (W / sigma) u v^T) / sigma: scaling W changes nothing, so the gradient is orthogonal to W."""
+    """d(W / sigma) / dW = (I - (W / sigma) u v^T) / sigma: scaling W changes nothing, so the gradient is orthogonal to
+    W.
+    """
     dense = layers.Dense(features=3, spectral_norm=True)
     x = jax.random.normal(KEY, (4, 5))
     variables = dense.init(KEY, x)

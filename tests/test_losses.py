@@ -13,7 +13,9 @@ def test_hinge_adds_its_halves():
 
 def test_non_saturating():
     sigmoid = lambda x: 1 / (1 + np.exp(-np.asarray(x, np.float64)))
-    np.testing.assert_allclose(losses.non_saturating.d(REAL, FAKE), -np.log(sigmoid(REAL)).mean() - np.log(1 - sigmoid(FAKE)).mean(), rtol=1e-6)
+    np.testing.assert_allclose(
+        losses.non_saturating.d(REAL, FAKE), -np.log(sigmoid(REAL)).mean() - np.log(1 - sigmoid(FAKE)).mean(), rtol=1e-6
+    )
     np.testing.assert_allclose(losses.non_saturating.g(FAKE), -np.log(sigmoid(FAKE)).mean(), rtol=1e-6)
     assert np.isfinite(losses.non_saturating.d(-1e4 * jnp.ones(1), 1e4 * jnp.ones(1)))
 

@@ -87,9 +87,14 @@ def test_every_family_at_every_size(make_config, name, size, num_classes):
     plain = name == "resnet_gan" or not num_classes
     slots = int(np.log2(size)) - 1
     config = make_config(
-        image_size=size, num_classes=num_classes, model__name=name, model__z_dim=2 * slots, model__attention_resolutions=(4, 8),
-        model__shared_embedding=not plain, model__skip_z=name != "resnet_gan",
-    )  # fmt: skip
+        image_size=size,
+        num_classes=num_classes,
+        model__name=name,
+        model__z_dim=2 * slots,
+        model__attention_resolutions=(4, 8),
+        model__shared_embedding=not plain,
+        model__skip_z=name != "resnet_gan",
+    )
     generator, discriminator = models.build(config)
     z, labels = jnp.zeros((3, 2 * slots)), jnp.zeros(3, int)
     images, g_variables = jax.eval_shape(lambda key: generator.init_with_output(key, z, labels), KEY)
@@ -160,7 +165,9 @@ def test_without_spectral_norm_there_are_no_singular_vectors(make_config):
 
 
 def test_the_first_discriminator_block_sees_negative_pixels_and_the_last_skips_unchanged():
-    block = biggan.DiscriminatorBlock(features=4, downsample=False, preactivation=False, wide=True, conv=biggan.layers.Conv)
+    block = biggan.DiscriminatorBlock(
+        features=4, downsample=False, preactivation=False, wide=True, conv=biggan.layers.Conv
+    )
     x = -jnp.abs(jax.random.normal(KEY, (2, 4, 4, 4)))
     variables = block.init(KEY, x)
     assert set(variables["params"]) == {"conv_1", "conv_2"}  # same width, same size: the skip is the identity
@@ -168,7 +175,8 @@ def test_the_first_discriminator_block_sees_negative_pixels_and_the_last_skips_u
     np.testing.assert_array_equal(block.apply(zero, x), x)
     assert jnp.any(block.apply(variables, x) != x)
     after_relu = block.clone(preactivation=True)
-    np.testing.assert_array_equal(after_relu.apply(variables, x), x)  # a leading ReLU would have hidden the image, not the skip
+    # A leading ReLU would have hidden the image, not the skip
+    np.testing.assert_array_equal(after_relu.apply(variables, x), x)
 
 
 def test_the_head_pools_by_sum(make_config):

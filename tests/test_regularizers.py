@@ -13,7 +13,9 @@ def test_penalties_match_their_definitions(shape):
     eye = np.eye(shape[1])
     off_diagonal = regularizers.orthogonal_penalty(jnp.array(w), "off_diagonal")
     np.testing.assert_allclose(off_diagonal, np.sum((gram * (1 - eye)) ** 2), rtol=1e-5)
-    np.testing.assert_allclose(regularizers.orthogonal_penalty(jnp.array(w), "full"), np.sum((gram - eye) ** 2), rtol=1e-5)
+    np.testing.assert_allclose(
+        regularizers.orthogonal_penalty(jnp.array(w), "full"), np.sum((gram - eye) ** 2), rtol=1e-5
+    )
 
 
 def test_the_gradient_is_twice_the_one_of_biggan_pytorch():

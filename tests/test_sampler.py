@@ -21,9 +21,13 @@ def test_samples_do_not_depend_on_batch_size_start_or_devices(net):
     labels = np.arange(21) % 10
     reference = sampler.sample(*net, labels, seed=3, truncation=0.5, batch_size=32)
     assert reference.shape == (21, 8, 8, 3) and reference.dtype == np.uint8 and reference.std() > 10
-    close = functools.partial(np.testing.assert_allclose, atol=1)  # one grey level: sums may be rounded in another order
+    # One grey level: sums may be rounded in another order
+    close = functools.partial(np.testing.assert_allclose, atol=1)
     close(sampler.sample(*net, labels, seed=3, truncation=0.5, batch_size=8).astype(int), reference.astype(int))
-    close(sampler.sample(*net, labels[5:], seed=3, truncation=0.5, batch_size=8, start=5).astype(int), reference[5:].astype(int))
+    close(
+        sampler.sample(*net, labels[5:], seed=3, truncation=0.5, batch_size=8, start=5).astype(int),
+        reference[5:].astype(int),
+    )
     with jax.set_mesh(sharding.make_mesh()):
         close(sampler.sample(*net, labels, seed=3, truncation=0.5, batch_size=32).astype(int), reference.astype(int))
     assert np.any(sampler.sample(*net, labels, seed=4, truncation=0.5, batch_size=32) != reference)
@@ -39,7 +43,12 @@ def test_standing_statistics_are_plain_averages_and_change_nothing_else(net):
     def first_layer_moments(key):
         z, labels = sample_batch(key, 16, generator.z_dim, 10, truncation=0.5)
         _, state = generator.apply(
-            variables, z, labels, train=True, mutable=["batch_stats", "spectral_stats", "intermediates"], capture_intermediates=True
+            variables,
+            z,
+            labels,
+            train=True,
+            mutable=["batch_stats", "spectral_stats", "intermediates"],
+            capture_intermediates=True,
         )
         x = state["intermediates"]["linear"]["__call__"][0].reshape(-1, *[generator.channels * 4])
         return x.mean(0), x.var(0)
@@ -61,7 +70,9 @@ def test_interpolations_end_at_the_samples_they_join(net):
 
 
 def test_levels_are_rounded_not_floored():
-    np.testing.assert_array_equal(sampler.to_uint8(jnp.array([-1.2, -1.0, 0.0, 0.5 / 127.5 + 0.001, 1.0])), [0, 0, 128, 128, 255])
+    np.testing.assert_array_equal(
+        sampler.to_uint8(jnp.array([-1.2, -1.0, 0.0, 0.5 / 127.5 + 0.001, 1.0])), [0, 0, 128, 128, 255]
+    )
     levels = np.arange(256)
     np.testing.assert_array_equal(sampler.to_uint8(jnp.array(levels / 127.5 - 1.0)), levels)
 

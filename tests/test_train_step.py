@@ -5,8 +5,8 @@ import functools
 import re
 
 import jax
-from jax.sharding import NamedSharding
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 import numpy as np
 import optax
 import pytest
@@ -54,7 +54,9 @@ def compile_step(gan, num_devices, batch):
     put = lambda tree, spec: jax.device_put(tree, NamedSharding(mesh, spec))
     arguments = (put(random_state(gan), sharding.REPLICATED), *(put(x, sharding.MICRO_BATCHES) for x in batch))
     with jax.set_mesh(mesh):
-        step = jax.jit(functools.partial(train_step, gan), donate_argnums=0, out_shardings=NamedSharding(mesh, sharding.REPLICATED))
+        step = jax.jit(
+            functools.partial(train_step, gan), donate_argnums=0, out_shardings=NamedSharding(mesh, sharding.REPLICATED)
+        )
         return step.lower(*arguments).compile(), arguments
 
 

@@ -1,6 +1,7 @@
-"""An independent judge for small images: does a classifier trained on the real data recognise the class a sample was asked to show?
+"""An independent judge for small images: is the class that a sample was asked to show recognised?
 
-The classifier comes from scikit-learn and has nothing to do with the GAN; its own accuracy on held-out real images is reported beside every figure.
+The judge, a classifier trained on the real data, comes from scikit-learn and has nothing to do with the GAN; its own
+accuracy on held-out real images is reported beside every figure.
 """
 
 from typing import NamedTuple
@@ -15,9 +16,10 @@ class Recognition(NamedTuple):
     real_variety: float  # the same of the real training images
 
     def __str__(self):
+        ratio = self.variety / self.real_variety
         return (
             f"recognized {self.recognized:.1%} of the samples (of held-out real images: {self.held_out_accuracy:.1%}); "
-            f"within-class deviation {self.variety:.1f} (of real images: {self.real_variety:.1f}; ratio {self.variety / self.real_variety:.2f})"
+            f"within-class deviation {self.variety:.1f} (of real images: {self.real_variety:.1f}; ratio {ratio:.2f})"
         )
 
 
@@ -28,7 +30,7 @@ def within_class_deviation(images: np.ndarray, labels: np.ndarray) -> float:
 
 
 def recognition(train, held_out, samples: np.ndarray, labels: np.ndarray) -> Recognition:
-    """Judges uint8 `samples` [N, H, W, 3] of classes `labels` [N] by a support vector classifier trained on the data set `train`."""
+    """Judges uint8 `samples` [N, H, W, 3] of classes `labels` [N] by a support vector classifier trained on `train`."""
     from sklearn.svm import SVC
 
     flatten = lambda images: images.reshape(len(images), -1) / 255.0

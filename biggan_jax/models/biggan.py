@@ -1,8 +1,9 @@
 """BigGAN (Brock et al. 2018, Appendix B, Figure 15, Tables 4-6) from 8 to 512 pixels.
 
-Three things are printed in the paper otherwise than they were built, as its own parameter counts show (see tests/test_describe.py):
-the first linear layer sees only the first chunk of z; the discriminator's table is shifted by one block; each conditional BatchNorm gain is 1 + W c.
-The 32 and 64 pixel forms follow the released PyTorch code; 8 and 16 pixels continue the 32 pixel one downwards.
+Two things are printed in the paper otherwise than they were built, as its own parameter counts show (see
+tests/test_models.py): the first linear layer sees the first chunk of z without the class embedding, and the
+discriminator's tables are shifted by one block. The 32 and 64 pixel forms follow the released PyTorch code; 8 and 16
+pixels continue the 32 pixel one downwards.
 """
 
 import functools
@@ -15,7 +16,8 @@ from biggan_jax.models import layers
 
 BASE_SIZE = 4  # the first linear layer makes BASE_SIZE x BASE_SIZE maps
 
-# Channels in units of `channels`: entry 0 leaves the first linear layer, entry i leaves block i. Every block doubles the size.
+# Channels in units of `channels`: entry 0 leaves the first linear layer, entry i leaves block i. Every block doubles
+# the size.
 GENERATOR_WIDTHS = {
     8: (4, 4),
     16: (4, 4, 4),
@@ -59,7 +61,7 @@ def norm_factory(net):
 
 
 def class_conditioning(net, labels):
-    """`(embedding, block_labels)`: the shared class embedding [N, embedding_size], or the labels for per-layer embeddings, or neither."""
+    """`(embedding, block_labels)`: the shared class embedding [N, embedding_size], or the labels, or neither."""
     if not net.num_classes:
         return None, None
     if not net.shared_embedding:
@@ -84,8 +86,9 @@ def image_head(net, x, rgb_channels: int, train: bool):
 
 
 def projection_head(net, x, labels, train: bool):
-    """Logits [N] of features [N, H, W, C]: sum pooling, a linear layer, and the class projection of Miyato & Koyama 2018."""
-    h = layers.at_least_float32(nn.relu(x)).sum((1, 2))  # a few thousand multiplications follow: keep the logits in float32
+    """Logits [N] of features [N, H, W, C]: sum pooling, a linear layer, the projection of Miyato & Koyama 2018."""
+    # A few thousand multiplications follow: keep the logits in float32
+    h = layers.at_least_float32(nn.relu(x)).sum((1, 2))
     spectral = dict(spectral_norm=net.spectral_norm, sn_eps=net.sn_eps)
     logits = layers.Dense(features=1, name="linear", **spectral)(h, train)[:, 0]
     if net.num_classes:
@@ -115,11 +118,12 @@ class GeneratorBlock(nn.Module):
 class Generator(nn.Module):
     """z [N, z_dim] and labels [N] -> images [N, image_size, image_size, 3] in [-1, 1], float32.
 
-    Labels are integers in [0, num_classes), or float weights over the classes [N, num_classes]; with `num_classes` 0 they are ignored.
-    `shared_embedding`: one class embedding of `embedding_size` feeds every conditional BatchNorm through a linear map; otherwise each has
-    its own per-class gains and biases. `skip_z`: z is cut into one chunk per block plus one; the first goes into the linear layer, the
-    others join the conditioning of their block (hierarchical latents, Section 3.1), so z_dim must be a multiple of that number.
-    `attention_resolutions`: an attention block follows each block with one of these output sizes.
+    Labels are integers in [0, num_classes), or float weights over the classes [N, num_classes]; with `num_classes` 0
+    they are ignored. `shared_embedding`: one class embedding of `embedding_size` feeds every conditional BatchNorm
+    through a linear map; otherwise each has its own per-class gains and biases. `skip_z`: z is cut into one chunk per
+    block plus one; the first goes into the linear layer, the others join the conditioning of their block
+    (hierarchical latents, Section 3.1), so z_dim must be a multiple of that number. `attention_resolutions`: an
+    attention block follows each block with one of these output sizes.
     """
 
     image_size: int
@@ -194,8 +198,8 @@ class DiscriminatorBlock(nn.Module):
 class Discriminator(nn.Module):
     """Images [N, image_size, image_size, 3] in [-1, 1] and labels [N] -> logits [N], float32.
 
-    The first block has no leading ReLU, there is no BatchNorm, and the class embedding is spectrally normalised like every other weight.
-    With `num_classes` 0 labels are ignored.
+    The first block has no leading ReLU, there is no BatchNorm, and the class embedding is spectrally normalised like
+    every other weight. With `num_classes` 0 labels are ignored.
     """
 
     image_size: int

@@ -1,7 +1,8 @@
 """BigGAN-deep (Brock et al. 2018, Appendix B, Figure 16, Tables 7-9) from 8 to 512 pixels.
 
-Two bottleneck blocks per resolution; the whole of z joins the class embedding as the conditioning of every BatchNorm and as the
-input of the first linear layer. The sizes under 128 are continued downwards as in the released PyTorch code.
+Two bottleneck blocks per resolution; the whole of z joins the class embedding as the conditioning of every BatchNorm
+and as the input of the first linear layer. The sizes under 128 are continued downwards as in the released PyTorch
+code.
 """
 
 from typing import Any
@@ -15,7 +16,10 @@ BOTTLENECK = 4  # hidden channels are a quarter (Appendix B)
 
 
 class GeneratorBlock(nn.Module):
-    """Bottleneck residual block (Figure 16b): [N, H, W, C] -> [N, H or 2H, W or 2W, features]; the skip drops the last channels."""
+    """Bottleneck residual block (Figure 16b): [N, H, W, C] -> [N, H or 2H, W or 2W, features].
+
+    The skip drops the last channels.
+    """
 
     features: int
     double: bool
@@ -37,8 +41,9 @@ class GeneratorBlock(nn.Module):
 class Generator(nn.Module):
     """z [N, z_dim] and labels [N] -> images [N, image_size, image_size, 3] in [-1, 1], float32.
 
-    Fields as in `biggan.Generator`. With `skip_z` the whole of z conditions every block (no chunks); without it BatchNorm sees the class only.
-    `rgb_channels`: outputs of the last convolution, of which the first three are the image (the released TPU weights pad them to `channels`).
+    Fields as in `biggan.Generator`. With `skip_z` the whole of z conditions every block (no chunks); without it
+    BatchNorm sees the class only. `rgb_channels`: outputs of the last convolution, of which the first three are the
+    image (the released TPU weights pad them to `channels`).
     """
 
     image_size: int
@@ -71,7 +76,9 @@ class Generator(nn.Module):
 
         embedding, block_labels = None, None
         if self.num_classes and self.shared_embedding:
-            embedding = layers.Embed(num_classes=self.num_classes, features=self.embedding_size, name="embedding")(labels)
+            embedding = layers.Embed(num_classes=self.num_classes, features=self.embedding_size, name="embedding")(
+                labels
+            )
         elif self.num_classes:
             block_labels = labels
         vector = biggan.concatenate(embedding, z if self.skip_z else None)
@@ -80,7 +87,9 @@ class Generator(nn.Module):
         x = x.reshape(-1, biggan.BASE_SIZE, biggan.BASE_SIZE, widths[0])
         for i, (width_in, width_out) in enumerate(zip(widths[:-1], widths[1:])):
             for j, features in enumerate((width_in, width_out)):
-                block = GeneratorBlock(features=features, double=j == 1, conv=conv, norm=norm, name=f"block_{2 * i + j}")
+                block = GeneratorBlock(
+                    features=features, double=j == 1, conv=conv, norm=norm, name=f"block_{2 * i + j}"
+                )
                 x = block(x, vector, block_labels, train)
             if x.shape[1] in self.attention_resolutions:
                 x = attention(name=f"attention_{2 * i + 1}")(x, train)
@@ -88,7 +97,10 @@ class Generator(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """Bottleneck residual block (Figure 16c): [N, H, W, C] -> [N, H or H/2, W or W/2, features]; the skip appends new channels."""
+    """Bottleneck residual block (Figure 16c): [N, H, W, C] -> [N, H or H/2, W or W/2, features].
+
+    The skip appends new channels.
+    """
 
     features: int
     downsample: bool
@@ -110,7 +122,10 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [N, image_size, image_size, 3] in [-1, 1] and labels [N] -> logits [N], float32. Fields as in `biggan.Discriminator`."""
+    """Images [N, image_size, image_size, 3] in [-1, 1] and labels [N] -> logits [N], float32.
+
+    Fields as in `biggan.Discriminator`.
+    """
 
     image_size: int
     channels: int = 128

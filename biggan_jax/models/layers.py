@@ -1,7 +1,8 @@
-"""The layers BigGAN is made of: spectrally normalised conv / dense / embedding, conditional BatchNorm, attention, resampling.
+"""The layers BigGAN is made of: convolution, dense and embedding with spectral norm, BatchNorm, attention, resampling.
 
-Arrays are NHWC, kernels HWIO, parameters float32. `dtype` is the compute dtype: None means "that of the inputs and parameters".
-Singular vectors, BatchNorm statistics, the conditioning and the softmax stay in float32 (or wider) whatever `dtype` is.
+Arrays are NHWC, kernels HWIO, parameters float32. `dtype` is the compute dtype: None means "that of the inputs and
+parameters". Singular vectors, BatchNorm statistics, the conditioning and the softmax stay in float32 (or wider)
+whatever `dtype` is.
 """
 
 from typing import Any
@@ -25,9 +26,10 @@ def at_least_float32(x: jax.Array) -> jax.Array:
 def power_iteration(matrix: jax.Array, u: jax.Array, eps: float) -> tuple[jax.Array, jax.Array]:
     """One step towards the top singular value of `matrix` [K, N] from the right singular vector estimate `u` [N].
 
-    Returns `(sigma, u)`: sigma is differentiable in `matrix`, the vectors are constants (Miyato et al. 2018, Section 2.1).
+    Returns `(sigma, u)`: sigma is differentiable in `matrix`, the vectors are constants (Miyato et al. 2018).
     """
-    # A TPU multiplies float32 in bfloat16 unless told otherwise; sigma scales whole layers, so it is worth full precision.
+    # A TPU multiplies float32 in bfloat16 unless told otherwise; sigma scales whole layers, so it is worth full
+    # precision.
     product = lambda a, b: jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
     normalize = lambda x: x / jnp.maximum(jnp.linalg.norm(x), eps)
     constant = lax.stop_gradient(matrix)
@@ -39,8 +41,9 @@ def power_iteration(matrix: jax.Array, u: jax.Array, eps: float) -> tuple[jax.Ar
 class SpectralModule(nn.Module):
     """A layer with one weight that can be divided by its top singular value.
 
-    The right singular vector lives in the collection `spectral_stats` as `u` [N], N(0, 1) at first. Every call runs one power iteration
-    from it; a training call (`train=True` with `spectral_stats` mutable) stores the result, any other call leaves it.
+    The right singular vector lives in the collection `spectral_stats` as `u` [N], N(0, 1) at first. Every call runs
+    one power iteration from it; a training call (`train=True` with `spectral_stats` mutable) stores the result, any
+    other call leaves it.
     """
 
     spectral_norm: bool = False
@@ -124,13 +127,15 @@ class Embed(SpectralModule):
 class BatchNorm(SpectralModule):
     """BatchNorm whose gain and bias come from a conditioning vector, from class labels, from both, or from neither.
 
-    gain = 1 + W c (Brock et al. 2018, Appendix B: gain centred at one, bias at zero). For a vector W is a linear map without bias,
-    spectrally normalised where the net is; for labels it is a plain embedding. Without either, gain and bias are parameters.
+    gain = 1 + W c (Brock et al. 2018, Appendix B: gain centred at one, bias at zero). For a vector W is a linear map
+    without bias, spectrally normalised where the net is; for labels it is a plain embedding. Without either, gain and
+    bias are parameters.
 
-    In training the statistics are those of the whole batch as the program sees it: under a global-view `jit` that is every replica
-    ("cross-replica BatchNorm"). `group_size` > 0 takes them over consecutive groups of that many images instead; it must divide the batch.
-    Running statistics (`batch_stats`: `mean`, `var`, both float32 [C], biased variance, the average over groups) move by
-    `momentum * old + (1 - momentum) * new` and are used when `train` is False.
+    In training the statistics are those of the whole batch as the program sees it: under a global-view `jit` that is
+    every replica ("cross-replica BatchNorm"). `group_size` > 0 takes them over consecutive groups of that many images
+    instead; it must divide the batch. Running statistics (`batch_stats`: `mean`, `var`, both float32 [C], biased
+    variance, the average over groups) move by `momentum * old + (1 - momentum) * new` and are used when `train` is
+    False.
     """
 
     num_classes: int = 0
@@ -189,7 +194,10 @@ class BatchNorm(SpectralModule):
 # Attention and resampling
 # ---------------------------------------------------------------------------------------------------------------------
 class Attention(SpectralModule):
-    """The non-local block of SA-GAN (Zhang et al. 2018, Section 3): keys and values at half size, no 1/sqrt(d), gamma starts at 0."""
+    """The non-local block of SA-GAN (Zhang et al. 2018, Section 3).
+
+    Keys and values are at half size, there is no 1/sqrt(d), and gamma starts at 0.
+    """
 
     dtype: Any = None
 

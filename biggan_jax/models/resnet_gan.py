@@ -1,7 +1,8 @@
 """The residual GAN of SN-GAN (Miyato et al. 2018) and SA-GAN (Zhang et al. 2018): rows 1 to 5 of BigGAN's Table 1.
 
-The same blocks as BigGAN; what differs is what BigGAN added. Each conditional BatchNorm holds its own class embeddings and z enters the first
-linear layer only. Attention and the discriminator's `wide` field tell SA-GAN (attention at 64, wide) from SN-GAN (none, thin).
+The same blocks as BigGAN; what differs is what BigGAN added. Each conditional BatchNorm holds its own class
+embeddings and z enters the first linear layer only. Attention and the discriminator's `wide` field tell SA-GAN
+(attention at 64, wide) from SN-GAN (none, thin).
 """
 
 import functools
