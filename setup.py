@@ -33,6 +33,6 @@ setup(
         "prepare": ["tensorflow"],
         "test": ["pytest", "pytest-xdist"],
         # The implementations that ours is compared with, used by tests only.
-        "reference": ["torch==2.13.0", "pytorch-pretrained-biggan", "scipy"],
+        "reference": ["torch==2.13.0", "torch-fidelity", "prdc", "pytorch-pretrained-biggan", "scipy"],
     },
 )

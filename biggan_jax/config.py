@@ -78,14 +78,19 @@ def default() -> ml_collections.ConfigDict:
     c.optimizer.beta1 = 0.0
     c.optimizer.beta2 = 0.999
     c.optimizer.eps = 1e-6
-    c.optimizer.schedule = "constant"  # of both rates; linear and cosine end at 0 after num_steps
+    c.optimizer.g_schedule = "constant"  # one of SCHEDULES; linear and cosine end at 0 after num_steps
+    c.optimizer.d_schedule = "constant"
     c.optimizer.warmup_steps = 0  # steps over which both rates rise from 0
 
+    c.evaluate_every = 0  # steps between scores in WORKDIR/eval, the last step is scored too; 0: never
+    c.evaluate_samples = 10_000  # images generated for each
     c.log_every = 100  # steps between records in metrics.jsonl
     c.sample_every = 1000  # steps between sample grids; 0: only at the end
     c.checkpoint_every = 1000  # steps
     c.keep_checkpoints = 3  # newest checkpoints to keep
     c.keep_every = 10_000  # checkpoints at multiples of this many steps are kept for good; 0: none
+    c.max_rollbacks = 3  # times a run goes back to its newest checkpoint, with other randomness, when it diverges
+    c.max_restarts = 10  # starts in a row without a new checkpoint after which a run refuses to start; 0: no limit
     c.truncation_mode = "resample"  # what truncation means when sampling, one of TRUNCATION_MODES, see latents.py
     # Batches averaged into BatchNorm's sampling statistics (Appendix C); 0: the running ones
     c.standing_stats_batches = 100
@@ -138,13 +143,15 @@ def validate(config) -> None:
     _require_choice("model.name", config, MODELS)
     _require_choice("loss", config, LOSSES)
     _require_choice("orthogonal_form", config, ORTHOGONAL_FORMS)
-    _require_choice("optimizer.schedule", config, SCHEDULES)
+    _require_choice("optimizer.g_schedule", config, SCHEDULES)
+    _require_choice("optimizer.d_schedule", config, SCHEDULES)
     _require_choice("compute_dtype", config, COMPUTE_DTYPES)
     _require_choice("truncation_mode", config, TRUNCATION_MODES)
     for key in ("num_steps", "batch_size", "num_d_steps", "accumulation_steps", "model.channels", "model.z_dim"):
         _require(_get(config, key) >= 1, key, config, "at least 1")
     for key in ("model.embedding_size", "log_every", "checkpoint_every", "keep_checkpoints"):
         _require(_get(config, key) >= 1, key, config, "at least 1")
+    _require(config.evaluate_samples >= 20, "evaluate_samples", config, "at least 20")
     for key in ("standing_stats_batch_size", "data.num_examples"):
         _require(_get(config, key) >= 1, key, config, "at least 1")
     for key in (
@@ -153,6 +160,7 @@ def validate(config) -> None:
         "ema_start",
         "bn_group_size",
         "sample_every",
+        "evaluate_every",
         "keep_every",
         "optimizer.warmup_steps",
         "standing_stats_batches",

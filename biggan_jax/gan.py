@@ -29,7 +29,8 @@ def build(config) -> GAN:
     """The GAN of a validated config."""
     generator, discriminator = models.build(config)
     o = config.optimizer
-    rate = lambda peak, updates: optimizers.schedule(peak, o.schedule, o.warmup_steps, config.num_steps, updates)
+    g_rate = optimizers.schedule(o.g_lr, o.g_schedule, o.warmup_steps, config.num_steps)
+    d_rate = optimizers.schedule(o.d_lr, o.d_schedule, o.warmup_steps, config.num_steps, config.num_d_steps)
     regularizer = None
     if config.orthogonal_reg:
         strength, form = config.orthogonal_reg, config.orthogonal_form
@@ -39,8 +40,8 @@ def build(config) -> GAN:
         discriminator=discriminator,
         loss=losses.LOSSES[config.loss],
         g_regularizer=regularizer,
-        g_optimizer=optimizers.adam(rate(o.g_lr, 1), o.beta1, o.beta2, o.eps),
-        d_optimizer=optimizers.adam(rate(o.d_lr, config.num_d_steps), o.beta1, o.beta2, o.eps),
+        g_optimizer=optimizers.adam(g_rate, o.beta1, o.beta2, o.eps),
+        d_optimizer=optimizers.adam(d_rate, o.beta1, o.beta2, o.eps),
         num_d_steps=config.num_d_steps,
         accumulation_steps=config.accumulation_steps,
         ema_decay=config.ema_decay,

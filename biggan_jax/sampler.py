@@ -36,7 +36,7 @@ def to_uint8(images: jax.Array) -> jax.Array:
 
 
 def in_batches(function, batch_size: int, *arrays) -> np.ndarray:
-    """`function(*slices)` over slices of `batch_size` rows of `arrays`, joined. The last slice is padded to full size."""
+    """`function(*slices)` over slices of `batch_size` rows of `arrays`, joined. The last slice is padded."""
     count = len(arrays[0])
     outputs = []
     for start in range(0, count, batch_size):

@@ -115,7 +115,7 @@ def test_a_changed_config_is_refused_with_the_difference(trained, tmp):
 def test_sigterm_saves_and_the_same_command_continues(tmp):
     workdir = tmp / "stopped"
     arguments = (f"--config={tmp}/tiny.py", f"--workdir={workdir}", "--config.num_steps=100000", "--config.checkpoint_every=100000")
-    process = start("train", *arguments)
+    process = start("train", *arguments, devices=8)
     deadline = time.monotonic() + 300
     while not (workdir / "metrics.jsonl").exists() or len(records(workdir)) < 3:
         assert time.monotonic() < deadline and process.poll() is None
@@ -125,7 +125,7 @@ def test_sigterm_saves_and_the_same_command_continues(tmp):
     assert process.returncode == 42, stderr
     (step,) = [int(path.name) for path in (workdir / "checkpoints").iterdir()]
     assert f"stopped at step {step} " in stderr and step >= 3
-    code, stdout, _ = run("train", *arguments, f"--config.num_steps={step + 1}", "--config.recognition=False")
+    code, stdout, _ = run("train", *arguments, f"--config.num_steps={step + 1}", "--config.recognition=False", devices=8)
     assert code == 0 and f"steps {step} to {step + 1}" in stdout
 
 

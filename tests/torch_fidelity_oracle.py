@@ -14,7 +14,7 @@ import pytest
 
 _TORCHVISION = ("torchvision", *(f"torchvision.{name}" for name in ("datasets", "models", "transforms")))
 _TORCHVISION += ("torchvision.transforms.functional",)
-_INSTALL = "pip install torch==2.13.0 scipy tqdm pillow && pip install --no-deps torch-fidelity"
+_INSTALL = "pip install 'biggan_jax[reference]'"
 
 
 class _StandIn(types.ModuleType):
