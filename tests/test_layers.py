@@ -132,6 +132,39 @@ def test_resampling():
     assert layers.max_pool(x).item() == 4 and layers.average_pool(x).item() == 2.5
 
 
+@pytest.mark.parametrize("form", [layers.convolve, layers._up_by_dilation, layers._up_by_phases])
+def test_upsampling_fused_with_its_convolution_is_the_same_function(form):
+    x, kernel = jax.random.normal(KEY, (2, 4, 4, 3)), jax.random.normal(jax.random.key(1), (3, 3, 3, 5))
+    plain = lambda x, k: layers.convolve(layers.upsample(x), k)
+    fused = lambda x, k: form(x, layers.box_kernel(k), *(("up",) if form is layers.convolve else ()))
+    same_value_and_gradients(plain, fused, x, kernel)
+
+
+def test_pooling_fused_with_its_convolution_is_the_same_function():
+    x, kernel = jax.random.normal(KEY, (2, 8, 8, 3)), jax.random.normal(jax.random.key(1), (3, 3, 3, 5))
+    plain = lambda x, k: layers.average_pool(layers.convolve(x, k))
+    same_value_and_gradients(plain, lambda x, k: layers.convolve(x, layers.box_kernel(k), "down"), x, kernel)
+
+
+def same_value_and_gradients(f, g, *arguments):
+    def value_and_gradients(function):
+        loss = lambda *arguments: jnp.sum(jnp.sin(function(*arguments)))
+        return jax.jit(lambda *a: (function(*a), jax.grad(loss, (0, 1))(*a)))(*arguments)
+
+    for a, b in zip(jax.tree.leaves(value_and_gradients(f)), jax.tree.leaves(value_and_gradients(g)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_fusing_saves_the_multiplications_it_should():
+    """16 taps instead of 36: 2.25 times fewer."""
+    kernel = jnp.zeros((3, 3, 32, 32))
+    flops = lambda f, *shape: jax.jit(f).lower(jnp.zeros(shape), kernel).cost_analysis()["flops"]
+    plain = flops(lambda x, k: layers.convolve(layers.upsample(x), k), 1, 16, 16, 32)
+    assert plain / flops(lambda x, k: layers.convolve(x, layers.box_kernel(k), "up"), 1, 16, 16, 32) > 2
+    plain = flops(lambda x, k: layers.average_pool(layers.convolve(x, k)), 1, 16, 16, 32)
+    assert plain / flops(lambda x, k: layers.convolve(x, layers.box_kernel(k), "down"), 1, 16, 16, 32) > 2
+
+
 def test_bfloat16_compute_keeps_statistics_in_float32():
     norm = layers.BatchNorm()
     x = (300 + jax.random.normal(KEY, (16, 8, 8, 3))).astype(jnp.bfloat16)

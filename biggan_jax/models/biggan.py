@@ -107,7 +107,7 @@ class GeneratorBlock(nn.Module):
     @nn.compact
     def __call__(self, x, vector=None, labels=None, train: bool = False):
         h = nn.relu(self.norm(name="bn_1")(x, vector, labels, train))
-        h = self.conv(features=self.features, name="conv_1")(layers.upsample(h), train)
+        h = self.conv(features=self.features, resample="up", name="conv_1")(h, train)
         h = nn.relu(self.norm(name="bn_2")(h, vector, labels, train))
         h = self.conv(features=self.features, name="conv_2")(h, train)
         # A 1x1 convolution and nearest upsampling commute: run it on a quarter of the pixels.
@@ -185,11 +185,9 @@ class DiscriminatorBlock(nn.Module):
         hidden = self.features if self.wide else x.shape[-1]
         h = nn.relu(x) if self.preactivation else x
         h = nn.relu(self.conv(features=hidden, name="conv_1")(h, train))
-        h = self.conv(features=self.features, name="conv_2")(h, train)
-        shortcut = x
-        if self.downsample:
-            # Average pooling and a 1x1 convolution commute: pool first.
-            h, shortcut = layers.average_pool(h), layers.average_pool(x)
+        h = self.conv(features=self.features, resample="down" if self.downsample else None, name="conv_2")(h, train)
+        # Average pooling and a 1x1 convolution commute: pool first.
+        shortcut = layers.average_pool(x) if self.downsample else x
         if self.downsample or x.shape[-1] != self.features:
             shortcut = self.conv(features=self.features, kernel_size=1, name="conv_shortcut")(shortcut, train)
         return h + shortcut

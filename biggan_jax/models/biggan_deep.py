@@ -29,13 +29,13 @@ class GeneratorBlock(nn.Module):
     @nn.compact
     def __call__(self, x, vector=None, labels=None, train: bool = False):
         hidden = x.shape[-1] // BOTTLENECK
-        resample = layers.upsample if self.double else lambda a: a
         normed = lambda h, i: nn.relu(self.norm(name=f"bn_{i}")(h, vector, labels, train))
         h = self.conv(features=hidden, kernel_size=1, name="conv_1")(normed(x, 1), train)
-        h = self.conv(features=hidden, name="conv_2")(resample(normed(h, 2)), train)
+        h = self.conv(features=hidden, resample="up" if self.double else None, name="conv_2")(normed(h, 2), train)
         h = self.conv(features=hidden, name="conv_3")(normed(h, 3), train)
         h = self.conv(features=self.features, kernel_size=1, name="conv_4")(normed(h, 4), train)
-        return h + resample(x[..., : self.features])
+        shortcut = x[..., : self.features]
+        return h + (layers.upsample(shortcut) if self.double else shortcut)
 
 
 class Generator(nn.Module):

@@ -5,6 +5,7 @@ parameters". Singular vectors, BatchNorm statistics, the conditioning and the so
 whatever `dtype` is.
 """
 
+import functools
 from typing import Any
 
 from flax import linen as nn
@@ -65,10 +66,14 @@ class SpectralModule(nn.Module):
 
 
 class Conv(SpectralModule):
-    """2-D convolution, stride 1, same padding: [N, H, W, C] -> [N, H, W, features]."""
+    """2-D convolution, stride 1, same padding: [N, H, W, C] -> [N, H, W, features].
+
+    `resample`, for 3x3 kernels: "up" upsamples before it (to 2H, 2W), "down" average-pools after it (to H/2, W/2).
+    """
 
     features: int = 0
     kernel_size: int = 3
+    resample: str | None = None
     use_bias: bool = True
     dtype: Any = None
 
@@ -77,8 +82,10 @@ class Conv(SpectralModule):
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.normalized(self.param("kernel", orthogonal, shape, jnp.float32), train)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else None
+        if self.resample:
+            kernel = box_kernel(kernel)  # in float32, before the compute dtype rounds it
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        y = convolve(x, kernel, self.resample)
         return y if bias is None else y + bias
 
 
@@ -119,6 +126,49 @@ class Embed(SpectralModule):
         if jnp.issubdtype(labels.dtype, jnp.floating):
             return labels.astype(table.dtype) @ table
         return jnp.take(table, labels, axis=0)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Convolution next to resampling: the same function with 16 taps instead of 36
+# ---------------------------------------------------------------------------------------------------------------------
+_convolution = functools.partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def box_kernel(kernel: jax.Array) -> jax.Array:
+    """A kernel [3, 3, I, O] correlated with a 2x2 box of ones: [4, 4, I, O].
+
+    Nearest upsampling is such a box over the pixels with zeros between them, average pooling a quarter of one; either
+    becomes part of the convolution beside it.
+    """
+    padded = jnp.pad(kernel, ((1, 1), (1, 1), (0, 0), (0, 0)))
+    return padded[:-1, :-1] + padded[1:, :-1] + padded[:-1, 1:] + padded[1:, 1:]
+
+
+def convolve(x: jax.Array, kernel: jax.Array, resample: str | None = None) -> jax.Array:
+    """Convolution of x [N, H, W, C] with `kernel` [k, k, C, O], or with a `box_kernel` and "up" or "down".
+
+    "up" equals `upsample`, then the 3x3 convolution; "down" the 3x3 convolution, then `average_pool`.
+    """
+    if resample is None:
+        return _convolution(x, kernel, (1, 1), "SAME")
+    if resample == "down":
+        return _convolution(x, kernel / 4, (2, 2), ((1, 1), (1, 1)))
+    # The CPU backend has no fast path for dilated inputs, accelerators have.
+    return lax.platform_dependent(x, kernel, cpu=_up_by_phases, default=_up_by_dilation)
+
+
+def _up_by_dilation(x, kernel):
+    """A transposed convolution: zeros between the pixels."""
+    return _convolution(x, kernel, (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2))
+
+
+def _up_by_phases(x, kernel):
+    """Each of the four pixels that one becomes is a 2x2 convolution of the small image; they are interleaved."""
+    n, h, w, _ = x.shape
+    padding = ((1, 0), (0, 1))
+    phase = lambda i, j: _convolution(x, kernel[i::2, j::2], (1, 1), (padding[i], padding[j]))
+    rows = [jnp.stack([phase(i, 0), phase(i, 1)], axis=3) for i in range(2)]
+    return jnp.stack(rows, axis=2).reshape(n, 2 * h, 2 * w, -1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
