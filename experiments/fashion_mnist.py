@@ -2,6 +2,7 @@
 
 pip install 'biggan_jax[prepare]'
 python -m biggan_jax.prepare --source=tfds:fashion_mnist --image_size=32 --out=data/fashion_mnist
+python -m biggan_jax.prepare --source=tfds:fashion_mnist --image_size=32 --out=data/fashion_mnist --split=test
 python -m biggan_jax.train --config=experiments/fashion_mnist.py --config.data.dir=data/fashion_mnist --workdir=DIR
 """
 
