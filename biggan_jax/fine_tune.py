@@ -1,11 +1,13 @@
 """Starting a run from the weights of another (`config.init_from`): a checkpoint of ours, or converted weights.
 
-Weights are taken by name. Where the number of classes has changed, what belongs to classes (embeddings, per-class gains and biases and their
-singular vectors) starts afresh; anything else that does not fit is an error. Optimizers and the step count always start afresh.
+Weights are taken by name. Where the number of classes has changed, what belongs to classes (embeddings, per-class gains
+and biases and their singular vectors) starts afresh; anything else that does not fit is an error. Optimizers and the
+step count always start afresh.
 """
 
 from flax import traverse_util
 import jax
+import jax.numpy as jnp
 
 from biggan_jax import checkpoint
 from biggan_jax.errors import DataError
@@ -17,61 +19,96 @@ CLASS_MODULES = ("embedding", "class_gain", "class_bias")
 def split_spec(spec: str) -> tuple[str, int | None]:
     """`(directory, step)` of "DIR" or "DIR@STEP"."""
     directory, separator, step = spec.rpartition("@")
-    return (directory, int(step)) if separator and step.isdigit() else (spec, None)
+    return (directory, int(step)) if separator and step.isdecimal() else (spec, None)
 
 
-def initialize(state: GANState, spec: str) -> tuple[GANState, list[str]]:
-    """`state` with its nets' values taken from `spec`, placed as they were, and lines that say what was taken and what was not.
+def initialize(create, config) -> tuple[GANState, list[str]]:
+    """The state of `create(config.seed)` with its nets' values taken from `config.init_from`, placed as they were, and
+    lines for the log: what was taken, what was not, and which settings of the nets differ.
 
-    Raises UsageError when there is no such checkpoint, DataError naming a variable that does not fit.
+    Converted weights may lack a net: without a generator beside its average both start from the average, without a
+    discriminator it starts afresh. Raises UsageError when there is no such checkpoint, DataError naming a variable that
+    does not fit; both before anything is computed.
     """
-    directory, step = split_spec(spec)
+    directory, step = split_spec(config.init_from)
     checkpoints, step = checkpoint.open_for_reading(directory, step)
-    items = checkpoints.items(step)
-    source = {name: checkpoint.read_net(checkpoints, step, name)[1] for name in checkpoint.NETS if name in items}
-    checkpoints.close()
-    log = [f"weights from {directory}, step {step}; optimizers start afresh"]
-
-    def take(name, source_name, variables):
-        values, kept = merge(variables, source[source_name])
-        if kept:
-            log.append(f"{name}: {len(kept)} variables start afresh: {', '.join(kept[:4])}{' ...' if len(kept) > 4 else ''}")
-        return values
-
-    live = "generator" if "generator" in source else "ema"
-    average = "ema" if "ema" in source else "generator"
-    if live not in source:
+    try:
+        items = checkpoints.items(step)
+        source = {name: checkpoint.read_net(checkpoints, step, name)[1] for name in checkpoint.NETS if name in items}
+        source_model = checkpoints.config(step).model
+    finally:
+        checkpoints.close()
+    if "ema" not in source:
         raise DataError(f"{directory}, step {step}: there are no generator weights; found {', '.join(items)}")
-    state = state.replace(g=_replace(state.g, take("generator", live, state.g.variables)), ema=take("average", average, state.ema))
-    if "discriminator" in source:
-        state = state.replace(d=_replace(state.d, take("discriminator", "discriminator", state.d.variables)))
-    else:
+
+    log = [f"weights from {directory}, step {step}; optimizers start afresh"]
+    for key, value in config.model.items():
+        if source_model[key] != value:
+            log.append(f"model.{key} was {source_model[key]!r} there, is {value!r} here")
+    if "generator" not in source:
+        log.append("generator: starts from its average, the checkpoint has no other")
+    if "discriminator" not in source:
         log.append("discriminator: not in the checkpoint, starts afresh")
-    return state, log
+    if config.ema_start:
+        log.append(f"ema: a copy of the generator until step {config.ema_start} (ema_start)")
+    fresh = _nets(jax.eval_shape(create, config.seed))
+    source = {"generator": source["ema"]} | source
+    for name, variables in source.items():
+        afresh = starting_afresh(fresh[name], variables)
+        if afresh:
+            more = f" and {len(afresh) - 4} more" if len(afresh) > 4 else ""
+            log.append(f"{name}: {len(afresh)} variables start afresh: {', '.join(afresh[:4])}{more}")
+
+    state = create(config.seed)
+    nets = _nets(state)
+    nets |= {name: merge(nets[name], variables) for name, variables in source.items()}
+    g, d = _replace(state.g, nets["generator"]), _replace(state.d, nets["discriminator"])
+    return state.replace(g=g, d=d, ema=nets["ema"]), log
 
 
-def merge(fresh, source) -> tuple[dict, list[str]]:
-    """The values of `source` in the structure of `fresh`, and the names of those that keep their fresh value. Raises DataError."""
+def starting_afresh(fresh, source) -> list[str]:
+    """Names of the variables of `fresh` that `source` has no value for. Raises DataError for one that should have, and
+    for one of `source` that `fresh` does not have.
+    """
     fresh, source = traverse_util.flatten_dict(fresh), traverse_util.flatten_dict(source)
-    values, kept = {}, []
+    names = []
     for path, value in fresh.items():
-        name = "/".join(path)
         found = source.get(path)
         if found is not None and found.shape == value.shape:
-            values[path] = jax.device_put(found.astype(value.dtype), value.sharding)
-        elif path[0] == "spectral_stats" and found is None or path[-2] in CLASS_MODULES and _differs_in_classes_only(value, found):
-            values[path] = value
-            kept.append(name)
-        else:
-            raise DataError(f"init_from: {name} is {getattr(found, 'shape', 'missing')} there, {value.shape} in this config")
-    unused = sorted("/".join(path) for path in source.keys() - fresh.keys() if path[0] == "params")
+            continue
+        names.append("/".join(path))
+        if not _may_start_afresh(path, value, found):
+            there = "missing" if found is None else found.shape
+            raise DataError(f"init_from: {names[-1]} is {there} there, {value.shape} in this config")
+    unused = sorted("/".join(path) for path in source.keys() - fresh.keys())
     if unused:
         raise DataError(f"init_from: this config has no place for {unused[0]} ({len(unused)} such in all)")
-    return traverse_util.unflatten_dict(values), kept
+    return names
 
 
-def _differs_in_classes_only(value, found) -> bool:
-    return found is not None and found.shape[1:] == value.shape[1:]
+def merge(fresh, source) -> dict:
+    """The values of `source`, in arrays of their own, and those of `fresh` where `source` has none of that shape."""
+    source = traverse_util.flatten_dict(source)
+
+    def value(path, own):
+        found = source.get(path)
+        if found is None or found.shape != own.shape:
+            return own
+        # A copy: generator and average may come from one array, which the step could not donate twice.
+        return jnp.copy(jax.device_put(found.astype(own.dtype), own.sharding))
+
+    return traverse_util.unflatten_dict({p: value(p, own) for p, own in traverse_util.flatten_dict(fresh).items()})
+
+
+def _may_start_afresh(path, value, found) -> bool:
+    """Whether a variable belongs to another number of classes, or to a spectral normalisation that is new."""
+    if found is None:
+        return path[0] == "spectral_stats"
+    return path[-2] in CLASS_MODULES and found.shape[1:] == value.shape[1:]
+
+
+def _nets(state: GANState) -> dict:
+    return {"ema": state.ema, "generator": state.g.variables, "discriminator": state.d.variables}
 
 
 def _replace(net: NetState, variables) -> NetState:

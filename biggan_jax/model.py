@@ -1,7 +1,7 @@
 """A trained generator in two lines, for notebooks and for the commands that sample and evaluate.
 
-    model = biggan_jax.load("runs/digits")
-    images = model.sample([3, 7], truncation=0.5)
+model = biggan_jax.load("runs/digits")
+images = model.sample([3, 7], truncation=0.5)
 """
 
 import jax
@@ -15,9 +15,9 @@ from biggan_jax.standing_stats import standing_stats
 class Model:
     """A generator with its weights. `class_names` is empty where they are not known.
 
-    BatchNorm statistics for sampling are computed once per truncation and kept (`variables`). `mode` says what truncation means, see
-    `latents`; None is the config's `truncation_mode`. Weights that came with statistics of their own for each truncation
-    (`truncation_stats`, see `checkpoint`) use those in mode "rescale".
+    BatchNorm statistics for sampling are computed once per truncation and kept (`variables`). `mode` says what
+    truncation means, see `latents`; None is the config's `truncation_mode`. Weights that came with statistics of their
+    own for a row of truncations (`truncation_stats`, see `checkpoint`) use those in mode "rescale", and only at them.
     """
 
     def __init__(self, config, generator, variables, step: int, truncation_stats=None):
@@ -46,14 +46,24 @@ class Model:
             count = jax.tree.leaves(self._truncation_stats)[0].shape[0]
             index = round(truncation * count) - 1
             if not 0 <= index < count or abs((index + 1) / count - truncation) > 1e-6:
-                raise UsageError(f"truncation {truncation}: these weights have statistics for multiples of {1 / count:g} up to 1")
+                stored = f"multiples of {1 / count:g} up to 1"
+                raise UsageError(f"truncation {truncation}: these weights have statistics for {stored}")
             return {**self._trained_variables, "batch_stats": jax.tree.map(lambda x: x[index], self._truncation_stats)}
         c = self.config
-        batches, size = c.standing_stats_batches, c.standing_stats_batch_size
-        return standing_stats(self.generator, self._trained_variables, jax.random.key(c.seed), batches, size, truncation, mode)
+        return standing_stats(
+            self.generator,
+            self._trained_variables,
+            jax.random.key(c.seed),
+            c.standing_stats_batches,
+            c.standing_stats_batch_size,
+            truncation,
+            mode,
+        )
 
     def labels(self, classes) -> np.ndarray:
-        """Class numbers int [N] of numbers, names, or one of either. Raises UsageError for what is not a class of this model."""
+        """Class numbers int [N] of numbers, names, or one of either. Raises UsageError for what is not a class of this
+        model.
+        """
         classes = [classes] if isinstance(classes, str) or np.isscalar(classes) else list(classes)
         if any(isinstance(name, str) for name in classes):
             unknown = [name for name in classes if name not in self.class_names]
@@ -70,9 +80,17 @@ class Model:
         return labels.astype(np.int32)
 
     def sample(
-        self, labels, truncation: float | None = None, seed: int = 0, mode: str | None = None, batch_size=sampler.BATCH_SIZE, start=0
+        self,
+        labels,
+        truncation: float | None = None,
+        seed: int = 0,
+        mode: str | None = None,
+        batch_size=sampler.BATCH_SIZE,
+        start=0,
     ) -> np.ndarray:
-        """One image per label (numbers or names), uint8 [N, H, W, 3]; the same for the same seed, whatever the batch size."""
+        """One image per label (numbers or names), uint8 [N, H, W, 3]; the same for the same seed, whatever the batch
+        size.
+        """
         mode = mode or self.config.truncation_mode
         variables = self.variables(truncation, mode)
         return sampler.sample(self.generator, variables, self.labels(labels), seed, truncation, mode, batch_size, start)
@@ -82,12 +100,19 @@ class Model:
         return sampler.generate(self.generator, self.variables(truncation, mode), z, self.labels(labels))
 
     def interpolate(
-        self, labels, to_labels=None, steps: int = 8, between: str = "z", truncation: float | None = None, seed: int = 0, mode: str | None = None
+        self,
+        labels,
+        to_labels=None,
+        steps: int = 8,
+        between: str = "z",
+        truncation: float | None = None,
+        seed: int = 0,
+        mode: str | None = None,
     ) -> np.ndarray:
         """Rows of `steps` images, uint8 [N, steps, H, W, 3], one row per label.
 
-        `between` "z": from one latent to another within the class; "class": from `labels` to `to_labels` (by default the next of
-        `labels`) with the latent held fixed; "both": both at once.
+        `between` "z": from one latent to another within the class; "class": from `labels` to `to_labels` (by default
+        the next of `labels`) with the latent held fixed; "both": both at once.
         """
         mode = mode or self.config.truncation_mode
         if between not in ("z", "class", "both"):
@@ -99,13 +124,16 @@ class Model:
         if between == "z":
             end = start
         rows, z_dim = len(start), self.generator.z_dim
-        z = np.asarray(latents.sample_z_at(jax.random.key(seed), np.arange(2 * rows), z_dim, truncation, mode)).reshape(2, rows, z_dim)
+        z = latents.sample_z_at(jax.random.key(seed), np.arange(2 * rows), z_dim, truncation, mode)
+        z = np.asarray(z).reshape(2, rows, z_dim)
         if between == "class":
             z = np.stack([z[0], z[0]])
         images = sampler.interpolate(self.generator, self.variables(truncation, mode), z, np.stack([start, end]), steps)
         return images.reshape(rows, steps, *images.shape[1:])
 
-    def grid(self, classes=None, columns: int = 8, truncation: float | None = None, seed: int = 0, mode: str | None = None):
+    def grid(
+        self, classes=None, columns: int = 8, truncation: float | None = None, seed: int = 0, mode: str | None = None
+    ):
         """A PIL image with one row of samples per class (the first ten classes by default)."""
         from PIL import Image
 
@@ -117,8 +145,8 @@ class Model:
 def load(workdir, step: int | None = None, ema: bool = True) -> Model:
     """The generator of a run, or of converted weights; local or gs:// path.
 
-    `step`: the checkpoint (default: the newest). `ema`: averaged weights, or those being trained. Raises UsageError when there is no such
-    checkpoint, DataError when it cannot be read.
+    `step`: the checkpoint (default: the newest). `ema`: averaged weights, or those being trained. Raises UsageError
+    when there is no such checkpoint, DataError when it cannot be read.
     """
     checkpoints, step = checkpoint.open_for_reading(workdir, step)
     try:

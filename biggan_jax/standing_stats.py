@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from biggan_jax import latents
 
 
-@functools.partial(jax.jit, static_argnames=("generator", "batch_size", "truncation", "mode"))
+@functools.partial(jax.jit, static_argnames=("generator", "batch_size", "mode"))
 def _batch_stats(generator, variables, key, batch_size, truncation, mode):
     """`batch_stats` of exactly one batch: with momentum 0 BatchNorm keeps nothing of what it held."""
     z, labels = latents.sample_batch(key, batch_size, generator.z_dim, generator.num_classes, truncation, mode)

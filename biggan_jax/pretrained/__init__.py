@@ -2,7 +2,7 @@
 variables."""
 
 from biggan_jax.pretrained.biggan_pytorch import from_biggan_pytorch, to_biggan_pytorch
-from biggan_jax.pretrained.huggingface import from_huggingface
+from biggan_jax.pretrained.huggingface import from_huggingface, truncation_stats
 from biggan_jax.pretrained.readers import read_state_dict, write_state_dict
 
 __all__ = [
@@ -10,5 +10,6 @@ __all__ = [
     "from_huggingface",
     "read_state_dict",
     "to_biggan_pytorch",
+    "truncation_stats",
     "write_state_dict",
 ]

@@ -28,9 +28,7 @@ _TOP_NAMES = {"linear": "gen_z", "output_bn": "bn", "output_conv": "conv_to_rgb"
 _STATISTICS = {"mean": "running_means", "var": "running_vars"}
 
 
-def from_huggingface(
-    state_dict: Mapping[str, np.ndarray], config: Mapping[str, Any], truncation: float = 1.0
-) -> tuple:
+def from_huggingface(state_dict: Mapping[str, np.ndarray], config: Mapping[str, Any], truncation: float = 1.0) -> tuple:
     """`(module, variables)` of a `pytorch_model.bin` and the content of its `config.json`.
 
     Those files hold BatchNorm statistics for `n_stats` truncations 0, 0.02, ..., 1: `truncation` chooses
@@ -66,9 +64,7 @@ def from_huggingface(
         v = take_once(f"{layer}.weight_v", (int(np.prod(shape[1:])),))
         sigma = u.astype(np.float64) @ weight.reshape(len(u), -1).astype(np.float64) @ v
         if not np.isfinite(sigma) or sigma == 0:
-            raise DataError(
-                f"the weights' {layer} has the spectral norm {sigma}: its u and v were never computed"
-            )
+            raise DataError(f"the weights' {layer} has the spectral norm {sigma}: its u and v were never computed")
         return (weight / sigma).astype(weight.dtype)
 
     for path, shape in expected_shapes(module).items():
@@ -90,18 +86,26 @@ def from_huggingface(
     for key in state_dict:
         # Old versions of torch also save the divided weight.
         if key not in taken and f"{key}_orig" not in taken:
-            raise DataError(
-                f"the weights' {key} has no place in the {module.image_size} pixel net of the config"
-            )
+            raise DataError(f"the weights' {key} has no place in the {module.image_size} pixel net of the config")
     return module, nest(arrays)
+
+
+def truncation_stats(state_dict: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> dict:
+    """The `batch_stats` of every stored truncation above 0, with a leading axis: entry k belongs to
+    truncation (k + 1) / (n_stats - 1). Raises like `from_huggingface`."""
+    module = _module(config)
+    bins, arrays = _positive(config, "n_stats", least=2), {}
+    for path, shape in expected_shapes(module).items():
+        if path[-1] in _STATISTICS:
+            layer = _layer(path, config["attention_layer_position"])
+            arrays[path[1:]] = take(state_dict, f"{layer}.{_STATISTICS[path[-1]]}", (bins, *shape))[1:]
+    return nest(arrays)
 
 
 def _module(config):
     size, eps = _positive(config, "output_dim"), config.get("eps")
     if size not in biggan.GENERATOR_WIDTHS:
-        raise DataError(
-            f"config: output_dim {size}; supported are {', '.join(map(str, biggan.GENERATOR_WIDTHS))}"
-        )
+        raise DataError(f"config: output_dim {size}; supported are {', '.join(map(str, biggan.GENERATOR_WIDTHS))}")
     if not isinstance(eps, float) or eps <= 0:
         raise DataError(f"config: eps is {eps}; needs a positive number")
     layers = config.get("layers")
