@@ -31,7 +31,7 @@ setup(
         "tpu": ["jax[tpu]"],
         # Building TFDS data sets from their sources; reading them needs none of it.
         "prepare": ["tensorflow"],
-        "test": ["pytest", "pytest-xdist"],
+        "test": ["ipykernel", "nbclient", "nbformat", "pytest", "pytest-xdist"],
         # The implementations that ours is compared with, used by tests only.
         "reference": ["torch==2.13.0", "torch-fidelity", "prdc", "pytorch-pretrained-biggan", "scipy"],
     },

@@ -1,0 +1,61 @@
+"""The notebooks run from top to bottom on a trained run, and are kept without their outputs."""
+
+import json
+
+import pytest
+
+from tests.test_commands import ROOT, compilation_cache, run
+
+pytestmark = pytest.mark.xdist_group("commands")  # their compilation cache serves the run that is trained here
+
+NOTEBOOKS = sorted((ROOT / "experiments" / "notebooks").glob("*.ipynb"))
+TINY = """
+from tests.tiny import tiny_config
+def get_config(variant=""):
+    return tiny_config(model__attention_resolutions=(), sample_every=2)
+"""
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("notebooks")
+    (folder / "tiny.py").write_text(TINY)
+    code, _, stderr = run("train", f"--config={folder}/tiny.py", f"--workdir={folder}/run")
+    assert code == 0, stderr
+    return folder / "run"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_runs(path, workdir, monkeypatch):
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    environment = {
+        "BIGGAN_WORKDIR": str(workdir),
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": compilation_cache(),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    notebook = nbformat.read(path, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) == dict(sample=8, tour=8, read_a_run=4)[path.stem]
+    warnings = [output["text"] for output in outputs if output.get("name") == "stderr"]
+    assert not warnings
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_is_kept_without_outputs_and_names_the_run_first(path):
+    cells = json.loads(path.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert len(code) > 4
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+    first = "".join(code[0]["source"])
+    assert code[0] is cells[0] and 'WORKDIR = os.environ.get("BIGGAN_WORKDIR"' in first
+
+
+def test_there_are_notebooks():
+    assert [path.stem for path in NOTEBOOKS] == ["read_a_run", "sample", "tour"]
