@@ -16,7 +16,7 @@ from biggan_jax import latents, sharding
 BATCH_SIZE = 64  # images per call of the generator, unless asked otherwise
 
 
-@functools.partial(jax.jit, static_argnames=("generator", "truncation", "mode"))
+@functools.partial(jax.jit, static_argnames=("generator", "mode"))
 def _generate_at(generator, variables, key, indices, labels, truncation, mode):
     z = latents.sample_z_at(key, indices, generator.z_dim, truncation, mode)
     return to_uint8(generator.apply(variables, z, sharding.shard_batch(labels), train=False))

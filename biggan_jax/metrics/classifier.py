@@ -1,17 +1,17 @@
-"""A small classifier of a run's own real images: the features of scores where Inception's weights are absent or its 299 px make no sense.
+"""A small classifier of a run's own real images, whose features take the place of Inception's.
 
-It is trained in seconds to minutes with a fixed seed and kept in the cache, so every evaluation of a data set uses the same weights.
-Scores from its features compare generators of one data set with each other and with nothing else.
+It serves where Inception's weights are absent, and for images so small that its 299 px make no sense. It is
+trained in seconds to minutes with a fixed seed and kept in the cache, so every evaluation of a data set uses
+the same weights. Scores from its features compare generators of one data set with each other and with nothing
+else.
 """
 
 import functools
 import hashlib
-import os
 import pathlib
-import tempfile
 
-import flax.linen as nn
 from flax import traverse_util
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,18 +19,23 @@ import optax
 
 from biggan_jax.data import batches
 from biggan_jax.data.dataset import fingerprint
-from biggan_jax.errors import DataError, UsageError
+from biggan_jax.errors import UsageError
+from biggan_jax.metrics import cache
 
-FEATURES = 64  # of the last hidden layer: fewer than the images of the smallest data sets, so that covariances have full rank
+# Of the last hidden layer: fewer than the images of the smallest data sets, so that covariances have full rank.
+FEATURES = 64
 MAX_SIZE = 32  # pixels; larger images are averaged down to it
 SEED, STEPS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 0, 1000, 128, 2e-3, 1e-2
-RECIPE = (1, FEATURES, MAX_SIZE, SEED, STEPS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY)  # part of the cache's key
+RECIPE = (1, FEATURES, MAX_SIZE, SEED, STEPS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY)  # in the cache's key
 
 _PRECISION = jax.lax.Precision.HIGHEST  # on TPU the default is one bfloat16 pass
 
 
 class Classifier(nn.Module):
-    """uint8 [N, H, W, 3] -> float32 features [N, FEATURES] and logits [N, num_classes]. Halves the image down to 4x4, then one hidden layer."""
+    """uint8 [N, H, W, 3] -> float32 features [N, FEATURES] and logits [N, num_classes].
+
+    Halves the image down to 4x4, then one hidden layer.
+    """
 
     num_classes: int
 
@@ -45,7 +50,9 @@ class Classifier(nn.Module):
         while x.shape[1] > 4:
             channels = min(2 * channels, 128)
             x = nn.relu(nn.Conv(channels, (3, 3), 2, precision=_PRECISION)(x))
-        features = nn.tanh(nn.Dense(FEATURES, precision=_PRECISION)(x.reshape(len(x), -1)))  # bounded: KID cubes their products
+        features = nn.tanh(
+            nn.Dense(FEATURES, precision=_PRECISION)(x.reshape(len(x), -1))
+        )  # bounded: KID cubes their products
         return features, nn.Dense(self.num_classes, precision=_PRECISION)(features)
 
 
@@ -60,29 +67,36 @@ def resizer(image_size: int) -> str:
 
 
 def name(dataset: str) -> str:
-    """What scores from these features are called: "digits-classifier" for the config's `dataset` "digits", "cifar10-classifier" for "tfds:cifar10"."""
+    """What scores from these features are called.
+
+    "digits-classifier" for the config's `dataset` "digits", "cifar10-classifier" for "tfds:cifar10".
+    """
     return f"{dataset.split(':')[-1].replace('/', '-')}-classifier"
 
 
 def load(dataset, num_classes: int, cache_dir: str) -> dict:
-    """Variables of the classifier of `dataset` (real training images), from the cache or trained now and put there.
+    """Variables of the classifier of the real training images `dataset`, from the cache or trained now.
 
-    Call it outside a mesh: it trains on one device, so that its weights do not depend on how many there are. Raises UsageError for data
-    without classes, DataError when the cache cannot be written.
+    Call it outside a mesh: it trains on one device, so that its weights do not depend on how many there are.
+    Raises UsageError for data without classes, DataError when the cache cannot be written.
     """
     if num_classes < 2:
-        raise UsageError("a classifier's features need labelled data with 2 classes or more; give --inception_weights=FILE instead")
+        raise UsageError(
+            "a classifier's features need labelled data with 2 classes or more; give --inception_weights=FILE instead"
+        )
     path = pathlib.Path(cache_dir) / "classifiers" / f"{fingerprint(dataset.fingerprint, num_classes, RECIPE)}.npz"
-    if path.exists():
-        with np.load(path) as file:
-            return traverse_util.unflatten_dict(dict(file), sep="/")
+    if (found := cache.load(path)) is not None:
+        return traverse_util.unflatten_dict(found, sep="/")
     variables = jax.tree.map(np.asarray, train(dataset, num_classes))
-    save_npz(path, traverse_util.flatten_dict(variables, sep="/"))
+    cache.save(path, traverse_util.flatten_dict(variables, sep="/"))
     return variables
 
 
 def train(dataset, num_classes: int) -> dict:
-    """Trains on random shifts of the images by up to an eighth of their size; no mirroring, which would turn a digit into another sign."""
+    """Trains on random shifts of the images by up to an eighth of their size.
+
+    Nothing is mirrored: that would turn a digit into another sign.
+    """
     size = dataset.images.shape[1]
     net = Classifier(num_classes)
     optimizer = optax.adamw(optax.cosine_decay_schedule(LEARNING_RATE, STEPS), weight_decay=WEIGHT_DECAY)
@@ -112,7 +126,10 @@ def train(dataset, num_classes: int) -> dict:
 
 
 def shift(images: np.ndarray, rng, limit: int) -> np.ndarray:
-    """`images` [N, H, W, 3], each moved by its own -limit..limit pixels along both axes; edge pixels are repeated."""
+    """Moves each of `images` [N, H, W, 3] by its own -limit..limit pixels along both axes.
+
+    Edge pixels are repeated.
+    """
     size = images.shape[1]
     offsets = rng.integers(-limit, limit + 1, (2, len(images), 1))
     rows, columns = (np.arange(size) + offsets).clip(0, size - 1)
@@ -125,19 +142,3 @@ def sha256(variables: dict) -> str:
     for key, array in sorted(traverse_util.flatten_dict(variables, sep="/").items()):
         digest.update(key.encode() + np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def save_npz(path: pathlib.Path, arrays: dict) -> None:
-    """Writes `arrays` under a temporary name and renames the file when it is complete. Raises DataError when that is impossible."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-        with open(descriptor, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{path.parent}: cannot write there: {error.strerror}; set data.cache_dir to a folder with room") from error
-    finally:
-        if temporary:
-            pathlib.Path(temporary).unlink(missing_ok=True)

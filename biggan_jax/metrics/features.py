@@ -1,13 +1,14 @@
-"""Features of images, by one of two networks, behind one small interface; and streams of them from streams of images.
+"""Features of images, by one of two networks behind one small interface.
 
-`choose` takes Inception, which published scores are defined on, or the embedded classifier (`metrics.classifier`), whose scores carry its
-name: "FID" is always Inception's, a classifier's is called "digits-classifier FID".
+`choose` takes Inception, which published scores are defined on, or the embedded classifier
+(`metrics.classifier`), whose scores carry its name: "FID" is always Inception's, a classifier's is called
+"digits-classifier FID".
 """
 
+from collections.abc import Callable, Iterable, Iterator
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
 
 import jax
 import numpy as np
@@ -19,15 +20,18 @@ from biggan_jax.metrics import classifier, inception
 
 KINDS = ("auto", "inception", "classifier")
 INCEPTION_FILE = "inception-2015-12-05.pth"  # in the cache
-INCEPTION_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+INCEPTION_URL = (
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureExtractor:
     """A network that scores are computed from.
 
-    extract: uint8 [N, H, W, 3] -> (features [N, dim], logits [N, classes]), float32 and readable on every process; the images are spread over
-        the mesh, so N is a multiple of its devices. An image's row does not depend on the other images.
+    extract: uint8 [N, H, W, 3] -> (features [N, dim], logits [N, classes]), float32 and readable on every
+        process; the images are spread over the mesh, so N is a multiple of its devices. An image's row does
+        not depend on the other images.
     sha256: of the weights. resizer: what is done to the images' size.
     """
 
@@ -66,7 +70,10 @@ def _on_mesh(network: Callable, variables, mesh) -> Callable:
 
 
 def from_inception(path: str, mesh, load=inception.load_weights) -> FeatureExtractor:
-    """Inception-v3 of 2015-12-05 with the weights in the file `path`. Raises DataError when it is absent or another file."""
+    """Inception-v3 of 2015-12-05 with the weights in the file `path`.
+
+    Raises DataError when it is absent or another file.
+    """
 
     def network(variables, images):
         found = inception.features(variables, images)
@@ -82,7 +89,10 @@ def from_inception(path: str, mesh, load=inception.load_weights) -> FeatureExtra
 
 
 def from_classifier(dataset, dataset_name: str, num_classes: int, cache_dir: str, mesh) -> FeatureExtractor:
-    """The embedded classifier of `dataset` (real training images), trained now if the cache does not have it. Call it outside a mesh."""
+    """The embedded classifier of the real training images `dataset`.
+
+    It is trained now if the cache does not have it. Call it outside a mesh.
+    """
     variables = classifier.load(dataset, num_classes, cache_dir)
     if jax.process_count() > 1:  # processes train alike, but their last digits may differ
         from jax.experimental import multihost_utils
@@ -100,22 +110,24 @@ def from_classifier(dataset, dataset_name: str, num_classes: int, cache_dir: str
 def choose(kind: str, inception_weights: str | None, image_size: int, cache_dir: str) -> str | None:
     """The Inception weights file to use, or None for the classifier. Reads no file.
 
-    "auto" takes Inception when `inception_weights` names a file, or when the cache has it and images are larger than 32 px. Raises
-    UsageError for "inception" without weights, and for "classifier" with them.
+    "auto" takes Inception when `inception_weights` names a file, or when the cache has it and images are
+    larger than 32 px. Raises UsageError for "inception" without weights, and for "classifier" with them.
     """
     if kind not in KINDS:
         raise UsageError(f"--features={kind}; it must be one of {', '.join(KINDS)}")
     if inception_weights:
         if kind == "classifier":
-            raise UsageError("--inception_weights is given, but --features=classifier does not use it; leave out one of them")
+            raise UsageError(
+                "--inception_weights is given, but --features=classifier does not use it; leave out one of them"
+            )
         return inception_weights
     cached = os.path.join(cache_dir, INCEPTION_FILE)
     if kind == "classifier" or (kind == "auto" and (image_size <= classifier.MAX_SIZE or not os.path.exists(cached))):
         return None
     if not os.path.exists(cached):
         raise UsageError(
-            f"there are no Inception weights at {cached}; give --inception_weights=FILE, or fetch them once (their SHA-256 is checked when "
-            f"they are read): curl -L --create-dirs -o {cached} {INCEPTION_URL}"
+            f"there are no Inception weights at {cached}; give --inception_weights=FILE, or fetch them once (their "
+            f"SHA-256 is checked when they are read): curl -L --create-dirs -o {cached} {INCEPTION_URL}"
         )
     return cached
 
@@ -126,10 +138,13 @@ def real_batches(dataset, order: np.ndarray, batch_size: int) -> Iterator[np.nda
     return batches.prefetch(read, 0, -(-len(order) // batch_size))
 
 
-def stream(extractor: FeatureExtractor, image_batches: Iterable[np.ndarray], batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(features, logits) of each batch of images, in order. All batches run with one shape: a short one is padded and its rows cut off again.
+def stream(
+    extractor: FeatureExtractor, image_batches: Iterable[np.ndarray], batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(features, logits) of each batch of images, in order.
 
-    One batch is in flight while the next one is made.
+    All batches run with one shape: a short one is padded and its rows cut off again. One batch is in flight
+    while the next one is made.
     """
     pending = None
     for images in image_batches:

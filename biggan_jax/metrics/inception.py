@@ -8,17 +8,17 @@ Submodules carry the names of the PyTorch conversion of the weights (pytorch-fid
 state-dict key maps to a variable by its path. Network: Szegedy et al. 2016, arXiv:1512.00567.
 """
 
+from collections.abc import Mapping, Sequence
 import functools
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
 
+from absl import logging
+from flax import traverse_util
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
-from flax import traverse_util
 
 from biggan_jax.errors import DataError, UsageError
 

@@ -5,8 +5,8 @@ At 50k x 50k that matrix is 10 GB in float32. A `Distances` says where a block i
 squared throughout, since scores only compare them.
 """
 
-import functools
 from collections.abc import Callable
+import functools
 from typing import NamedTuple
 
 import jax

@@ -26,10 +26,12 @@ class Protocol:
     def describe(self) -> str:
         """Everything but the truncation, as one line."""
         return (
-            f"{self.features} {self.weights_sha256[:8]}, resize: {self.resizer}; {self.samples:,} samples of {self.source}, {self.batch_norm}, "
-            f"seed {self.seed}; reference {self.reference}, {self.reference_samples:,} images ({self.reference_fingerprint}); Inception Score over "
-            f"{self.inception_score_splits} splits; KID, precision, recall (k={self.precision_k}), density, coverage (k={self.density_k}) of "
-            f"{self.neighbour_samples:,} samples and {self.neighbour_reference_samples:,} real images"
+            f"{self.features} {self.weights_sha256[:8]}, resize: {self.resizer}; {self.samples:,} samples of "
+            f"{self.source}, {self.batch_norm}, seed {self.seed}; reference {self.reference}, "
+            f"{self.reference_samples:,} images ({self.reference_fingerprint}); Inception Score over "
+            f"{self.inception_score_splits} splits; KID, precision, recall (k={self.precision_k}), density, coverage "
+            f"(k={self.density_k}) of {self.neighbour_samples:,} samples and {self.neighbour_reference_samples:,} real "
+            "images"
         )
 
     def untruncated(self) -> "Protocol":

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-
 MAX_REAL_IMAGES = 5000  # training the classifier takes time with the square of their number
 
 

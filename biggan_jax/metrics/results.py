@@ -1,6 +1,7 @@
-"""Scores of a run in `WORKDIR/eval/`: scores.jsonl, scores.md, TensorBoard events, and the best checkpoint, which is kept.
+"""Scores of a run in `WORKDIR/eval/`: scores.jsonl, scores.md, TensorBoard events, the best checkpoint.
 
-`eval/best/checkpoints/STEP` is a checkpoint like any other: `biggan_jax.load("WORKDIR/eval/best")` loads it, and no training run deletes it.
+`eval/best/checkpoints/STEP` is a checkpoint like any other: `biggan_jax.load("WORKDIR/eval/best")` loads it,
+and no training run deletes it.
 """
 
 import dataclasses
@@ -18,7 +19,11 @@ COLUMNS = ("FID", "IS", "IS deviation", "KID", "precision", "recall", "density",
 
 
 class Record(NamedTuple):
-    """step: None for images that are no checkpoint's. scores: by the names of COLUMNS, without the network's name."""
+    """The scores of one step by one protocol.
+
+    step: None for images that are no checkpoint's. scores: by the names of COLUMNS, without the network's
+    name.
+    """
 
     step: int | None
     scores: dict[str, float]
@@ -37,7 +42,8 @@ def folder(workdir) -> epath.Path:
 
 
 def to_json(record: Record) -> str:
-    return json.dumps({"step": record.step, "scores": record.named_scores(), "protocol": dataclasses.asdict(record.protocol)})
+    protocol = dataclasses.asdict(record.protocol)
+    return json.dumps({"step": record.step, "scores": record.named_scores(), "protocol": protocol})
 
 
 def from_json(line: str) -> Record:
@@ -48,16 +54,23 @@ def from_json(line: str) -> Record:
 
 
 def read(workdir) -> list[Record]:
-    """All records of a run, in the order they were made. Raises DataError, naming the line, for a broken file."""
+    """The records of a run, in the order they were made: of a step and a protocol the newest one.
+
+    A step is scored twice when training went back and came to it again. Raises DataError, naming the line, for a
+    broken file.
+    """
     path = folder(workdir) / "scores.jsonl"
-    records = []
+    records = {}
     if path.exists():
         for number, line in enumerate(path.read_text().splitlines(), 1):
             try:
-                records.append(from_json(line))
+                record = from_json(line)
             except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"{path}, line {number}, is not a record of scores ({error}); remove the line") from error
-    return records
+                raise DataError(
+                    f"{path}, line {number}, is not a record of scores ({error}); remove the line"
+                ) from error
+            records[record.step, record.protocol] = record
+    return list(records.values())
 
 
 def find(records, step, protocol) -> Record | None:
@@ -112,21 +125,29 @@ def markdown_row(record: Record) -> str:
     return "| " + " | ".join(["–" if record.step is None else str(record.step), truncation, *cells]) + " |"
 
 
+def one_line(record: Record) -> str:
+    s = record.scores
+    parts = [f"{record.name('FID')} {s['FID']:.4g}", f"{record.name('IS')} {s['IS']:.2f} ± {s['IS deviation']:.2f}"]
+    parts += [f"{record.name('KID')} {s['KID']:.3g}"]
+    parts += [f"{name} {s[name]:.3f}" for name in ("precision", "recall", "density", "coverage")]
+    return "  ".join(parts)
+
+
 def hold(workdir, step: int) -> epath.Path:
-    """Puts a second name on the checkpoint of `step`, so that training cannot delete it while it is scored; returns a directory to load it
-    from. Costs nothing on a local disk (hard links), a copy elsewhere. Raises DataError when it is gone already.
+    """Puts a second name on the checkpoint of `step`, so that training cannot delete it while it is scored.
+
+    Returns a directory to load it from. Costs nothing on a local disk (hard links), a copy elsewhere. Raises
+    DataError when it is gone already.
     """
-    held = folder(workdir) / "held"
-    for source in (epath.Path(workdir), folder(workdir) / "best"):
-        path = source / "checkpoints" / str(step)
-        if path.is_dir():
-            try:
-                _link(path, held / "checkpoints" / str(step))
-            except OSError as error:
-                release(workdir)
-                raise DataError(f"{path} disappeared while it was read: {error}") from error
-            return held
-    raise DataError(f"{workdir}/checkpoints has no step {step} any more")
+    held, source = folder(workdir) / "held", _source(workdir, step)
+    if source is None:
+        raise DataError(f"{workdir}/checkpoints has no step {step} any more")
+    try:
+        _link(source, held / "checkpoints" / str(step))
+    except OSError as error:
+        release(workdir)
+        raise DataError(f"{source} disappeared while it was read: {error}") from error
+    return held
 
 
 def release(workdir) -> None:
@@ -143,38 +164,49 @@ def best_step(workdir) -> int | None:
 
 
 def update_best(workdir, record: Record) -> bool:
-    """Keeps the checkpoint of `record`, still held or in checkpoints/, if it has the least FID, and says so. Removes the one kept before.
+    """Keeps the checkpoint with the least FID; says whether it is the one of `record`, just written.
 
-    Only scores without truncation and of one protocol are compared. Under another protocol than the kept checkpoint's, that one must have been
-    scored too: a first look at the newest checkpoint with other settings never throws away the best one.
+    Candidates are the checkpoints that were scored by the protocol of `record` and are still there. The one
+    kept before is removed. Only scores without truncation count. Under another protocol than the kept
+    checkpoint's nothing changes until that one has been scored too: a first look at the newest checkpoint
+    with other settings never throws away the best one.
     """
     if record.protocol.truncation is not None or record.step is None:
         return False
-    root, previous = folder(workdir), best_step(workdir)
-    if previous is not None and previous != record.step:
-        rival = find(read(workdir), previous, record.protocol)
-        if rival is None or rival.scores["FID"] <= record.scores["FID"]:
-            return False
-    target = root / "best" / "checkpoints" / str(record.step)
-    if not target.exists():
-        held = root / "held" / "checkpoints" / str(record.step)
-        _link(held if held.exists() else epath.Path(workdir) / "checkpoints" / str(record.step), target)
-    value = {"step": record.step, record.name("FID"): record.scores["FID"], "protocol": dataclasses.asdict(record.protocol)}
+    found = {r.step: r for r in read(workdir) if r.protocol == record.protocol and _source(workdir, r.step)}
+    previous = best_step(workdir)
+    if previous is not None and previous not in found:
+        return False
+    best = min(found.values(), key=lambda r: (r.scores["FID"], r.step))
+    root = folder(workdir)
+    source, target = _source(workdir, best.step), root / "best" / "checkpoints" / str(best.step)
+    if source != target and (best.step == record.step or not target.exists()):
+        _link(source, target)
+    value = {"step": best.step, best.name("FID"): best.scores["FID"], "protocol": dataclasses.asdict(best.protocol)}
     write_text(root / "best.json", json.dumps(value, indent=2))
     for other in (root / "best" / "checkpoints").iterdir():
-        if other.name != str(record.step):
+        if other.name != str(best.step):
             other.rmtree()
-    return True
+    return best.step == record.step
+
+
+def _source(workdir, step) -> epath.Path | None:
+    """Where the checkpoint of `step` is: the one being scored, the run's, or the one that was kept."""
+    places = (folder(workdir) / "held", epath.Path(workdir), folder(workdir) / "best")
+    return next((path for place in places if (path := place / "checkpoints" / str(step)).is_dir()), None)
 
 
 def _link(source: epath.Path, target: epath.Path) -> None:
-    """Copies a folder by hard links where the file system has them. It appears under its name only when it is complete."""
-    if target.exists():
-        return
+    """Copies a folder by hard links where the file system has them, replacing one of the name.
+
+    It appears under its name only when it is complete.
+    """
     partial = target.parent / f".{target.name}.partial"
     if partial.exists():
         partial.rmtree()
     _link_tree(source, partial)
+    if target.exists():
+        target.rmtree()
     partial.rename(target)
 
 

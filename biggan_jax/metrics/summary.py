@@ -1,7 +1,8 @@
-"""What a stream of features is reduced to, so that 50k samples never sit in memory, and the scores of two such summaries.
+"""What a stream of features is reduced to, so that 50k samples never sit in memory, and its scores.
 
-Everything is a function of a sample's global index: the block it is added with, the split of the Inception Score it falls into, and whether
-its features are kept. Results therefore do not depend on how the stream was cut into batches.
+Everything is a function of a sample's global index: the block it is added with, the split of the Inception
+Score it falls into, and whether its features are kept. Results therefore do not depend on how the stream was
+cut into batches.
 """
 
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ _BLOCK = 1024  # samples added at a time: one merge of d x d moments costs as mu
 
 
 class Summary(NamedTuple):
-    """moments: of the features, float64. inception_score: (mean, population deviation) over SPLITS.
+    """moments: of the features, float64. inception_score: (mean, population deviation) over splits.
 
     features: float32 [kept, d], those of the first samples, for KID and the scores of neighbours.
     """
@@ -32,18 +33,19 @@ class Summary(NamedTuple):
     features: np.ndarray
 
 
-def summarize(stream: Iterable[tuple[np.ndarray, np.ndarray]], count: int, keep: int) -> Summary:
-    """The Summary of `count` samples, given as (features [n, d], logits [n, classes]) in the order of their index. Raises DataError for another
-    number of samples, fewer than MIN_SAMPLES, and values that are not finite.
+def summarize(stream: Iterable[tuple[np.ndarray, np.ndarray]], count: int, keep: int, splits: int = SPLITS) -> Summary:
+    """The Summary of `count` samples, given as (features [n, d], logits [n, classes]) by index.
+
+    Raises DataError for another number of samples, fewer than MIN_SAMPLES, and values that are not finite.
     """
     if count < MIN_SAMPLES:
         raise DataError(f"{count} images are too few to score; at least {MIN_SAMPLES} are needed")
-    bounds = [i * count // SPLITS for i in range(SPLITS + 1)]
+    bounds = [i * count // splits for i in range(splits + 1)]
     total, split_sums, kept, index = None, None, [], 0
     for features, logits in _blocks(stream):
         if total is None:
             total = moments.empty(features.shape[1])
-            split_sums = [np.zeros(SPLITS), np.zeros((SPLITS, logits.shape[1]))]
+            split_sums = [np.zeros(splits), np.zeros((splits, logits.shape[1]))]
         total = moments.update(total, features)
         _add_split_sums(split_sums, np.searchsorted(bounds, index + np.arange(len(features)), side="right") - 1, logits)
         kept.append(features[: max(keep - index, 0)])
@@ -71,7 +73,10 @@ def _blocks(stream):
 
 
 def _add_split_sums(sums, split, logits):
-    """Adds sum_c p log p to sums[0] [SPLITS] and p to sums[1] [SPLITS, classes]; p = softmax(logits), one row per sample of `split`."""
+    """Adds sum_c p log p to sums[0] [splits] and p to sums[1] [splits, classes] for p = softmax(logits).
+
+    Each row belongs to its entry of `split`.
+    """
     shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     p = np.exp(log_p)
@@ -88,7 +93,10 @@ def _inception_score(sum_p_log_p, sum_p, counts):
 
 
 def compare(real: Summary, fake: Summary) -> dict[str, float]:
-    """FID, IS, IS deviation, KID, precision, recall, density, coverage of `fake` against `real`; the last five from the kept features."""
+    """FID, IS, IS deviation, KID, precision, recall, density, coverage of `fake` against `real`.
+
+    The last five are of the kept features.
+    """
     gaussian = lambda summary: (summary.moments.mean, moments.covariance(summary.moments))
     # float64 on the host where that is the device anyway.
     distances = neighbours.HOST if jax.default_backend() == "cpu" else neighbours.DEVICE

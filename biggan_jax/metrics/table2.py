@@ -1,7 +1,7 @@
-"""Table 2 of the paper: four points on the curve of FID against Inception Score that a truncation sweep draws (Brock et al. 2018).
+"""Table 2 of Brock et al. 2018: four points on the FID-IS curve that a truncation sweep draws.
 
-"No truncation"; "minimum FID"; "validation IS", the threshold at which samples score the Inception Score of real validation images;
-"maximum IS".
+"No truncation"; "minimum FID"; "validation IS", the threshold at which samples score the Inception Score of
+real validation images; "maximum IS".
 """
 
 from typing import NamedTuple
@@ -9,7 +9,8 @@ from typing import NamedTuple
 COLUMNS = ("no truncation", "minimum FID", "validation IS", "maximum IS")
 DEFAULT_TRUNCATIONS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 2.0, None)
 
-# FID / IS in the order of COLUMNS, by (config.model.name, config.image_size): Brock et al. 2018 (arXiv:1809.11096), Table 2.
+# FID / IS in the order of COLUMNS, by (config.model.name, config.image_size): Brock et al. 2018
+# (arXiv:1809.11096), Table 2.
 PAPER = {
     ("biggan", 128): ("8.7±.6 / 98.8±3", "7.7±.2 / 126.5±0", "9.6±.4 / 166.3±1", "25±2 / 206±2"),
     ("biggan", 256): ("8.7±.1 / 142.3±2", "7.7±.1 / 178.0±5", "9.3±.3 / 233.1±1", "25±5 / 291±4"),
@@ -29,9 +30,10 @@ class Point(NamedTuple):
 def columns(points: list[Point], validation_score: float | None) -> dict[str, Point | None]:
     """The point of each of COLUMNS; None where the sweep has none.
 
-    The threshold of "validation IS" lies between two swept ones: all three values are interpolated linearly between the two neighbours, seen
-    from the highest threshold down, whose scores enclose `validation_score`. No truncation counts as the highest but has no number to
-    interpolate with, so there the neighbour nearer in IS is taken.
+    The threshold of "validation IS" lies between two swept ones: all three values are interpolated linearly
+    between the two neighbours, seen from the highest threshold down, whose scores enclose `validation_score`.
+    No truncation counts as the highest but has no number to interpolate with, so there the neighbour nearer
+    in IS is taken.
     """
     points = sorted(points, key=lambda p: float("inf") if p.truncation is None else p.truncation, reverse=True)
     return {
@@ -49,21 +51,28 @@ def _at_score(points, score):
                 return min((high, low), key=lambda p: abs(p.inception_score - score))
             span = low.inception_score - high.inception_score
             weight = (score - high.inception_score) / span if span else 0.0
-            return Point(*((1 - weight) * h + weight * l for h, l in zip(high, low)))
+            return Point(*((1 - weight) * a + weight * b for a, b in zip(high, low)))
     return None
 
 
-def markdown(found: dict[str, Point | None], validation: str, fid: str, score: str, protocol: str, paper: tuple[str, ...] | None) -> str:
-    """The table with a row of ours and, where there is one, the paper's. `validation` says which real images set the third column's score."""
-    cells = [
-        "–" if point is None else f"{point.fid:.4g} / {point.inception_score:.2f} ({'none' if point.truncation is None else f'{point.truncation:.3g}'})"
-        for point in (found[column] for column in COLUMNS)
-    ]
+def markdown(
+    found: dict[str, Point | None], validation: str, fid: str, score: str, protocol: str, paper: tuple[str, ...] | None
+) -> str:
+    """The table with a row of ours and, where there is one, the paper's.
+
+    `validation` says which real images set the third column's score.
+    """
+    cells = ["–" if found[column] is None else _cell(found[column]) for column in COLUMNS]
     rows = [["", *COLUMNS], ["---"] * 5, ["this run", *cells]]
     if paper:
         rows.append(["paper (Inception, ImageNet)", *paper])
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return (
-        f"# Table 2\n\n{fid} / {score} (threshold). Third column: {validation}; interpolated linearly between the two nearest thresholds.\n\n"
-        f"{table}\n\n{protocol}. Statistics of BatchNorm recomputed for each threshold.\n"
+        f"# Table 2\n\n{fid} / {score} (threshold). Third column: {validation}; interpolated linearly between the two "
+        f"nearest thresholds.\n\n{table}\n\n{protocol}. Statistics of BatchNorm recomputed for each threshold.\n"
     )
+
+
+def _cell(point):
+    threshold = "none" if point.truncation is None else f"{point.truncation:.3g}"
+    return f"{point.fid:.4g} / {point.inception_score:.2f} ({threshold})"

@@ -1,0 +1,139 @@
+"""Scores a run's checkpoints: python -m biggan_jax.evaluate --workdir=DIR [--step=all] [--sweep] [--watch]
+
+FID, Inception Score, KID, precision, recall, density and coverage of samples of the averaged generator, each
+with the protocol it was made by, in DIR/eval: scores.jsonl, scores.md, TensorBoard events, pictures. The best
+checkpoint by FID is kept in DIR/eval/best.
+
+Published scores are defined on Inception's features. Its weights are fetched once, see the message when they
+are absent; without them, and for images up to 32 px, a classifier trained on the run's own data takes their
+place and its scores carry its name.
+"""
+
+import argparse
+
+from biggan_jax import cli
+from biggan_jax.errors import UsageError
+
+
+def main(arguments) -> int:
+    options, overrides = parse(arguments)
+    from biggan_jax import sharding
+    from biggan_jax.metrics import run
+
+    sharding.initialize_processes()
+    mesh = sharding.make_mesh()
+    if options.images:
+        evaluate_images(options, overrides, mesh)
+    else:
+        run.Run(options, overrides, mesh).evaluate()
+    return 0
+
+
+def parse(arguments):
+    """`(options, overrides)`, checked as far as they can be without data. Raises UsageError."""
+    parser = argparse.ArgumentParser(prog="python -m biggan_jax.evaluate", description=__doc__.split("\n")[0])
+    parser.add_argument("--workdir", help="a run's directory")
+    parser.add_argument(
+        "--images", metavar="DIR_OR_NPZ", help="score these images instead: a folder, or an .npz with uint8 `images`"
+    )
+    parser.add_argument("--config", metavar="FILE.py", help="the data set to compare with (default: the run's own)")
+    parser.add_argument("--step", default="latest", help="checkpoint: a number, latest, or all (default: latest)")
+    parser.add_argument(
+        "--truncations",
+        help="comma-separated thresholds, such as none,1.0,0.5 (default: none; a sweep's: 0.05 to 2.0 and none)",
+    )
+    parser.add_argument(
+        "--truncation_mode",
+        help="what truncation means: resample (the paper's), rescale, scale, clip (default: the run's)",
+    )
+    parser.add_argument("--sweep", action="store_true", help="the FID-IS curve over thresholds and the paper's Table 2")
+    parser.add_argument(
+        "--watch", action="store_true", help="follow a training run: score each new checkpoint until its last step"
+    )
+    parser.add_argument(
+        "--poll_seconds", type=float, default=30.0, help="with --watch: time between looks (default: 30)"
+    )
+    parser.add_argument("--num_samples", type=int, default=50_000, help="images to generate (default: 50000)")
+    parser.add_argument(
+        "--neighbour_samples",
+        type=int,
+        default=10_000,
+        help="images of either set for KID, precision, recall, density and coverage (default: 10000)",
+    )
+    parser.add_argument("--reference_split", help="split of the data set to compare with (default: the one trained on)")
+    parser.add_argument(
+        "--features",
+        default="auto",
+        help="inception, classifier, or auto: Inception over 32 px where its weights are there",
+    )
+    parser.add_argument(
+        "--inception_weights", metavar="FILE", help="weights of Inception (default: those in the cache)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--batch_size", type=int, default=64, help="images per call of the networks; scores do not depend on it"
+    )
+    parser.epilog = "The data set's keys can be changed: --config.dataset=NAME --config.data.dir=DIR"
+    options, overrides = parser.parse_known_args(arguments)
+    for argument in overrides:
+        if not argument.startswith(("--config.data.", "--config.dataset=")):
+            parser.error(f"unrecognized argument {argument}")
+    _check(options)
+    options.truncations = parse_truncations(options.truncations, options.sweep)
+    return options, overrides
+
+
+def _check(options) -> None:
+    if not options.workdir and not (options.images and options.config):
+        raise UsageError("--workdir=DIR is needed, or --images=DIR_OR_NPZ with --config=FILE.py")
+    if options.step not in ("latest", "all") and not options.step.isdecimal():
+        raise UsageError(f"--step={options.step}; it must be a number, latest or all")
+    if options.images and (options.watch or options.sweep or options.truncations):
+        raise UsageError(
+            "--images scores images that are there already; --watch, --sweep and --truncations need a generator"
+        )
+    if options.watch and (options.sweep or options.step != "latest"):
+        raise UsageError("--watch scores every checkpoint as it appears; --sweep and --step do not go with it")
+    if options.sweep and options.step == "all":
+        raise UsageError("--sweep is for one checkpoint; give --step=N or --step=latest")
+    if not options.poll_seconds > 0:
+        raise UsageError(f"--poll_seconds={options.poll_seconds:g}; it must be more than 0")
+
+
+def parse_truncations(text: str | None, sweep: bool) -> tuple[float | None, ...]:
+    """The thresholds of "none,1.0,0.5". Raises UsageError for anything else."""
+    from biggan_jax.metrics import table2
+
+    if text is None:
+        return table2.DEFAULT_TRUNCATIONS if sweep else (None,)
+    try:
+        return tuple(dict.fromkeys(None if part == "none" else float(part) for part in text.split(",")))
+    except ValueError:
+        raise UsageError(
+            f"--truncations={text}: expected comma-separated numbers or none, such as none,1.0,0.5"
+        ) from None
+
+
+def evaluate_images(options, overrides, mesh) -> None:
+    """Prints the record of the images of --images, and adds it to WORKDIR/eval where there is a --workdir."""
+    from biggan_jax import checkpoint
+    from biggan_jax.metrics import image_files, results, run
+
+    run_config = None
+    if options.workdir:
+        checkpoints, step = checkpoint.open_for_reading(options.workdir)
+        run_config = checkpoints.config(step)
+        checkpoints.close()
+    config = run.data_config(options, overrides, run_config)
+    images = image_files.load(options.images, config.image_size)
+    record = run.create_evaluator(options, config, mesh).score_images(images, options.images)
+    if record:
+        print(results.markdown([record]))
+        if options.workdir:
+            results.write(options.workdir, record)
+        else:
+            print(results.to_json(record))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,64 @@
+"""Someone's images to score: a folder of image files, or an .npz file.
+
+They are taken as they are: resizing would change every score.
+"""
+
+import pathlib
+import zipfile
+
+import numpy as np
+from PIL import Image
+
+from biggan_jax.data.decode import to_rgb
+from biggan_jax.data.image_source import ImageSource, StreamedImages
+from biggan_jax.errors import DataError
+
+KEYS = ("images", "arr_0")  # in an .npz file: ours, and what np.savez calls an array without a name
+
+
+def load(path: str, image_size: int):
+    """The images of `path`, indexed like a uint8 array [N, image_size, image_size, 3].
+
+    Raises DataError, naming the file, for anything else.
+    """
+    if path.endswith(".npz"):
+        return _load_npz(path, image_size)
+    root = pathlib.Path(path).expanduser()
+    if not root.is_dir():
+        raise DataError(f"--images={path}: neither a folder of images nor an .npz file")
+    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in suffixes)
+    if not files:
+        raise DataError(f"--images={path}: no image files in this folder")
+    labels = np.zeros(len(files), np.int32)
+    return StreamedImages(ImageSource(path, labels, (), lambda index, size: _read(files[index], size)), image_size)
+
+
+def _read(file, size):
+    try:
+        with Image.open(file) as image:
+            image = np.asarray(to_rgb(image))
+    except Exception as error:  # Pillow's decoders raise nearly everything on damaged input
+        raise DataError(f"{file}: cannot be read as an image: {error}") from error
+    if image.shape != (size, size, 3):
+        raise DataError(
+            f"{file}: {image.shape[1]}x{image.shape[0]} pixels; the data set has {size}x{size}, and they must agree"
+        )
+    return image
+
+
+def _load_npz(path, size):
+    try:
+        with np.load(path) as file:
+            key = next((key for key in KEYS if key in file), None)
+            images = file[key] if key else None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"--images={path}: cannot be read as an .npz file: {error}") from error
+    if images is None:
+        raise DataError(f"--images={path}: has no array named {' or '.join(KEYS)}")
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
+        raise DataError(
+            f"--images={path}: {key} is {images.dtype} {list(images.shape)}; it must be uint8 [N, {size}, {size}, 3], "
+            "as the data set is"
+        )
+    return images

@@ -1,0 +1,163 @@
+"""The pictures of an evaluation, each a function from data to one image.
+
+Matplotlib draws charts; images are laid out as pixels.
+"""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+import numpy as np
+
+from biggan_jax import sampler
+from biggan_jax.metrics import moments, scores
+from biggan_jax.metrics.protocol import truncation_name
+
+ROWS, COLUMNS = 10, 10  # of grids of images
+MAX_BARS = 100  # classes in the chart of per-class FIDs
+
+
+def classes_to_show(num_classes: int) -> np.ndarray:
+    """At most ROWS classes, evenly spread."""
+    return np.unique(np.linspace(0, max(num_classes, 1) - 1, min(max(num_classes, 1), ROWS)).round().astype(int))
+
+
+def class_grid(model, seed: int) -> np.ndarray:
+    """One row of samples per class, uint8 [H, W, 3]."""
+    labels = np.repeat(classes_to_show(model.config.num_classes), COLUMNS)
+    return sampler.grid(model.sample(labels, seed=seed), COLUMNS)
+
+
+def truncation_grid(model, truncations, mode: str, seed: int) -> np.ndarray:
+    """One row per threshold, one column per class; down a column nothing but the threshold changes."""
+    classes = classes_to_show(model.config.num_classes)
+    if len(classes) == 1:
+        classes = np.repeat(classes, COLUMNS)
+    return sampler.grid(
+        np.concatenate([model.sample(classes, truncation, seed, mode) for truncation in truncations]), len(classes)
+    )
+
+
+def interpolation_grid(model, between: str, seed: int) -> np.ndarray:
+    """Rows that move between two latents ("z") or two classes ("class")."""
+    classes = classes_to_show(model.config.num_classes)
+    if len(classes) == 1:
+        classes = np.repeat(classes, ROWS)
+    images = model.interpolate(classes, None, COLUMNS, between, seed=seed)
+    return sampler.grid(images.reshape(-1, *images.shape[2:]), COLUMNS)
+
+
+def neighbour_grid(
+    samples: np.ndarray, sample_features: np.ndarray, reference, dataset, columns: int = COLUMNS
+) -> np.ndarray:
+    """Each row: one of `samples` [N, H, W, 3], then its nearest real images in feature space, nearest first.
+
+    A sample that looks like its neighbour is memorised. The real images are those whose features `reference`
+    kept.
+    """
+    real = reference.summary.features.astype(np.float64)
+    cells = []
+    for sample, feature in zip(samples, sample_features.astype(np.float64)):
+        nearest = np.argsort(((real - feature) ** 2).sum(1), kind="stable")[: columns - 1]
+        cells += [sample[None], np.asarray(dataset.images[reference.indices[nearest]])]
+    grid = sampler.grid(np.concatenate(cells), columns)
+    cell = (grid.shape[1] + 2) // columns
+    return np.concatenate([grid[:, :cell], np.full((len(grid), 6, 3), 255, np.uint8), grid[:, cell:]], axis=1)
+
+
+def class_distances(
+    real: np.ndarray, real_labels, fake: np.ndarray, fake_labels, num_classes: int
+) -> tuple[dict[int, float], str]:
+    """Fréchet distance of each class from the kept features [N, d], and of how many images at least.
+
+    Where a class has too few, no distances and why: a covariance of d features needs more than d samples.
+    """
+    dim = real.shape[1]
+    per_class = [np.bincount(labels, minlength=num_classes) for labels in (real_labels, fake_labels)]
+    counts = np.minimum(*per_class)
+    if num_classes < 2:
+        return {}, "the model has no classes"
+    if counts.min() <= dim:
+        few = counts.argmin()
+        return {}, f"class {few} has {counts[few]} images with features kept, and {dim} features need more than {dim}"
+
+    def gaussian(features):
+        m = moments.update(moments.empty(dim), features)
+        return m.mean, moments.covariance(m)
+
+    select = lambda features, labels, label: gaussian(features[labels == label])
+    note = f"at least {per_class[0].min()} real and {per_class[1].min()} generated images each"
+    pairs = {
+        label: (*select(real, real_labels, label), *select(fake, fake_labels, label)) for label in range(num_classes)
+    }
+    return {label: scores.frechet_distance(*pair) for label, pair in pairs.items()}, note
+
+
+def class_bars(path, distances: dict[int, float], class_names, score: str, note: str) -> None:
+    """The distances as bars, worst first; the worst MAX_BARS where there are more."""
+    worst = sorted(distances, key=distances.get, reverse=True)[:MAX_BARS]
+    figure, axes = plt.subplots(figsize=(max(6, 0.22 * len(worst)), 4))
+    axes.bar(range(len(worst)), [distances[label] for label in worst], color="#4c72b0")
+    names = [class_names[label] if class_names else str(label) for label in worst]
+    axes.set_xticks(range(len(worst)), names, rotation=90 if len(worst) > 12 or max(map(len, names)) > 4 else 0)
+    shown = "" if len(worst) == len(distances) else f"the {len(worst)} worst of {len(distances)}; "
+    axes.set_xlabel(f"class ({shown}{note})")
+    axes.set_ylabel(f"{score} within the class")
+    _finish(figure, axes, path)
+
+
+def training_curves(path, records) -> None:
+    """FID and Inception Score over training steps; `records` of one protocol."""
+    records = sorted(records, key=lambda record: record.step)
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4))
+    for axes, score in zip(panels, ("FID", "IS")):
+        axes.plot(
+            [r.step for r in records], [r.scores[score] for r in records], marker="o", markersize=4, color="#4c72b0"
+        )
+        axes.set_xlabel("training step")
+        axes.set_ylabel(records[0].name(score))
+        axes.set_ylim(0, 1.1 * max(r.scores[score] for r in records))
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    _finish(figure, axes, path)
+
+
+def truncation_curve(path, records, validation_score: float | None) -> None:
+    """FID against Inception Score over the thresholds of a sweep (Brock et al. 2018, Figure 16).
+
+    `records` differ by truncation only.
+    """
+    records = sorted(records, key=lambda r: r.protocol.truncation or float("inf"))
+    x, y = [r.scores["IS"] for r in records], [r.scores["FID"] for r in records]
+    figure, axes = plt.subplots(figsize=(7, 5))
+    axes.plot(x, y, marker="o", markersize=4, color="#4c72b0")
+    for record in records:
+        point = record.scores["IS"], record.scores["FID"]
+        axes.annotate(
+            truncation_name(record.protocol.truncation), point, textcoords="offset points", xytext=(5, 4), fontsize=8
+        )
+    if validation_score is not None:
+        axes.axvline(validation_score, color="#999999", linestyle="--", linewidth=1)
+        axes.annotate(
+            "real held-out images",
+            (validation_score, max(y)),
+            rotation=90,
+            va="top",
+            ha="right",
+            fontsize=8,
+            color="#666666",
+        )
+    axes.set_xlabel(records[0].name("IS"))
+    axes.set_ylabel(records[0].name("FID"))
+    axes.set_title("Labels: truncation threshold", fontsize=10)
+    axes.grid(alpha=0.3)
+    _finish(figure, axes, path)
+
+
+def _finish(figure, axes, path) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    with path.open("wb") as file:
+        figure.savefig(file, format="png", dpi=120)
+    plt.close(figure)
