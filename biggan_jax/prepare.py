@@ -25,10 +25,10 @@ import numpy as np
 from biggan_jax import cli
 from biggan_jax.data import array_record, image_folder, imagenet, tfds_source
 from biggan_jax.data.decode import RESIZE
-from biggan_jax.data.image_source import ImageSource, read_in_order
+from biggan_jax.data.image_source import ImageSource
 from biggan_jax.errors import DataError, UsageError
 
-SHARD_BYTES = 2 ** 30  # of pixels in one shard, where --shards does not say how many
+SHARD_BYTES = 2**30  # of pixels in one shard, where --shards does not say how many
 SOURCES = ("imagenet:DIR", "image_folder:DIR", "tfds:NAME")
 
 
@@ -53,14 +53,16 @@ def main(arguments: list[str]) -> int:
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog="python -m biggan_jax.prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog="python -m biggan_jax.prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--source", help=f"where the images are: {', '.join(SOURCES)}")
     parser.add_argument("--split", help="train, validation, ... as the source names it")
     parser.add_argument("--image_size", type=int, help="pixels of both sides of the prepared images")
     parser.add_argument("--out", required=True, help="folder for the shards; several splits may share it")
     parser.add_argument("--shards", type=int, help="number of files (default: about 1 GiB each)")
-    parser.add_argument("--tfds_data_dir", default="", help="TFDS's data folder (default: TFDS_DATA_DIR or "
-                        "~/tensorflow_datasets)")
+    parser.add_argument(
+        "--tfds_data_dir", default="", help="TFDS's data folder (default: TFDS_DATA_DIR or ~/tensorflow_datasets)"
+    )
     parser.add_argument("--verify", action="store_true", help="only compare the files in --out with their checksums")
     return parser
 
@@ -84,22 +86,27 @@ def _tfds_builder(name, data_dir):
     builder = tfds_source.find_builder(name, data_dir)
     if not builder.info.splits:
         if importlib.util.find_spec("tensorflow") is None:
-            raise UsageError(f"--source=tfds:{name}: TFDS has no data in {builder.data_dir} and needs TensorFlow to "
-                             "make it: pip install 'biggan_jax[prepare]' (training itself does not need it)")
+            raise UsageError(
+                f"--source=tfds:{name}: TFDS has no data in {builder.data_dir} and needs TensorFlow to "
+                "make it: pip install 'biggan_jax[prepare]' (training itself does not need it)"
+            )
         builder = tfds_source.find_builder(name, data_dir, file_format="array_record")
         try:
             builder.download_and_prepare()
         except Exception as error:  # downloads, checksums, manual files: whatever the builder's own code raises
             raise DataError(f"tfds:{name}: TFDS could not prepare it: {error}") from error
     if not tfds_source.is_array_record(builder):
-        raise DataError(f"tfds:{name} in {builder.data_dir} is stored as {builder.info.file_format.value}; needed: "
-                        "array_record: name another folder with --tfds_data_dir to have TFDS make it anew, or use "
-                        "tfds convert_format")
+        raise DataError(
+            f"tfds:{name} in {builder.data_dir} is stored as {builder.info.file_format.value}; needed: "
+            "array_record: name another folder with --tfds_data_dir to have TFDS make it anew, or use "
+            "tfds convert_format"
+        )
     return builder
 
 
-def prepare(source: ImageSource, spec: str, split: str, image_size: int, out: pathlib.Path,
-            num_shards: int | None = None) -> None:
+def prepare(
+    source: ImageSource, spec: str, split: str, image_size: int, out: pathlib.Path, num_shards: int | None = None
+) -> None:
     """Writes `source` to `out`: shards, labels, TFDS metadata, and last the manifest.
 
     A shard gets its name when it is complete, so what has its name is not made again. The same source and arguments
@@ -111,11 +118,15 @@ def prepare(source: ImageSource, spec: str, split: str, image_size: int, out: pa
         DataError: an image cannot be read, or the disk is full; finished shards are kept.
     """
     num_examples = len(source.labels)
-    pixels = num_examples * image_size ** 2 * 3
+    pixels = num_examples * image_size**2 * 3
     num_shards = min(num_shards or -(-pixels // SHARD_BYTES), num_examples)
     plan = {
-        "source": spec, "image_size": image_size, "num_shards": num_shards, "num_examples": num_examples,
-        "resize": RESIZE, "class_names": list(source.class_names),
+        "source": spec,
+        "image_size": image_size,
+        "num_shards": num_shards,
+        "num_examples": num_examples,
+        "resize": RESIZE,
+        "class_names": list(source.class_names),
         "labels_sha256": hashlib.sha256(source.labels.tobytes()).hexdigest(),
     }
     try:
@@ -133,14 +144,20 @@ def prepare(source: ImageSource, spec: str, split: str, image_size: int, out: pa
                 array_record.write_shard(path, source, range(starts[i], starts[i + 1]), image_size)
                 made += starts[i + 1] - starts[i]
                 rate = made / (time.monotonic() - begun)
-                print(f"{path.name}: {starts[i + 1]}/{num_examples} images, {rate:.0f} images/s, about "
-                      f"{(num_examples - starts[i + 1]) / rate / 60:.0f} min left", flush=True)
+                print(
+                    f"{path.name}: {starts[i + 1]}/{num_examples} images, {rate:.0f} images/s, about "
+                    f"{(num_examples - starts[i + 1]) / rate / 60:.0f} min left",
+                    flush=True,
+                )
             _finish(out, split, plan, paths, starts, source)
     except OSError as error:
-        raise DataError(f"{error.filename or out}: {error.strerror or error}; finished shards are kept: run the same "
-                        "command again") from error
-    print(f"{out}: {split} is prepared: {num_examples} images of {len(source.class_names)} classes at "
-          f"{image_size}x{image_size}")
+        raise DataError(
+            f"{error.filename or out}: {error.strerror or error}; finished shards are kept: run the same command again"
+        ) from error
+    print(
+        f"{out}: {split} is prepared: {num_examples} images of {len(source.class_names)} classes at "
+        f"{image_size}x{image_size}"
+    )
 
 
 @contextlib.contextmanager
@@ -168,13 +185,17 @@ def _check_plan(out, split, plan):
         earlier = plan
     changed = [key for key in plan if earlier.get(key) != plan[key]]
     if changed:
-        raise UsageError(f"--out={out}: {split} was begun with {_shorten(changed, earlier)}, now "
-                         f"{_shorten(changed, plan)}; give the same arguments, or a new folder")
+        raise UsageError(
+            f"--out={out}: {split} was begun with {_shorten(changed, earlier)}, now "
+            f"{_shorten(changed, plan)}; give the same arguments, or a new folder"
+        )
     for other, entry in splits.items():
         for key in ("image_size", "class_names"):
             if entry[key] != plan[key]:
-                raise UsageError(f"--out={out}: split {other} there has {_shorten([key], entry)}, {split} would have "
-                                 f"{_shorten([key], plan)}; splits that share a folder must agree")
+                raise UsageError(
+                    f"--out={out}: split {other} there has {_shorten([key], entry)}, {split} would have "
+                    f"{_shorten([key], plan)}; splits that share a folder must agree"
+                )
     _write_json(plan_path, plan)
 
 
@@ -187,15 +208,20 @@ def _finish(out, split, plan, paths, starts, source):
     labels_path = out / f"{split}.labels.npy"
     np.save(labels_path, source.labels)
     counts = [int(count) for count in np.diff(starts)]
-    files = [{"name": path.name, "bytes": path.stat().st_size, "sha256": array_record.sha256(path),
-              "num_examples": count} for path, count in zip(paths, counts)]
-    files.append({"name": labels_path.name, "bytes": labels_path.stat().st_size,
-                  "sha256": array_record.sha256(labels_path)})
+    files = [
+        {"name": path.name, "bytes": path.stat().st_size, "sha256": array_record.sha256(path), "num_examples": count}
+        for path, count in zip(paths, counts)
+    ]
+    files.append(
+        {"name": labels_path.name, "bytes": labels_path.stat().st_size, "sha256": array_record.sha256(labels_path)}
+    )
     splits = array_record.read_manifest(out)
     for file, earlier in zip(files, splits.get(split, {"files": []})["files"]):
         if file["sha256"] != earlier["sha256"]:
-            raise DataError(f"{out / file['name']}: sha256 is {file['sha256']} but {array_record.MANIFEST} says "
-                            f"{earlier['sha256']}: delete the file and run the same command again")
+            raise DataError(
+                f"{out / file['name']}: sha256 is {file['sha256']} but {array_record.MANIFEST} says "
+                f"{earlier['sha256']}: delete the file and run the same command again"
+            )
     splits[split] = {**plan, "labels": labels_path.name, "files": files}
     array_record.write_tfds_metadata(out, splits)
     _write_json(out / array_record.MANIFEST, {"splits": splits})

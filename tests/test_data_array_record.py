@@ -108,3 +108,24 @@ def test_bad_folders(folder, tmp_path):
     (folder / "manifest.json").write_text(json.dumps(["splits"]))
     with pytest.raises(DataError, match="manifest.json: not a manifest"):
         array_record.load(str(folder), "train", SIZE, 3)
+
+
+def test_a_damaged_record_is_named_or_skipped(folder):
+    shard = shards(folder)[1]
+    data = bytearray(shard.read_bytes())
+    data[data.find(PIXELS[8].tobytes()[:16])] ^= 1  # in the pixels of one record of the second shard
+    shard.write_bytes(data)
+    with pytest.raises(DataError, match=f"{shard.name}: record . is damaged"):
+        array_record.load(str(folder), "train", SIZE, 3)
+    dataset = array_record.load(str(folder), "train", SIZE, 3, skip_bad_records=1)
+    wrong = [i for i in range(COUNT) if not np.array_equal(dataset.images[i], PIXELS[i])]
+    assert wrong == [8]
+    np.testing.assert_array_equal(dataset.images[8], PIXELS[11])  # the next of its class
+
+
+def test_a_manifest_cannot_lead_out_of_the_folder(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["splits"]["train"]["labels"] = "../../labels.npy"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="does not lie in the folder itself"):
+        array_record.load(str(folder), "train", SIZE, 3)

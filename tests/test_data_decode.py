@@ -3,8 +3,8 @@
 import io
 
 import numpy as np
-import pytest
 from PIL import Image, PngImagePlugin
+import pytest
 
 from biggan_jax.data.decode import decode, resize_array
 from biggan_jax.errors import DataError
@@ -75,8 +75,13 @@ def test_cmyk_jpeg():
 
 
 UPRIGHT = {  # EXIF orientation -> how the camera stored an upright picture
-    1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1), 6: lambda a: np.rot90(a, 1), 7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, 1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
     8: lambda a: np.rot90(a, -1),
 }
 
@@ -106,7 +111,7 @@ def test_the_centre_of_the_long_edge_is_kept(height, width):
     pixels = np.full((height, width, 3), 255, np.uint8)
     edge = min(height, width)
     top, left = (height - edge) // 2, (width - edge) // 2
-    pixels[top:top + edge, left:left + edge] = 50
+    pixels[top : top + edge, left : left + edge] = 50
     np.testing.assert_array_equal(decode(encoded(Image.fromarray(pixels)), "x", 4), 50)
 
 
@@ -130,16 +135,19 @@ def test_enlarging():
 def truncated():
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     whole = encoded(Image.fromarray(noise), "JPEG").getvalue()
-    return io.BytesIO(whole[:len(whole) // 2])
+    return io.BytesIO(whole[: len(whole) // 2])
 
 
-@pytest.mark.parametrize("file,message", [
-    (lambda: io.BytesIO(b"not an image"), "cat.png: not an image in a format"),
-    (lambda: io.BytesIO(b""), "cat.png: not an image in a format"),
-    (truncated, "cat.png: cannot be read as an image: .*truncated"),
-    (lambda: encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"), "cat.png: .*float pixels"),
-    (lambda: encoded(Image.fromarray(np.full((4, 4), 70000, np.int32)), "TIFF"), "cat.png: .*70000.*0 to 65535"),
-])
+@pytest.mark.parametrize(
+    "file,message",
+    [
+        (lambda: io.BytesIO(b"not an image"), "cat.png: not an image in a format"),
+        (lambda: io.BytesIO(b""), "cat.png: not an image in a format"),
+        (truncated, "cat.png: cannot be read as an image: .*truncated"),
+        (lambda: encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"), "cat.png: .*float pixels"),
+        (lambda: encoded(Image.fromarray(np.full((4, 4), 70000, np.int32)), "TIFF"), "cat.png: .*70000.*0 to 65535"),
+    ],
+)
 def test_unreadable_files_are_named(file, message):
     with pytest.raises(DataError, match=message):
         decode(file(), "cat.png", 8)

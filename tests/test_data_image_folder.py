@@ -3,8 +3,8 @@
 import os
 
 import numpy as np
-import pytest
 from PIL import Image
+import pytest
 
 from biggan_jax.data import image_folder
 from biggan_jax.errors import DataError

@@ -9,7 +9,13 @@ import pytest
 
 from biggan_jax.data import image_source
 from biggan_jax.data.image_source import (
-    ImageSource, StreamedImages, in_memory_or_streamed, read_in_order, with_progress)
+    ImageSource,
+    StreamedImages,
+    in_memory_or_streamed,
+    read_in_order,
+    skip_bad,
+    with_progress,
+)
 from biggan_jax.errors import DataError
 
 
@@ -67,3 +73,31 @@ def test_progress_is_shown_only_to_a_person(monkeypatch, capsys, watched):
     assert list(with_progress(iter("abc"), 3, "letters")) == list("abc")
     shown = capsys.readouterr().err
     assert shown.endswith("letters: decoded 3/3\n") if watched else shown == ""
+
+
+def source_with(bad):
+    def read(index, size):
+        if index in bad:
+            raise DataError(f"image {index} is damaged")
+        return np.full((size, size, 3), index, np.uint8)
+
+    return ImageSource("memory", np.array([0, 1, 0, 1, 0], np.int32), ("a", "b"), read)
+
+
+def test_bad_images_are_replaced_by_the_next_of_their_class_and_counted(capsys):
+    source = skip_bad(source_with({0, 2, 3}), 3)
+    found = [int(source.read(index, 2)[0, 0, 0]) for index in (0, 1, 2, 3, 4, 0)]
+    assert found == [4, 1, 4, 1, 4, 4]
+    warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == 3 and warnings[0] == "warning: skipped 1 of at most 3 bad images: image 0 is damaged"
+
+
+def test_more_bad_images_than_allowed_and_a_class_without_any_are_errors():
+    source = skip_bad(source_with({0, 2, 3}), 2)
+    source.read(0, 2)
+    with pytest.raises(DataError, match="image 3 is damaged; with it 3 images are bad, data.skip_bad_records allows 2"):
+        source.read(3, 2)
+    with pytest.raises(DataError, match="image 0 is damaged$"):
+        skip_bad(source_with({0}), 0).read(0, 2)
+    with pytest.raises(DataError, match="no image of class b can be read"):
+        skip_bad(source_with({1, 3}), 9).read(1, 2)

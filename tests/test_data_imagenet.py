@@ -5,9 +5,9 @@ import pathlib
 import tarfile
 
 import numpy as np
+from PIL import Image
 import pytest
 import scipy.io
-from PIL import Image
 
 from biggan_jax import prepare
 from biggan_jax.data import array_record, imagenet
@@ -52,8 +52,11 @@ def write_validation(root, numbers=(2, 1, 3, 2), missing=0):
     scipy.io.savemat(meta, {"synsets": synsets})
     with tarfile.open(root / imagenet.DEVKIT, "w:gz") as archive:
         add(archive, "ILSVRC2012_devkit_t12/data/meta.mat", meta.getvalue())
-        add(archive, "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt",
-            "".join(f"{number}\n" for number in numbers).encode())
+        add(
+            archive,
+            "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt",
+            "".join(f"{number}\n" for number in numbers).encode(),
+        )
 
 
 def values(source):
@@ -124,7 +127,7 @@ def test_an_unfinished_download_is_noticed(tmp_path, part):
     write_train(tmp_path)
     path = pathlib.Path(tmp_path / imagenet.TRAIN)
     content = path.read_bytes().rstrip(b"\0")  # without the padding after the end of the archive
-    path.write_bytes(content[:int(part * len(content))])
+    path.write_bytes(content[: int(part * len(content))])
     with pytest.raises(DataError, match="ILSVRC2012_img_train.tar"):
         imagenet.open_source(str(tmp_path), "train")
 
@@ -134,6 +137,6 @@ def test_a_damaged_image_is_named_with_its_archive(tmp_path):
     path = pathlib.Path(tmp_path / imagenet.TRAIN)
     content = path.read_bytes()
     start = content.index(jpeg(60))
-    path.write_bytes(content[:start] + b"\0" * len(jpeg(60)) + content[start + len(jpeg(60)):])
+    path.write_bytes(content[:start] + b"\0" * len(jpeg(60)) + content[start + len(jpeg(60)) :])
     with pytest.raises(DataError, match="ILSVRC2012_img_train.tar: n02000000_0.JPEG: not an image"):
         imagenet.open_source(str(tmp_path), "train").read(4, 8)

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import numpy as np
+from PIL import Image
 import pytest
 import tensorflow_datasets as tfds
-from PIL import Image
 
 from biggan_jax import prepare
 from biggan_jax.data import array_record, image_source, tfds_source
@@ -29,9 +29,15 @@ class TinyPng(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self):
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({
-            "image": tfds.features.Image(shape=(None, None, 3)),
-            "label": tfds.features.ClassLabel(names=["even", "odd"])}))
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(None, None, 3)),
+                    "label": tfds.features.ClassLabel(names=["even", "odd"]),
+                }
+            ),
+        )
 
     def _split_generators(self, dl_manager):
         return {"train": self._generate_examples()}
@@ -43,8 +49,12 @@ class TinyPng(tfds.core.GeneratorBasedBuilder):
 
 class TinyUnlabelled(TinyPng):
     def _info(self):
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({
-            "image": tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8, encoding="bytes")}))
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {"image": tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8, encoding="bytes")}
+            ),
+        )
 
     def _generate_examples(self):
         for index in range(COUNT):
@@ -75,8 +85,15 @@ def test_images_and_labels(data_dir, tmp_path, monkeypatch, fits):
 
 def test_the_prepare_command(data_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))  # where the cache of labels goes
-    prepare.main(["--source=tfds:tiny_png", "--split=train", "--image_size=8", f"--out={tmp_path}/out",
-                  f"--tfds_data_dir={data_dir}"])
+    prepare.main(
+        [
+            "--source=tfds:tiny_png",
+            "--split=train",
+            "--image_size=8",
+            f"--out={tmp_path}/out",
+            f"--tfds_data_dir={data_dir}",
+        ]
+    )
     prepared, direct = array_record.load(f"{tmp_path}/out", "train", 8, 2), load(data_dir, tmp_path)
     np.testing.assert_array_equal(prepared.images, direct.images)
     np.testing.assert_array_equal(prepared.labels, direct.labels)
@@ -110,9 +127,11 @@ def test_unlabelled_grey_arrays_serve_unconditional_training(data_dir, tmp_path)
 
 
 def test_reading_does_not_import_tensorflow(data_dir, tmp_path):
-    program = ("import sys; from biggan_jax.data import tfds_source\n"
-               f"dataset = tfds_source.load('tiny_png', 'train', 8, 2, {data_dir!r}, {str(tmp_path)!r})\n"
-               "print(dataset.images.shape, 'tensorflow' in sys.modules)")
+    program = (
+        "import sys; from biggan_jax.data import tfds_source\n"
+        f"dataset = tfds_source.load('tiny_png', 'train', 8, 2, {data_dir!r}, {str(tmp_path)!r})\n"
+        "print(dataset.images.shape, 'tensorflow' in sys.modules)"
+    )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=dict(os.environ))
     assert result.stdout.strip() == f"({COUNT}, 8, 8, 3) False", result.stderr
 
@@ -141,8 +160,10 @@ def test_bad_requests(data_dir, tmp_path):
 
 
 def test_what_is_not_prepared_names_the_command(data_dir, tmp_path):
-    command = (r"python -m biggan_jax.prepare --source=tfds:cifar10 --split=train --image_size=32 --out=DIR "
-               f"--tfds_data_dir={data_dir} ")
+    command = (
+        r"python -m biggan_jax.prepare --source=tfds:cifar10 --split=train --image_size=32 --out=DIR "
+        f"--tfds_data_dir={data_dir} "
+    )
     with pytest.raises(DataError, match="tfds:cifar10 is not prepared.*" + command):
         load(data_dir, tmp_path, "cifar10", image_size=32, num_classes=10)
 
@@ -152,11 +173,18 @@ def test_another_file_format_names_the_command(tmp_path):
     folder = tmp_path / "tiny_records" / "1.0.0"
     folder.mkdir(parents=True)
     template = tfds.core.ShardedFileTemplate(
-        data_dir=folder, dataset_name="tiny_records", filetype_suffix="tfrecord",
-        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}")
+        data_dir=folder,
+        dataset_name="tiny_records",
+        filetype_suffix="tfrecord",
+        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+    )
     (folder / "tiny_records-train.tfrecord-00000-of-00001").write_bytes(b"")
     tfds.folder_dataset.write_metadata(
-        data_dir=folder, features=features, check_data=False, filename_template=template,
-        split_infos=[tfds.core.SplitInfo("train", [1], 1, template)])
+        data_dir=folder,
+        features=features,
+        check_data=False,
+        filename_template=template,
+        split_infos=[tfds.core.SplitInfo("train", [1], 1, template)],
+    )
     with pytest.raises(DataError, match="stored as tfrecord; allowed: array_record.*biggan_jax.prepare"):
         load(str(tmp_path), tmp_path, "tiny_records")

@@ -21,7 +21,7 @@ def load(config, split: str | None = None) -> Dataset:
 
     Args:
         config: ConfigDict with dataset, image_size, num_classes (0: unconditional, all labels become 0) and
-            data.{dir, split, num_examples, cache_dir}; `num_examples` is for "shapes" only.
+            data.{dir, split, num_examples, cache_dir, skip_bad_records}; `num_examples` is for "shapes" only.
         split: replaces `config.data.split`, as evaluation on held-out data does.
 
     Raises:
@@ -29,19 +29,20 @@ def load(config, split: str | None = None) -> Dataset:
         DataError: missing, unreadable or unsuitable data; the message names the file or value.
     """
     name, image_size, num_classes = config.dataset, config.image_size, config.num_classes
-    split = split or config.data.split
+    split, skip = split or config.data.split, config.data.skip_bad_records
     cache_dir = os.path.expanduser(config.data.cache_dir or DEFAULT_CACHE_DIR)
     if name == "digits":
         dataset = digits.load(split)
     elif name == "shapes":
         dataset = shapes.load(split, image_size, num_classes, config.data.num_examples)
     elif name == "image_folder":
-        dataset = image_folder.load(config.data.dir, split, image_size, num_classes, cache_dir)
+        dataset = image_folder.load(config.data.dir, split, image_size, num_classes, cache_dir, skip)
     elif name == "prepared":
-        dataset = array_record.load(config.data.dir, split, image_size, num_classes)
+        dataset = array_record.load(config.data.dir, split, image_size, num_classes, skip)
     elif name.startswith("tfds:") and name != "tfds:":
-        dataset = tfds_source.load(name.removeprefix("tfds:"), split, image_size, num_classes, config.data.dir,
-                                   cache_dir)
+        dataset = tfds_source.load(
+            name.removeprefix("tfds:"), split, image_size, num_classes, config.data.dir, cache_dir
+        )
     else:
         near = difflib.get_close_matches(name, DATASETS, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
@@ -54,5 +55,8 @@ def load(config, split: str | None = None) -> Dataset:
 
 def _without_classes(dataset):
     return dataclasses.replace(
-        dataset, labels=np.zeros_like(dataset.labels), class_names=(),
-        fingerprint=fingerprint(dataset.fingerprint, "unconditional"))
+        dataset,
+        labels=np.zeros_like(dataset.labels),
+        class_names=(),
+        fingerprint=fingerprint(dataset.fingerprint, "unconditional"),
+    )

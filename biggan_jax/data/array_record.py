@@ -16,14 +16,17 @@ import numpy as np
 
 from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, local_folder
 from biggan_jax.data.decode import resize_array
-from biggan_jax.data.image_source import ImageSource, in_memory_or_streamed, read_in_order
+from biggan_jax.data.image_source import ImageSource, in_memory_or_streamed, read_in_order, skip_bad
 from biggan_jax.errors import DataError
 
 MANIFEST = "manifest.json"
 
 
-def load(directory: str, split: str, image_size: int, num_classes: int) -> Dataset:
+def load(directory: str, split: str, image_size: int, num_classes: int, skip_bad_records: int = 0) -> Dataset:
     """The split of a prepared folder, in one array where it fits in RAM, else read record by record.
+
+    Args:
+        skip_bad_records: damaged records to replace, see `image_source.skip_bad`; 0 raises at the first.
 
     Raises:
         DataError: not a prepared folder, unknown split, shards that are missing or of another size than the manifest
@@ -34,10 +37,16 @@ def load(directory: str, split: str, image_size: int, num_classes: int) -> Datas
     labels = read_labels(root, entry)
     check_num_classes(name, tuple(entry["class_names"]), num_classes)
     source = ImageSource(name, labels, tuple(entry["class_names"]), RecordReader(root, entry))
+    source = skip_bad(source, skip_bad_records)
     return Dataset(
-        name=name, images=in_memory_or_streamed(source, image_size), labels=labels, class_names=source.class_names,
+        name=name,
+        images=in_memory_or_streamed(source, image_size),
+        labels=labels,
+        class_names=source.class_names,
         fingerprint=fingerprint(
-            "prepared", split, image_size, entry["class_names"], [file["sha256"] for file in entry["files"]]))
+            "prepared", split, image_size, entry["class_names"], [file["sha256"] for file in entry["files"]]
+        ),
+    )
 
 
 def open_split(directory: str, split: str) -> tuple[pathlib.Path, dict]:
@@ -46,15 +55,22 @@ def open_split(directory: str, split: str) -> tuple[pathlib.Path, dict]:
     splits = read_manifest(root)
     if split not in splits:
         prepared = ", ".join(splits) or "none yet"
-        raise DataError(f"{root}: split {split!r} is not prepared (prepared: {prepared}); run: "
-                        f"python -m biggan_jax.prepare --source=SOURCE --split={split} --image_size=SIZE --out={root}")
+        raise DataError(
+            f"{root}: split {split!r} is not prepared (prepared: {prepared}); run: "
+            f"python -m biggan_jax.prepare --source=SOURCE --split={split} --image_size=SIZE --out={root}"
+        )
+    for name in (splits[split]["labels"], *(file["name"] for file in splits[split]["files"])):
+        if pathlib.PurePath(name).name != name:
+            raise DataError(f"{root / MANIFEST}: the file {name!r} does not lie in the folder itself")
     for file in splits[split]["files"]:
         path = root / file["name"]
         found = path.stat().st_size if path.exists() else None
         if found != file["bytes"]:
             state = "is missing" if found is None else f"has {found} bytes"
-            raise DataError(f"{path} {state}; {MANIFEST} says {file['bytes']} bytes: copy it again, or delete it and "
-                            "rerun python -m biggan_jax.prepare")
+            raise DataError(
+                f"{path} {state}; {MANIFEST} says {file['bytes']} bytes: copy it again, or delete it and "
+                "rerun python -m biggan_jax.prepare"
+            )
     return root, splits[split]
 
 
@@ -95,8 +111,10 @@ def verify(directory: str) -> list[str]:
         for file in entry["files"]:
             found = sha256(root / file["name"])
             if found != file["sha256"]:
-                raise DataError(f"{root / file['name']}: sha256 is {found} but {MANIFEST} says {file['sha256']}: copy "
-                                "it again, or delete it and rerun python -m biggan_jax.prepare")
+                raise DataError(
+                    f"{root / file['name']}: sha256 is {found} but {MANIFEST} says {file['sha256']}: copy "
+                    "it again, or delete it and rerun python -m biggan_jax.prepare"
+                )
     return list(splits)
 
 
@@ -124,7 +142,7 @@ class RecordReader:
             image = parse_image(serialized)
         except Exception as error:  # ArrayRecord reports damage as RuntimeError, a wrong record fails to parse
             raise DataError(f"{where} is damaged: {error}") from error
-        if image.size != self._stored_size ** 2 * 3:
+        if image.size != self._stored_size**2 * 3:
             raise DataError(f"{where} has {image.size} bytes; allowed: {self._stored_size}x{self._stored_size}x3")
         return resize_array(image.reshape(self._stored_size, self._stored_size, 3), image_size)
 
@@ -134,7 +152,8 @@ class RecordReader:
         with self._lock:
             if shard not in self._open:
                 self._open[shard] = array_record_module.ArrayRecordReader(
-                    str(self._paths[shard]), options="readahead_buffer_size:0", file_reader_buffer_size=32768)
+                    str(self._paths[shard]), options="readahead_buffer_size:0", file_reader_buffer_size=32768
+                )
             return self._open[shard]
 
 
@@ -191,16 +210,29 @@ def write_tfds_metadata(root: pathlib.Path, splits: dict) -> None:
     entry = next(iter(splits.values()))  # image size and classes are the same for all splits of a folder
     size = entry["image_size"]
     template = tfds.core.ShardedFileTemplate(
-        data_dir=root, dataset_name="images", filetype_suffix="array_record",
-        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}")
+        data_dir=root,
+        dataset_name="images",
+        filetype_suffix="array_record",
+        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+    )
     shards = {split: [file for file in entry["files"] if "num_examples" in file] for split, entry in splits.items()}
     tfds.folder_dataset.write_metadata(
-        data_dir=root, check_data=False, filename_template=template,
-        split_infos=[tfds.core.SplitInfo(
-            name=split, shard_lengths=[file["num_examples"] for file in files],
-            num_bytes=sum(file["bytes"] for file in files), filename_template=template)
-            for split, files in shards.items()],
-        features=tfds.features.FeaturesDict({
-            "image": tfds.features.Tensor(shape=(size, size, 3), dtype=np.uint8, encoding="bytes"),
-            "label": tfds.features.ClassLabel(names=entry["class_names"]),
-        }))
+        data_dir=root,
+        check_data=False,
+        filename_template=template,
+        split_infos=[
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[file["num_examples"] for file in files],
+                num_bytes=sum(file["bytes"] for file in files),
+                filename_template=template,
+            )
+            for split, files in shards.items()
+        ],
+        features=tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Tensor(shape=(size, size, 3), dtype=np.uint8, encoding="bytes"),
+                "label": tfds.features.ClassLabel(names=entry["class_names"]),
+            }
+        ),
+    )

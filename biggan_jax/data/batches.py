@@ -7,9 +7,9 @@ how many processes share the work.
 """
 
 import collections
+from collections.abc import Callable, Iterator
 import concurrent.futures
 import functools
-from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -41,15 +41,22 @@ def example_indices(seed: int, start: int, count: int, num_examples: int) -> np.
     pieces = []
     while count > 0:
         epoch, offset = divmod(start, num_examples)
-        piece = epoch_permutation(seed, epoch, num_examples)[offset:offset + count]
+        piece = epoch_permutation(seed, epoch, num_examples)[offset : offset + count]
         pieces.append(piece)
         start += len(piece)
         count -= len(piece)
     return np.concatenate(pieces) if pieces else np.empty(0, np.int64)
 
 
-def train_batch(dataset: Dataset, seed: int, step: int, micro_batches: int, batch_size: int,
-                process_index: int = 0, process_count: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def train_batch(
+    dataset: Dataset,
+    seed: int,
+    step: int,
+    micro_batches: int,
+    batch_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
     """This process's part of the real images of one training step.
 
     The step's global batch is the next `micro_batches * batch_size` examples of the stream, as rows of `batch_size`;
@@ -68,7 +75,7 @@ def train_batch(dataset: Dataset, seed: int, step: int, micro_batches: int, batc
     local = batch_size // process_count
     count = micro_batches * batch_size
     indices = example_indices(seed, step * count, count, len(dataset.labels)).reshape(micro_batches, batch_size)
-    indices = indices[:, process_index * local:(process_index + 1) * local]
+    indices = indices[:, process_index * local : (process_index + 1) * local]
     images = np.asarray(dataset.images[indices.ravel()])
     return images.reshape(*indices.shape, *images.shape[1:]), dataset.labels[indices]
 

@@ -1,24 +1,26 @@
 """A folder with one sub-folder of image files per class."""
 
+from collections.abc import Iterable
 import contextlib
 import hashlib
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
 
 from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, local_folder
 from biggan_jax.data.decode import RESIZE, decode
-from biggan_jax.data.image_source import ImageSource, read_in_order, with_progress
+from biggan_jax.data.image_source import ImageSource, read_in_order, skip_bad, with_progress
 from biggan_jax.errors import DataError
 
 SPLIT_FOLDERS = ("train", "val", "validation", "test")
 
 
-def load(directory: str, split: str, image_size: int, num_classes: int, cache_dir: str) -> Dataset:
+def load(
+    directory: str, split: str, image_size: int, num_classes: int, cache_dir: str, skip_bad_records: int = 0
+) -> Dataset:
     """The images under `directory` as a memmap of uint8 [N, image_size, image_size, 3].
 
     Each image is decoded once: the pixels are kept in `cache_dir`/image_folder, in a file whose name is a hash of the
@@ -29,16 +31,24 @@ def load(directory: str, split: str, image_size: int, num_classes: int, cache_di
         split: "train" for a folder without split sub-folders, else the name of the split's sub-folder.
         num_classes: number of class folders; 0 for unconditional training, which also takes images lying in
             `directory` itself.
+        skip_bad_records: unreadable images to replace, see `image_source.skip_bad`; 0 raises at the first.
 
     Raises:
         DataError: see `open_source`; an image that cannot be read; a cache that cannot be written.
     """
     files, source = open_source(directory, split, unconditional=num_classes == 0)
     check_num_classes(source.name, source.class_names, num_classes)
-    images, digest = _cached_images(files, source, image_size, pathlib.Path(cache_dir) / "image_folder")
+    source = skip_bad(source, skip_bad_records)
+    images, digest = _cached_images(
+        files, source, image_size, skip_bad_records, pathlib.Path(cache_dir) / "image_folder"
+    )
     return Dataset(
-        name=source.name, images=images, labels=source.labels, class_names=source.class_names,
-        fingerprint=fingerprint("image_folder", split, image_size, digest, source.labels.tolist(), source.class_names))
+        name=source.name,
+        images=images,
+        labels=source.labels,
+        class_names=source.class_names,
+        fingerprint=fingerprint("image_folder", split, image_size, digest, source.labels.tolist(), source.class_names),
+    )
 
 
 def open_source(directory: str, split: str, unconditional: bool = False) -> tuple[list[pathlib.Path], ImageSource]:
@@ -52,8 +62,10 @@ def open_source(directory: str, split: str, unconditional: bool = False) -> tupl
     class_folders = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
     if not class_folders:
         if not unconditional:
-            raise DataError(f"{root}: no class folders; allowed: {root}/CLASS/IMAGE with a folder per class, or images "
-                            "directly in the folder with num_classes=0")
+            raise DataError(
+                f"{root}: no class folders; allowed: {root}/CLASS/IMAGE with a folder per class, or images "
+                "directly in the folder with num_classes=0"
+            )
         class_folders = [root]
     files, labels = [], []
     for label, folder in enumerate(class_folders):
@@ -63,9 +75,11 @@ def open_source(directory: str, split: str, unconditional: bool = False) -> tupl
         files += members
         labels += [label] * len(members)
     return files, ImageSource(
-        name=f"image_folder:{root}", labels=np.asarray(labels, np.int32),
+        name=f"image_folder:{root}",
+        labels=np.asarray(labels, np.int32),
         class_names=tuple(folder.name for folder in class_folders),
-        read=lambda index, image_size: decode(os.fspath(files[index]), str(files[index]), image_size))
+        read=lambda index, image_size: decode(os.fspath(files[index]), str(files[index]), image_size),
+    )
 
 
 def _split_root(directory, split):
@@ -79,8 +93,10 @@ def _split_root(directory, split):
     if present:
         raise DataError(f"data.dir={directory}: no folder for data.split={split!r}; allowed: {', '.join(present)}")
     if split != "train":
-        raise DataError(f"data.dir={directory}: data.split={split!r} needs a sub-folder of that name; a folder without "
-                        "splits is all 'train'")
+        raise DataError(
+            f"data.dir={directory}: data.split={split!r} needs a sub-folder of that name; a folder without "
+            "splits is all 'train'"
+        )
     return root
 
 
@@ -94,16 +110,24 @@ def _image_files(folder):
     found = []
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [pathlib.Path(parent, name) for name in names
-                  if not name.startswith(".") and pathlib.Path(name).suffix.lower() in suffixes]
+        found += [
+            pathlib.Path(parent, name)
+            for name in names
+            if not name.startswith(".") and pathlib.Path(name).suffix.lower() in suffixes
+        ]
     return sorted(found)
 
 
-def _cached_images(files, source, image_size, cache_dir):
+def _cached_images(files, source, image_size, skip_bad_records, cache_dir):
     """The decoded images as a read-only memmap, and the sha256 of their pixels, which is part of the file's name."""
     stats = [file.stat() for file in files]
-    key = fingerprint(RESIZE, image_size, [(str(file), stat.st_size, stat.st_mtime_ns)
-                                           for file, stat in zip(files, stats)])
+    # A cache with replaced images is not one for runs that accept none.
+    key = fingerprint(
+        RESIZE,
+        image_size,
+        skip_bad_records,
+        [(str(file), stat.st_size, stat.st_mtime_ns) for file, stat in zip(files, stats)],
+    )
     shape = (len(files), image_size, image_size, 3)
     for path in cache_dir.glob(f"{key}-*.npy"):
         with contextlib.suppress(ValueError, EOFError, OSError):  # cut short by something other than this program
@@ -112,8 +136,10 @@ def _cached_images(files, source, image_size, cache_dir):
     try:
         path = _write_cache(with_progress(decoded, len(files), source.name), shape, cache_dir, key)
     except OSError as error:
-        raise DataError(f"{cache_dir}: cannot keep {np.prod(shape)} bytes of decoded images there: {error.strerror}; "
-                        "set data.cache_dir to a folder with room") from error
+        raise DataError(
+            f"{cache_dir}: cannot keep {np.prod(shape)} bytes of decoded images there: {error.strerror}; "
+            "set data.cache_dir to a folder with room"
+        ) from error
     return np.load(path, mmap_mode="r"), path.stem.removeprefix(f"{key}-")
 
 

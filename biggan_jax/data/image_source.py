@@ -1,17 +1,19 @@
 """A listed but not yet decoded set of images, and reading it with all cores in a fixed order."""
 
 import collections
+from collections.abc import Callable, Iterable, Iterator
 import concurrent.futures
 import dataclasses
 import math
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from biggan_jax.data.dataset import fits_in_memory
+from biggan_jax.errors import DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +29,43 @@ class ImageSource:
     labels: np.ndarray
     class_names: tuple[str, ...]
     read: Callable[[int, int], np.ndarray]
+
+
+def skip_bad(source: ImageSource, limit: int) -> ImageSource:
+    """`source`, but up to `limit` images that cannot be read are each replaced by the next of their class, with a
+    warning.
+
+    Which images a step sees still depends on nothing but the step. Reading raises DataError, naming the last one, when
+    more are bad, or all of a class.
+    """
+    bad, lock = set(), threading.Lock()
+
+    def note(index: int, error: DataError) -> None:
+        with lock:
+            if index in bad:
+                return
+            bad.add(index)
+            count = len(bad)
+        if count > limit:
+            raise DataError(f"{error}; with it {count} images are bad, data.skip_bad_records allows {limit}") from error
+        print(f"warning: skipped {count} of at most {limit} bad images: {error}", file=sys.stderr, flush=True)
+
+    def read(index: int, image_size: int) -> np.ndarray:
+        for candidate in _from_index_on(source.labels, index):
+            try:
+                return source.read(candidate, image_size)
+            except DataError as error:
+                note(candidate, error)
+        raise DataError(f"{source.name}: no image of class {source.class_names[source.labels[index]]} can be read")
+
+    return dataclasses.replace(source, read=read) if limit else source
+
+
+def _from_index_on(labels: np.ndarray, index: int) -> Iterator[int]:
+    """`index`, then the others of its class in order, around the end to the beginning."""
+    yield index
+    same_class = np.flatnonzero(labels == labels[index])
+    yield from np.roll(same_class, -np.searchsorted(same_class, index))[1:].tolist()
 
 
 def read_in_order(source: ImageSource, indices: Iterable[int], image_size: int) -> Iterator[np.ndarray]:
