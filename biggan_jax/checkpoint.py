@@ -1,33 +1,55 @@
-"""Checkpoints: Orbax, asynchronous, in `WORKDIR/checkpoints/STEP/`.
+"""Checkpoints: Orbax, asynchronous, in `WORKDIR/checkpoints/STEP/`, each with a checksum manifest.
 
-A checkpoint has one item per part, so that a part can be read without the others:
+The manifest is written after all else and before Orbax gives the folder its final name, in Orbax's thread: a step that
+is there has one. What
+it lists is compared before anything is restored. A checkpoint has one item per part, so that a part can be read
+without the others:
   ema, generator, discriminator   variables of the averaged generator, of the generator and of the discriminator
   training                        step, key, both optimizers' states
   config, data                    the run's config; where in the data the next step starts
-Converted weights have some of the nets and no `training`; those that come with BatchNorm statistics for a row of truncations hold them as
+Converted weights have some of the nets and no `training`; those that come with BatchNorm statistics for a row of
+truncations hold them as
   truncation_stats                `batch_stats` with a leading axis: entry k belongs to truncation (k + 1) / count
 """
 
+import itertools
+import sys
+
 from etils import epath
 import jax
-from jax.sharding import NamedSharding, SingleDeviceSharding
+from jax.experimental import multihost_utils
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, SingleDeviceSharding
 import ml_collections
+import numpy as np
 import orbax.checkpoint as ocp
 
 from biggan_jax import config as config_lib
-from biggan_jax import models, sharding
+from biggan_jax import integrity, models, sharding
 from biggan_jax.errors import DataError, UsageError
 
 NETS = ("ema", "generator", "discriminator")
+_ORBAX_FILES = (
+    "_CHECKPOINT_METADATA",
+    "commit_success.txt",
+)  # written after the manifest; nothing is restored from them
+_NO_CHECKPOINT, _NONE_INTACT = -1, -2
 
 
 class Checkpoints:
-    """The checkpoints of one working directory: the newest `keep`, and for good those at multiples of `keep_every` steps."""
+    """The checkpoints of one working directory: the newest `keep`, and for good those at multiples of `keep_every`
+    steps.
+    """
 
     def __init__(self, workdir, keep: int | None = None, keep_every: int = 0):
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, keep_period=keep_every or None)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            keep_period=keep_every or None,
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
+        )
         self.directory = (epath.Path(workdir) / "checkpoints").resolve()
+        self._saving = None  # the step being saved
+        self._verified = set()  # (step, part)
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def steps(self) -> list[int]:
@@ -48,20 +70,91 @@ class Checkpoints:
     def _save(self, step, trees, config, data) -> None:
         items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
         items |= {"config": ocp.args.JsonSave(config.to_dict()), "data": ocp.args.JsonSave(data)}
+        self.wait()  # as Orbax would: one save at a time
+        self._saving = step
         self._manager.save(step, args=ocp.args.Composite(**items))
+
+    def _write_manifest(self) -> None:
+        """Runs in Orbax's thread when all items of a step are written, before the step is renamed into place."""
+        if jax.process_index() == 0:
+            unfinished = list(self.directory.glob(f"{self._saving}.orbax-checkpoint-tmp*"))
+            # Object stores cannot rename: there the step is written in place, and finished by a marker that Orbax
+            # writes after this.
+            folder = unfinished[0] if unfinished else self.directory / str(self._saving)
+            integrity.write_manifest(folder, exclude=_ORBAX_FILES)
+
+    def verify(self, step: int, parts=None) -> None:
+        """Raises DataError naming the file unless the `parts` of `step` (None: all) are as they were written. Each is
+        read once only.
+        """
+        parts = self.items(step) if parts is None else list(parts)
+        unknown = [part for part in parts if (step, part) not in self._verified]
+        if unknown:
+            try:
+                integrity.verify(self.directory / str(step), unknown)
+            except DataError as error:
+                raise DataError(f"checkpoint {step} cannot be used: {error}") from error
+            self._verified |= {(step, part) for part in unknown}
+
+    def recover(self) -> int | None:
+        """The newest step whose files are all as they were written; newer ones are moved to `WORKDIR/damaged/`, with a
+        warning.
+
+        None when there is no checkpoint. On many processes, process 0 reads and all get its answer. Raises DataError
+        when none is intact.
+        """
+        self.wait()
+        steps = self.steps()
+        found = _NONE_INTACT if steps else _NO_CHECKPOINT
+        if jax.process_index() == 0:
+            for step in reversed(steps):
+                try:
+                    integrity.verify(self.directory / str(step))
+                    found = step
+                    break
+                except DataError as error:
+                    aside = self._set_aside(step)
+                    print(
+                        f"warning: checkpoint {step} cannot be used: {error}; it is kept in {aside}",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+        found = int(multihost_utils.broadcast_one_to_all(np.int32(found)))
+        self._manager.reload()
+        if found == _NONE_INTACT:
+            raise DataError(
+                f"none of the checkpoints in {self.directory} was intact; "
+                f"they are in {self.directory.parent / 'damaged'}"
+            )
+        if found == _NO_CHECKPOINT:
+            return None
+        self._verified |= {(found, part) for part in self.items(found)}
+        return found
+
+    def _set_aside(self, step: int) -> epath.Path:
+        """Moves `step` to `WORKDIR/damaged/STEP`, or STEP-2 and so on where that is taken."""
+        damaged = self.directory.parent / "damaged"
+        damaged.mkdir(exist_ok=True)
+        names = itertools.chain([str(step)], (f"{step}-{n}" for n in itertools.count(2)))
+        target = next(damaged / name for name in names if not (damaged / name).exists())
+        (self.directory / str(step)).rename(target)
+        return target
 
     def items(self, step: int) -> list[str]:
         """Names of the parts `step` has."""
         return sorted(path.name for path in (self.directory / str(step)).iterdir() if path.is_dir())
 
     def restore(self, step: int, abstract_state):
-        """The GANState of `step`, shaped and sharded like `abstract_state`. Raises DataError if it is missing, broken or another shape."""
+        """The GANState of `step`, shaped and sharded like `abstract_state`. Raises DataError if it is missing, broken
+        or another shape.
+        """
         g, d = abstract_state.g, abstract_state.d
         nets = {"ema": abstract_state.ema, "generator": g.variables, "discriminator": d.variables}
         found = self.restore_items(step, nets | {"training": _training(abstract_state)})
         training = found["training"]
         return abstract_state.replace(
             step=training["step"],
+            attempt=training["attempt"],
             key=training["key"],
             ema=found["ema"],
             g=_net_state(g, found["generator"], training["g_opt_state"]),
@@ -72,7 +165,11 @@ class Checkpoints:
         """The named parts of `step`, each shaped and sharded like its value in `abstract`. Raises DataError."""
         missing = sorted(set(abstract) - set(self.items(step)))
         if missing:
-            raise DataError(f"checkpoint {self.directory / str(step)} has no {', '.join(missing)}; it has {', '.join(self.items(step))}")
+            raise DataError(
+                f"checkpoint {self.directory / str(step)} has no {', '.join(missing)}; "
+                f"it has {', '.join(self.items(step))}"
+            )
+        self.verify(step, abstract)
         arguments = {name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
         try:
             return dict(self._manager.restore(step, args=ocp.args.Composite(**arguments)).items())
@@ -81,14 +178,15 @@ class Checkpoints:
             raise DataError(f"checkpoint {self.directory / str(step)} cannot be restored: {reason}") from error
 
     def restore_any(self, step: int, name: str):
-        """A part of `step` as it was saved, on one device. Raises DataError."""
-        shapes = self._manager.item_metadata(step)[name]
-        where = SingleDeviceSharding(jax.local_devices()[0])
-        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), shapes.tree)
+        """A part of `step` with the shapes it was saved with. Raises DataError."""
+        self.verify(step, [name])
+        shapes = ocp.StandardCheckpointHandler().metadata(self.directory / str(step) / name).tree
+        abstract = abstract_like(shapes, _everywhere())
         return self.restore_items(step, {name: abstract})[name]
 
     def config(self, step: int) -> ml_collections.ConfigDict:
         """The config that `step` was trained with. Raises DataError when it cannot be read."""
+        self.verify(step, ["config"])
         path = self.directory / str(step) / "config" / "metadata"
         try:
             return config_lib.from_json(path.read_text())
@@ -103,7 +201,13 @@ class Checkpoints:
 
 
 def _training(state) -> dict:
-    return {"step": state.step, "key": state.key, "g_opt_state": state.g.opt_state, "d_opt_state": state.d.opt_state}
+    return {
+        "step": state.step,
+        "attempt": state.attempt,
+        "key": state.key,
+        "g_opt_state": state.g.opt_state,
+        "d_opt_state": state.d.opt_state,
+    }
 
 
 def _net_state(abstract, variables, opt_state):
@@ -112,9 +216,11 @@ def _net_state(abstract, variables, opt_state):
 
 
 def open_for_reading(workdir, step: int | None = None):
-    """`(checkpoints, step)` of an existing run: the newest step, or the one asked for. Raises UsageError or DataError when there is none."""
+    """`(checkpoints, step)` of an existing run: the newest step, or the one asked for. Raises UsageError or DataError
+    when there is none.
+    """
     if not (epath.Path(workdir) / "checkpoints").is_dir():
-        raise UsageError(f"--workdir={workdir}: there is no {workdir}/checkpoints; has a run been trained there?")
+        raise UsageError(f"there is no {workdir}/checkpoints; has a run been trained there?")
     checkpoints = Checkpoints(workdir)
     steps = checkpoints.steps()
     if not steps:
@@ -131,6 +237,12 @@ def abstract_like(state, where):
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), state)
 
 
+def _everywhere():
+    """On every device of the mesh in use; without one, on the first device."""
+    mesh = jax.sharding.get_mesh()
+    return SingleDeviceSharding(jax.local_devices()[0]) if mesh.empty else NamedSharding(mesh, sharding.REPLICATED)
+
+
 def read_net(checkpoints: Checkpoints, step: int, name: str):
     """`(module, variables)` of one of NETS, as the checkpoint's own config builds it. Raises DataError."""
     generator, discriminator = models.build(checkpoints.config(step))
@@ -138,7 +250,5 @@ def read_net(checkpoints: Checkpoints, step: int, name: str):
     size = module.image_size
     shape = (1, size, size, 3) if name == "discriminator" else (1, generator.z_dim)
     inputs = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct((1,), jnp.int32)
-    mesh = jax.sharding.get_mesh()
-    where = SingleDeviceSharding(jax.local_devices()[0]) if mesh.empty else NamedSharding(mesh, sharding.REPLICATED)
-    abstract = abstract_like(jax.eval_shape(module.init, jax.random.key(0), *inputs), where)
+    abstract = abstract_like(jax.eval_shape(module.init, jax.random.key(0), *inputs), _everywhere())
     return module, checkpoints.restore_items(step, {name: abstract})[name]

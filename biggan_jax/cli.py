@@ -4,7 +4,7 @@ import importlib.util
 import os
 import sys
 
-from absl import flags
+from absl import flags, logging
 from ml_collections import config_flags
 
 from biggan_jax import config as config_lib
@@ -14,6 +14,7 @@ from biggan_jax.errors import BigGANError, UsageError
 def run(main) -> None:
     """Calls `main(arguments)` and exits with its code; a BigGANError becomes one line on stderr and its own code."""
     sys.unraisablehook = _without_late_reads
+    logging.set_verbosity(logging.FATAL)  # Orbax logs hundreds of lines of what it raises as well
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()
@@ -30,18 +31,24 @@ def run(main) -> None:
 
 
 def _without_late_reads(unraisable) -> None:
-    """Orbax reads arrays side by side; when one cannot be read, the others report to an event loop that is gone. The first error says it all."""
+    """Orbax reads arrays side by side; when one cannot be read, the others report to an event loop that is gone. The
+    first error says it all.
+    """
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
 
 
 def add_config_argument(parser) -> None:
-    parser.add_argument("--config", required=True, metavar="FILE.py[:key=value,...]", help="an experiment, see experiments/")
+    parser.add_argument(
+        "--config", required=True, metavar="FILE.py[:key=value,...]", help="an experiment, see experiments/"
+    )
     parser.epilog = "Any key of the config can be changed: --config.batch_size=64 --config.model.channels=32"
 
 
 def parse(parser, arguments):
-    """`(options, config)`: the parser's options, and the validated config of `--config` with its `--config.key=value` overrides."""
+    """`(options, config)`: the parser's options, and the validated config of `--config` with its `--config.key=value`
+    overrides.
+    """
     options, rest = parser.parse_known_args(arguments)
     for argument in rest:
         if not argument.startswith("--config."):
@@ -54,7 +61,12 @@ def parse(parser, arguments):
 
 def load_config(spec: str):
     """The config of `FILE.py` or `FILE.py:variant`. Raises UsageError when there is none."""
-    path, _, variant = spec.partition(".py:")
+    return load_module(spec).get_config(spec.partition(".py:")[2])
+
+
+def load_module(spec: str):
+    """The Python file of `FILE.py` or `FILE.py:variant`. Raises UsageError unless it is there and has `get_config`."""
+    path = spec.partition(".py:")[0]
     path = path if path.endswith(".py") else path + ".py"
     if not os.path.isfile(path):
         raise UsageError(f"--config={spec}: there is no file {path}")
@@ -62,16 +74,18 @@ def load_config(spec: str):
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-        get_config = module.get_config
+        module.get_config
     except BigGANError:
         raise
     except Exception as error:  # whatever a user's file raises
-        raise UsageError(f"--config={spec}: {path} cannot be read as a config: {type(error).__name__}: {error}") from error
-    return get_config(variant)
+        raise UsageError(
+            f"--config={spec}: {path} cannot be read as a config: {type(error).__name__}: {error}"
+        ) from error
+    return module
 
 
 def override(config, arguments) -> None:
-    """Applies `--config.key=value` arguments in place. Raises UsageError for unknown keys and values of the wrong type."""
+    """Applies `--config.key=value` arguments in place. Raises UsageError for unknown keys and wrong types."""
     values = flags.FlagValues()
     command_line = ["biggan_jax", *arguments]
     try:

@@ -1,7 +1,8 @@
 """The project's errors and the exit code each gives a command.
 
-Every command ends with one of these codes, whatever launched it:
-0 done; 2 wrong usage or config; 3 wrong or broken data or checkpoint; 4 diverged; 42 stopped with its state saved, start it again.
+Every command ends with one of these codes, whatever launched it: 0 done; 2 wrong usage or config; 3 wrong or broken
+data or checkpoint; 4 diverged, collapsed, or restarted again and again without getting further; 42 stopped with its
+state saved, start it again (after a disk that was full or gone: from the last checkpoint that could be written).
 """
 
 EXIT_STOPPED_WITH_STATE_SAVED = 42
@@ -29,3 +30,21 @@ class DivergedError(BigGANError):
     """Training produced values that are not finite."""
 
     exit_code = 4
+
+
+class CollapsedError(BigGANError):
+    """A run passed one of its config's limits for collapse."""
+
+    exit_code = 4
+
+
+class CrashLoopError(BigGANError):
+    """A run was started several times without getting further."""
+
+    exit_code = 4
+
+
+class StorageError(BigGANError):
+    """A file could not be written: the disk is full, read-only or gone. What was saved before is intact."""
+
+    exit_code = EXIT_STOPPED_WITH_STATE_SAVED

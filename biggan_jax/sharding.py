@@ -15,6 +15,9 @@ from biggan_jax.errors import UsageError
 AXIS = "data"
 REPLICATED = PartitionSpec()
 BATCH = PartitionSpec(AXIS)  # [B, ...]
+# Processes end, with code 134, when one of them is not heard of for so long, or when not all have come together by
+# then.
+_TIMEOUTS = {"heartbeat_timeout_seconds": 30, "initialization_timeout": 300}
 MICRO_BATCHES = PartitionSpec(None, AXIS)  # [num_d_steps * accumulation_steps, B, ...]
 
 
@@ -25,10 +28,12 @@ def initialize_processes() -> None:
     name them.
     """
     if "TPU_WORKER_HOSTNAMES" in os.environ or "TPU_PROCESS_ADDRESSES" in os.environ:
-        jax.distributed.initialize()
+        jax.distributed.initialize(**_TIMEOUTS)
     elif "JAX_COORDINATOR_ADDRESS" in os.environ:
         jax.distributed.initialize(
-            num_processes=int(os.environ["JAX_NUM_PROCESSES"]), process_id=int(os.environ["JAX_PROCESS_ID"])
+            num_processes=int(os.environ["JAX_NUM_PROCESSES"]),
+            process_id=int(os.environ["JAX_PROCESS_ID"]),
+            **_TIMEOUTS,
         )
 
 

@@ -27,7 +27,8 @@ class NetState:
 @flax.struct.dataclass
 class GANState:
     step: jax.Array  # generator updates done, int32
-    key: jax.Array  # never changes; a step draws from fold_in(key, step)
+    attempt: jax.Array  # times the run has gone back to an earlier step because it diverged, int32
+    key: jax.Array  # a step draws from fold_in(key, step); another for each attempt
     g: NetState
     d: NetState
     ema: Any  # variables of the averaged generator: every collection is averaged
@@ -49,4 +50,16 @@ def create(gan: GAN, seed: jax.Array) -> GANState:
     d = init(discriminator, gan.d_optimizer, d_key, images, labels)
     # A copy: an alias would hand the same buffer to the step twice, and donation would refuse it.
     ema = jax.tree.map(jnp.copy, g.variables)
-    return GANState(step=jnp.zeros((), jnp.int32), key=step_key, g=g, d=d, ema=ema)
+    return GANState(step=jnp.zeros((), jnp.int32), attempt=jnp.zeros((), jnp.int32), key=step_key, g=g, d=d, ema=ema)
+
+
+def retry(state: GANState, attempt: jax.Array) -> GANState:
+    """`state` with the randomness of another attempt, for going back to it after divergence."""
+    return state.replace(attempt=jnp.asarray(attempt, jnp.int32), key=jax.random.fold_in(state.key, attempt))
+
+
+@jax.jit
+def all_finite(state: GANState) -> jax.Array:
+    """Whether no number of the state is NaN or infinite."""
+    floats = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()

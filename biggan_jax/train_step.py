@@ -1,38 +1,63 @@
-"""One training step: `num_d_steps` discriminator updates, one generator update, the moving average (Brock et al. 2018, Appendix C).
+"""One training step: `num_d_steps` discriminator updates, one generator update, the moving average (Brock et al. 2018,
+Appendix C).
 
-Pure functions of arrays. They are written for one device and the whole batch; under `jit` on a mesh XLA divides the work, so that BatchNorm
-statistics and gradients are those of the global batch. Micro-batches and discriminator steps are Python loops: they are few, and the
-gradient of a convolution inside `lax.scan` is some thirty times slower on CPU.
+Pure functions of arrays. They are written for one device and the whole batch; under `jit` on a mesh XLA divides the
+work, so that BatchNorm statistics and gradients are those of the global batch. Micro-batches and discriminator steps
+are Python loops: they are few, and the gradient of a convolution inside `lax.scan` is some thirty times slower on
+CPU.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
 import optax
 
-from biggan_jax import ema, latents
+from biggan_jax import ema, latents, sharding
 from biggan_jax.gan import GAN
 from biggan_jax.train_state import GANState, NetState
 
 
-def train_step(gan: GAN, state: GANState, images: jax.Array, labels: jax.Array) -> tuple[GANState, dict[str, jax.Array]]:
-    """The state after one step, and its metrics (float32 scalars).
+def jit_train_step(gan: GAN, mesh: Mesh):
+    """`train_step` of `gan` for arrays on `mesh`, to be called or lowered within `jax.set_mesh(mesh)`.
 
-    `images` uint8 [num_d_steps * accumulation_steps, B, H, W, 3] and `labels` int32 [num_d_steps * accumulation_steps, B], B being the
-    micro-batch; every real image is used once. Latents and fake labels are drawn afresh for every micro-batch of every update.
+    The state is donated: its buffers become those of the new one.
+    """
+    replicated = NamedSharding(mesh, sharding.REPLICATED)
+    return jax.jit(functools.partial(train_step, gan), donate_argnums=0, out_shardings=replicated)
+
+
+def train_step(
+    gan: GAN, state: GANState, images: jax.Array, labels: jax.Array
+) -> tuple[GANState, dict[str, jax.Array]]:
+    """The state after one step, and its metrics (float32 scalars); `finite` is 1 where all others are finite, else 0.
+
+    `images` uint8 [num_d_steps * accumulation_steps, B, H, W, 3] and `labels` int32 [num_d_steps *
+    accumulation_steps, B], B being the micro-batch; every real image is used once. Latents and fake labels are drawn
+    afresh for every micro-batch of every update.
     """
     d_key, g_key = jax.random.split(jax.random.fold_in(state.key, state.step))
     g, d = state.g, state.d
     for i in range(gan.num_d_steps):
         micro_batches = slice(i * gan.accumulation_steps, (i + 1) * gan.accumulation_steps)
-        g, d, d_metrics = d_update(gan, g, d, images[micro_batches], labels[micro_batches], jax.random.fold_in(d_key, i))
+        g, d, d_metrics = d_update(
+            gan, g, d, images[micro_batches], labels[micro_batches], jax.random.fold_in(d_key, i)
+        )
     g, d, g_metrics = g_update(gan, g, d, images.shape[1], g_key)
     step = state.step + 1
     average = ema.update(state.ema, g.variables, step, gan.ema_decay, gan.ema_start)
-    return state.replace(step=step, g=g, d=d, ema=average), d_metrics | g_metrics
+    metrics = d_metrics | g_metrics
+    finite = jnp.isfinite(jnp.stack(list(metrics.values()))).all()
+    return state.replace(step=step, g=g, d=d, ema=average), metrics | {"finite": finite.astype(jnp.float32)}
 
 
-def d_update(gan: GAN, g: NetState, d: NetState, images, labels, key) -> tuple[NetState, NetState, dict[str, jax.Array]]:
-    """One discriminator update on micro-batches `images` [accumulation_steps, B, H, W, 3] of real images against as many fakes."""
+def d_update(
+    gan: GAN, g: NetState, d: NetState, images, labels, key
+) -> tuple[NetState, NetState, dict[str, jax.Array]]:
+    """One discriminator update on micro-batches `images` [accumulation_steps, B, H, W, 3] of real images against as
+    many fakes.
+    """
     gradients, metrics = [], []
     for i in range(gan.accumulation_steps):
         flip_key, latent_key = jax.random.split(jax.random.fold_in(key, i))
@@ -43,13 +68,17 @@ def d_update(gan: GAN, g: NetState, d: NetState, images, labels, key) -> tuple[N
             real = random_flip(flip_key, real)
 
         def loss_fn(params, d=d, real=real, fake=jax.lax.stop_gradient(fake), i=i, fake_labels=fake_labels):
-            # Two calls, not one on the concatenation: along the sharded axis that would move every image to another device. D has no
-            # BatchNorm, and both calls start from the same singular vectors, so the result is that of one pass.
+            # Two calls, not one on the concatenation: along the sharded axis that would move every image to another
+            # device. D has no BatchNorm, and both calls start from the same singular vectors, so the result is that
+            # of one pass.
             d = d.replace(params=params)
             fake_logits, _ = apply_train(gan.discriminator, d, fake, fake_labels)
             real_logits, new_d = apply_train(gan.discriminator, d, real, labels[i])
             loss = gan.loss.d(real_logits, fake_logits)
-            return loss, (new_d.stats, {"loss/d": loss, "logits/real": real_logits.mean(), "logits/fake": fake_logits.mean()})
+            return loss, (
+                new_d.stats,
+                {"loss/d": loss, "logits/real": real_logits.mean(), "logits/fake": fake_logits.mean()},
+            )
 
         gradient, (stats, metric) = jax.grad(loss_fn, has_aux=True)(d.params)
         d = d.replace(stats=stats)
@@ -60,8 +89,12 @@ def d_update(gan: GAN, g: NetState, d: NetState, images, labels, key) -> tuple[N
     return g, d, mean(metrics) | {"grad_norm/d": optax.tree.norm(gradient)}
 
 
-def g_update(gan: GAN, g: NetState, d: NetState, batch_size: int, key) -> tuple[NetState, NetState, dict[str, jax.Array]]:
-    """One generator update on `accumulation_steps` micro-batches of `batch_size` fakes. The discriminator's singular vectors move on too."""
+def g_update(
+    gan: GAN, g: NetState, d: NetState, batch_size: int, key
+) -> tuple[NetState, NetState, dict[str, jax.Array]]:
+    """One generator update on `accumulation_steps` micro-batches of `batch_size` fakes. The discriminator's singular
+    vectors move on too.
+    """
     gradients, metrics = [], []
     for i in range(gan.accumulation_steps):
         z, labels = sample_latents(gan, jax.random.fold_in(key, i), batch_size)

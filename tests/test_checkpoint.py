@@ -1,3 +1,5 @@
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +14,19 @@ DEVICE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
 
 def state(value, width=3):
-    net = lambda: NetState(params={"w": jnp.full((width, 2), value)}, stats={"batch_stats": {"mean": jnp.zeros(2)}}, opt_state=(jnp.zeros(2),))
-    return GANState(step=jnp.int32(value), key=jax.random.key(int(value)), g=net(), d=net(), ema={"params": {"w": jnp.full((2, 2), -value)}})
+    net = lambda: NetState(
+        params={"w": jnp.full((width, 2), value)},
+        stats={"batch_stats": {"mean": jnp.zeros(2)}},
+        opt_state=(jnp.zeros(2),),
+    )
+    return GANState(
+        step=jnp.int32(value),
+        attempt=jnp.int32(2),
+        key=jax.random.key(int(value)),
+        g=net(),
+        d=net(),
+        ema={"params": {"w": jnp.full((2, 2), -value)}},
+    )
 
 
 @pytest.fixture
@@ -61,3 +74,60 @@ def test_what_is_missing_is_named(saved, tmp_path):
     (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
     with pytest.raises(DataError, match="no finished checkpoint"):
         checkpoint.open_for_reading(tmp_path / "empty")
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGE = {
+    "flipped bit": lambda folder: flip_a_bit(
+        max((folder / "training").glob("**/d/*"), key=lambda path: path.stat().st_size)
+    ),
+    "truncated file": lambda folder: (folder / "ema" / "_METADATA").write_bytes(
+        (folder / "ema" / "_METADATA").read_bytes()[:-1]
+    ),
+    "empty file": lambda folder: (folder / "generator" / "manifest.ocdbt").write_bytes(b""),
+    "missing file": lambda folder: (folder / "config" / "metadata").unlink(),
+    "missing item": lambda folder: shutil.rmtree(folder / "discriminator"),
+    "empty folder": lambda folder: [
+        shutil.rmtree(path) if path.is_dir() else path.unlink() for path in folder.iterdir()
+    ],
+    "no manifest": lambda folder: (folder / "manifest.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_step_is_set_aside_and_the_next_older_one_is_used(saved, damage, capsys):
+    workdir, _ = saved
+    DAMAGE[damage](workdir / "checkpoints" / "50")
+    checkpoints = checkpoint.Checkpoints(workdir, keep=2, keep_every=20)
+    assert checkpoints.recover() == 40
+    assert checkpoints.steps() == [20, 40] and (workdir / "damaged" / "50").is_dir()
+    assert "warning: checkpoint 50 cannot be used" in capsys.readouterr().err
+    assert int(checkpoints.restore(40, checkpoint.abstract_like(state(0.0), DEVICE)).step) == 40
+    checkpoints.save(50, state(50.0), tiny_config())  # the number is free again
+    checkpoints.wait()
+    assert checkpoint.Checkpoints(workdir).recover() == 50
+
+
+def test_when_no_step_is_intact_it_is_said(saved):
+    workdir, _ = saved
+    for path in (workdir / "checkpoints").glob("*/ema/_METADATA"):
+        path.unlink()
+    with pytest.raises(DataError, match="none of the checkpoints in .* was intact"):
+        checkpoint.Checkpoints(workdir).recover()
+    assert sorted(path.name for path in (workdir / "damaged").iterdir()) == ["20", "40", "50"]
+    assert checkpoint.Checkpoints(workdir).recover() is None
+
+
+def test_readers_refuse_damaged_parts_and_move_nothing(saved):
+    workdir, _ = saved
+    DAMAGE["flipped bit"](workdir / "checkpoints" / "50")
+    checkpoints, step = checkpoint.open_for_reading(workdir)
+    with pytest.raises(DataError, match="checkpoint 50 cannot be used: .*CRC-32"):
+        checkpoints.restore(step, checkpoint.abstract_like(state(0.0), DEVICE))
+    assert checkpoints.restore_any(step, "ema")  # this part is whole
+    assert checkpoints.steps() == [20, 40, 50]

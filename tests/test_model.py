@@ -22,7 +22,10 @@ def test_classes_go_by_number_or_name(model):
     assert model.sample(3).shape == (1, 8, 8, 3)
 
 
-@pytest.mark.parametrize("classes, message", [(10, "allowed are 0 to 9"), ([-1], "no class -1"), ("ten", "names are zero, one"), (1.5, "no class 1")])
+@pytest.mark.parametrize(
+    "classes, message",
+    [(10, "allowed are 0 to 9"), ([-1], "no class -1"), ("ten", "names are zero, one"), (1.5, "no class 1")],
+)
 def test_an_unknown_class_is_refused(model, classes, message):
     with pytest.raises(UsageError, match=message):
         model.sample(classes)

@@ -38,7 +38,12 @@ def random_state(gan):
     g = net(generator, gan.g_optimizer, jnp.zeros((2, generator.z_dim)), labels)
     d = net(discriminator, gan.d_optimizer, jnp.zeros((2, size, size, 3)), labels)
     return train_state.GANState(
-        step=jnp.zeros((), jnp.int32), key=jax.random.key(1), g=g, d=d, ema=jax.tree.map(np.copy, g.variables)
+        step=jnp.zeros((), jnp.int32),
+        attempt=jnp.zeros((), jnp.int32),
+        key=jax.random.key(1),
+        g=g,
+        d=d,
+        ema=jax.tree.map(np.copy, g.variables),
     )
 
 
