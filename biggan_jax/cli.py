@@ -8,7 +8,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from biggan_jax import config as config_lib
-from biggan_jax.errors import BigGANError, UsageError
+from biggan_jax.errors import BigGANError, StorageError, UsageError
 
 
 def run(main) -> None:
@@ -21,6 +21,9 @@ def run(main) -> None:
     except BigGANError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         code = error.exit_code
+        if isinstance(error, StorageError):
+            sys.stderr.flush()
+            os._exit(code)  # threads of Orbax would wait ten minutes for a save that cannot end
     except BrokenPipeError:  # the reader of our output, `head` for instance, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0

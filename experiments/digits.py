@@ -30,6 +30,8 @@ def get_config(variant=""):
     c.sample_every = 500
     c.checkpoint_every = 500
     c.keep_every = 500
+    c.monitor_every = 250
+    c.monitor_split = "test"
     c.standing_stats_batches = 20
     c.recognition = True
     return c

@@ -2,11 +2,11 @@
 
 import pickle
 
+from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
 
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.metrics import inception

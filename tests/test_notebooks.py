@@ -12,7 +12,7 @@ NOTEBOOKS = sorted((ROOT / "experiments" / "notebooks").glob("*.ipynb"))
 TINY = """
 from tests.tiny import tiny_config
 def get_config(variant=""):
-    return tiny_config(model__attention_resolutions=(), sample_every=2)
+    return tiny_config(model__attention_resolutions=(), sample_every=2, monitor_every=2)
 """
 
 
@@ -42,7 +42,7 @@ def test_it_runs(path, workdir, monkeypatch):
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
-    assert len(pictures) == dict(sample=8, tour=8, read_a_run=4)[path.stem]
+    assert len(pictures) == dict(sample=8, tour=8, read_a_run=5)[path.stem]
     warnings = [output["text"] for output in outputs if output.get("name") == "stderr"]
     assert not warnings
 

@@ -11,8 +11,8 @@ import sys
 import time
 
 import numpy as np
-import pytest
 from PIL import Image
+import pytest
 
 from biggan_jax import data, prepare
 from biggan_jax.data import array_record
@@ -77,13 +77,15 @@ def test_killed_and_started_again_gives_the_same_bytes(source, tmp_path):
     """The process is killed inside the third shard; the rerun keeps the first two and makes what is missing."""
     prepare.main(arguments(source, tmp_path / "unbroken"))
     out = tmp_path / "out"
-    program = ("import sys, time; from biggan_jax import prepare; from biggan_jax.data import image_folder\n"
-               "decode = image_folder.decode\n"
-               "def slow(file, name, size):\n"
-               "    if int(name.split('/')[-1][0]) == 2 and 'dog' in name: time.sleep(600)\n"
-               "    return decode(file, name, size)\n"
-               "image_folder.decode = slow\n"
-               "prepare.main(sys.argv[1:])")
+    program = (
+        "import sys, time; from biggan_jax import prepare; from biggan_jax.data import image_folder\n"
+        "decode = image_folder.decode\n"
+        "def slow(file, name, size):\n"
+        "    if int(name.split('/')[-1][0]) == 2 and 'dog' in name: time.sleep(600)\n"
+        "    return decode(file, name, size)\n"
+        "image_folder.decode = slow\n"
+        "prepare.main(sys.argv[1:])"
+    )
     process = subprocess.Popen([sys.executable, "-c", program, *arguments(source, out)], stdout=subprocess.DEVNULL)
     while not (out / "images-train.array_record-00002-of-00004.partial").exists():
         assert process.poll() is None
@@ -159,9 +161,11 @@ def test_a_full_disk_keeps_what_is_done(source, tmp_path):
     """A limit on file size makes writes fail as a full disk does."""
     import resource
 
-    program = (f"import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-               f"resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, {resource.RLIM_INFINITY}))\n"
-               "from biggan_jax import cli, prepare; cli.run(prepare.main)")
+    program = (
+        f"import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, {resource.RLIM_INFINITY}))\n"
+        "from biggan_jax import cli, prepare; cli.run(prepare.main)"
+    )
     command = [sys.executable, "-c", program, *arguments(source, tmp_path / "out")]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 3, result.stderr
@@ -170,16 +174,19 @@ def test_a_full_disk_keeps_what_is_done(source, tmp_path):
     assert prepare.main(arguments(source, tmp_path / "out")) == 0
 
 
-@pytest.mark.parametrize("changes,message", [
-    ({"source": None}, "--source is needed"),
-    ({"split": None}, "--split is needed"),
-    ({"image_size": None}, "--image_size is needed"),
-    ({"source": "lsun:/x"}, "--source=lsun:/x: allowed: imagenet:DIR, image_folder:DIR, tfds:NAME"),
-    ({"source": "imagenet:"}, "--source=imagenet:: allowed"),
-    ({"split": "train[:10]"}, "plain name"),
-    ({"shards": 0}, "at least 1"),
-    ({"image_size": -8}, "at least 1"),
-])
+@pytest.mark.parametrize(
+    "changes,message",
+    [
+        ({"source": None}, "--source is needed"),
+        ({"split": None}, "--split is needed"),
+        ({"image_size": None}, "--image_size is needed"),
+        ({"source": "lsun:/x"}, "--source=lsun:/x: allowed: imagenet:DIR, image_folder:DIR, tfds:NAME"),
+        ({"source": "imagenet:"}, "--source=imagenet:: allowed"),
+        ({"split": "train[:10]"}, "plain name"),
+        ({"shards": 0}, "at least 1"),
+        ({"image_size": -8}, "at least 1"),
+    ],
+)
 def test_wrong_usage(source, tmp_path, changes, message):
     with pytest.raises(UsageError, match=message.replace("[", r"\[")):
         prepare.main(arguments(source, tmp_path / "out", **changes))
