@@ -34,10 +34,7 @@ def reference(case):
     """The numbers were computed in double precision from weights rounded to float32, so double precision
     reproduces them."""
     with np.load(Path(FIXTURES) / f"{case}.npz") as archive:
-        return {
-            key: value.astype(np.float64) if value.dtype == np.float32 else value
-            for key, value in archive.items()
-        }
+        return {key: value.astype(np.float64) if value.dtype == np.float32 else value for key, value in archive.items()}
 
 
 def state_dict(case, net):
@@ -74,9 +71,7 @@ def outputs(case):
             return hinge.g(logits), (images, new_g, new_d)
 
         def d_loss(params, fake):
-            logits = lambda images: d.apply(
-                {"params": params, **d_stats}, images, y, train=True, mutable=STATS
-            )[0]
+            logits = lambda images: d.apply({"params": params, **d_stats}, images, y, train=True, mutable=STATS)[0]
             real, fake = logits(x), logits(fake)
             return hinge.d(real, fake), (real, fake)
 
@@ -142,9 +137,7 @@ def test_forward(case, name):
 @pytest.mark.parametrize("case", CASES)
 def test_every_gradient_norm(case, net):
     prefix = f"grad_{net}_norm/"
-    wanted = {
-        key.removeprefix(prefix): value for key, value in reference(case).items() if key.startswith(prefix)
-    }
+    wanted = {key.removeprefix(prefix): value for key, value in reference(case).items() if key.startswith(prefix)}
     found = {key: np.linalg.norm(value) for key, value in outputs(case)["grads"][net].items() if key in wanted}
     largest = max(wanted.values())
     assert largest > 1
@@ -257,9 +250,7 @@ def is_generator(module):
 
 def inputs(module):
     image = module.image_size
-    return jnp.zeros((1, module.z_dim) if is_generator(module) else (1, image, image, 3)), jnp.zeros(
-        1, jnp.int32
-    )
+    return jnp.zeros((1, module.z_dim) if is_generator(module) else (1, image, image, 3)), jnp.zeros(1, jnp.int32)
 
 
 @functools.cache
@@ -270,9 +261,7 @@ def exported(name, mybn=True):
 
 
 def load(state_dict, module):
-    return from_biggan_pytorch(
-        state_dict, "generator" if is_generator(module) else "discriminator", module.image_size
-    )
+    return from_biggan_pytorch(state_dict, "generator" if is_generator(module) else "discriminator", module.image_size)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -287,9 +276,7 @@ def test_round_trip_of_a_net(name):
 def block(prefix, convs, norms=(), size=None):
     keys = [f"{prefix}.{conv}.{leaf}" for conv in convs for leaf in ("weight", "bias", "u0", "sv0")]
     for norm in norms:
-        keys += [
-            f"{prefix}.{norm}.{part}.{leaf}" for part in ("gain", "bias") for leaf in ("weight", "u0", "sv0")
-        ]
+        keys += [f"{prefix}.{norm}.{part}.{leaf}" for part in ("gain", "bias") for leaf in ("weight", "u0", "sv0")]
         keys += [f"{prefix}.{norm}.bn.{leaf}" for leaf in ("stored_mean", "stored_var", "accumulation_counter")]
     return keys
 
@@ -354,9 +341,7 @@ def test_layouts():
 def test_other_batchnorms(names):
     variables, state = exported("biggan")
     ((old, new),) = names.items()
-    state = {
-        key.replace(old, new): value for key, value in state.items() if not key.endswith("accumulation_counter")
-    }
+    state = {key.replace(old, new): value for key, value in state.items() if not key.endswith("accumulation_counter")}
     if "running" in new:
         state["blocks.0.0.bn1.bn.num_batches_tracked"] = np.int64(7)
     else:

@@ -42,7 +42,7 @@ def test_any_stretch_equals_the_same_stretch_of_the_whole_stream(start, count):
     whole = batches.example_indices(seed=1, start=0, count=300, num_examples=50)
     part = batches.example_indices(seed=1, start=start, count=count, num_examples=50)
     assert part.dtype == np.int64
-    np.testing.assert_array_equal(part, whole[start:start + count])
+    np.testing.assert_array_equal(part, whole[start : start + count])
 
 
 def test_successive_steps_use_every_example_once_per_epoch():

@@ -19,10 +19,12 @@ def small(**changes):
 @pytest.fixture
 def configured(make_config):
     """The tiny digits config with changes that only the data part sees: no model has to suit them."""
+
     def configure(**changes):
         config = make_config()
         config.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
         return config
+
     return configure
 
 
@@ -31,17 +33,20 @@ def test_a_good_data_set_passes():
     validate(small(labels=np.zeros(6, np.int32), class_names=()), image_size=8, num_classes=0)
 
 
-@pytest.mark.parametrize("changes,message", [
-    ({"labels": np.array([0, 1, 2, 3, 0, 1], np.int32)}, "label of example 3 is 3; allowed: 0 to 2"),
-    ({"labels": np.array([0, 1, 2, 0, -1, 1], np.int32)}, "label of example 4 is -1; allowed: 0 to 2"),
-    ({"labels": np.zeros(5, np.int32)}, r"labels are int32 \[5\] for 6 images"),
-    ({"labels": np.zeros(6, np.int64)}, r"labels are int64 .*allowed: int32"),
-    ({"images": np.zeros((6, 8, 8, 1), np.uint8)}, r"shape \(6, 8, 8, 1\).*RGB"),
-    ({"images": np.zeros((6, 8, 4, 3), np.uint8)}, "images are 8x4 but image_size=8"),
-    ({"images": np.zeros((6, 8, 8, 3), np.float32)}, "dtype float32; allowed: uint8"),
-    ({"images": np.zeros((0, 8, 8, 3), np.uint8), "labels": np.zeros(0, np.int32)}, "empty"),
-    ({"class_names": ("a", "b")}, r"2 classes \(a, b\) but num_classes=3"),
-])
+@pytest.mark.parametrize(
+    "changes,message",
+    [
+        ({"labels": np.array([0, 1, 2, 3, 0, 1], np.int32)}, "label of example 3 is 3; allowed: 0 to 2"),
+        ({"labels": np.array([0, 1, 2, 0, -1, 1], np.int32)}, "label of example 4 is -1; allowed: 0 to 2"),
+        ({"labels": np.zeros(5, np.int32)}, r"labels are int32 \[5\] for 6 images"),
+        ({"labels": np.zeros(6, np.int64)}, r"labels are int64 .*allowed: int32"),
+        ({"images": np.zeros((6, 8, 8, 1), np.uint8)}, r"shape \(6, 8, 8, 1\).*RGB"),
+        ({"images": np.zeros((6, 8, 4, 3), np.uint8)}, "images are 8x4 but image_size=8"),
+        ({"images": np.zeros((6, 8, 8, 3), np.float32)}, "dtype float32; allowed: uint8"),
+        ({"images": np.zeros((0, 8, 8, 3), np.uint8), "labels": np.zeros(0, np.int32)}, "empty"),
+        ({"class_names": ("a", "b")}, r"2 classes \(a, b\) but num_classes=3"),
+    ],
+)
 def test_a_bad_data_set_is_refused(changes, message):
     with pytest.raises(DataError, match=message):
         validate(small(**changes), image_size=8, num_classes=3)
@@ -88,17 +93,20 @@ def test_printing_a_data_set_does_not_print_its_pixels(configured):
     assert len(repr(data.load(configured()))) < 300
 
 
-@pytest.mark.parametrize("changes,error,message", [
-    ({"dataset": "digit"}, UsageError, "dataset='digit' is unknown; did you mean digits.*allowed: digits, shapes"),
-    ({"dataset": "tfds:"}, UsageError, "dataset='tfds:' is unknown"),
-    ({"data__split": "val"}, UsageError, "data.split='val'"),
-    ({"num_classes": 7}, DataError, "10 classes .*num_classes=7"),
-    ({"image_size": 16}, DataError, "8x8 but image_size=16"),
-    ({"dataset": "image_folder"}, DataError, "data.dir is empty"),
-    ({"dataset": "prepared"}, DataError, "data.dir is empty"),
-    ({"dataset": "prepared", "data__dir": "gs://bucket/x"}, DataError, "data.dir=gs://bucket/x: a URL"),
-    ({"dataset": "tfds:mnist", "data__dir": "gs://bucket/x"}, DataError, "data.dir=gs://bucket/x: a URL"),
-])
+@pytest.mark.parametrize(
+    "changes,error,message",
+    [
+        ({"dataset": "digit"}, UsageError, "dataset='digit' is unknown; did you mean digits.*allowed: digits, shapes"),
+        ({"dataset": "tfds:"}, UsageError, "dataset='tfds:' is unknown"),
+        ({"data__split": "val"}, UsageError, "data.split='val'"),
+        ({"num_classes": 7}, DataError, "10 classes .*num_classes=7"),
+        ({"image_size": 16}, DataError, "8x8 but image_size=16"),
+        ({"dataset": "image_folder"}, DataError, "data.dir is empty"),
+        ({"dataset": "prepared"}, DataError, "data.dir is empty"),
+        ({"dataset": "prepared", "data__dir": "gs://bucket/x"}, DataError, "data.dir=gs://bucket/x: a URL"),
+        ({"dataset": "tfds:mnist", "data__dir": "gs://bucket/x"}, DataError, "data.dir=gs://bucket/x: a URL"),
+    ],
+)
 def test_bad_config(configured, changes, error, message):
     with pytest.raises(error, match=message):
         data.load(configured(**changes))

@@ -12,10 +12,12 @@ def test_splits_hold_every_digit_once():
     train, test = digits.load("train"), digits.load("test")
     assert len(train.labels) + len(test.labels) == 1797
     reference = load_digits()
-    expected = sorted((image.astype(int).tobytes(), label)
-                      for image, label in zip(reference.images, reference.target))
-    found = [(np.round(image[..., 0] / (255 / 16)).astype(int).tobytes(), label)
-             for split in (train, test) for image, label in zip(split.images, split.labels)]
+    expected = sorted((image.astype(int).tobytes(), label) for image, label in zip(reference.images, reference.target))
+    found = [
+        (np.round(image[..., 0] / (255 / 16)).astype(int).tobytes(), label)
+        for split in (train, test)
+        for image, label in zip(split.images, split.labels)
+    ]
     assert sorted(found) == expected
 
 

@@ -59,8 +59,10 @@ def test_no_class_looks_like_another_in_any_rotation():
     def mask(name, turn):
         return shapes.DISTANCES[name](np.cos(turn) * x + np.sin(turn) * y, np.cos(turn) * y - np.sin(turn) * x) < 0
 
-    turned = {name: [mask(name, turn) for turn in np.linspace(0, 2 * np.pi, 60, endpoint=False)]
-              for name in shapes.CLASS_NAMES}
+    turned = {
+        name: [mask(name, turn) for turn in np.linspace(0, 2 * np.pi, 60, endpoint=False)]
+        for name in shapes.CLASS_NAMES
+    }
     for first, second in itertools.combinations(shapes.CLASS_NAMES, 2):
         union = min((turned[first][0] | other).sum() for other in turned[second])
         difference = min((turned[first][0] ^ other).sum() for other in turned[second])
@@ -76,17 +78,25 @@ def test_shapes_stay_inside_the_image():
 
 
 def test_fingerprint_tells_data_apart():
-    arguments = [("train", 8, 10, 40), ("test", 8, 10, 40), ("train", 9, 10, 40), ("train", 8, 9, 40),
-                 ("train", 8, 10, 41)]
+    arguments = [
+        ("train", 8, 10, 40),
+        ("test", 8, 10, 40),
+        ("train", 9, 10, 40),
+        ("train", 8, 9, 40),
+        ("train", 8, 10, 41),
+    ]
     assert len({shapes.load(*argument).fingerprint for argument in arguments}) == len(arguments)
 
 
-@pytest.mark.parametrize("arguments,error,message", [
-    (("val", 8, 10, 40), UsageError, "data.split='val'.*train, validation, test"),
-    (("train", 8, 10, 0), UsageError, "data.num_examples=0"),
-    (("train", 7, 10, 40), DataError, "image_size=7.*8 to 512"),
-    (("train", 8, 13, 40), DataError, "num_classes=13.*12 classes.*disc"),
-])
+@pytest.mark.parametrize(
+    "arguments,error,message",
+    [
+        (("val", 8, 10, 40), UsageError, "data.split='val'.*train, validation, test"),
+        (("train", 8, 10, 0), UsageError, "data.num_examples=0"),
+        (("train", 7, 10, 40), DataError, "image_size=7.*8 to 512"),
+        (("train", 8, 13, 40), DataError, "num_classes=13.*12 classes.*disc"),
+    ],
+)
 def test_bad_input(arguments, error, message):
     with pytest.raises(error, match=message):
         shapes.load(*arguments)

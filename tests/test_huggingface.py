@@ -153,9 +153,7 @@ def test_other_truncations(truncation):
 def test_divided_weights_saved_beside_the_others_are_ignored():
     state = weights() | {"generator.gen_z.weight": np.zeros((16 * 16 * CH, 2 * Z), np.float32)}
     _, variables = from_huggingface(state, CONFIG)
-    np.testing.assert_array_equal(
-        variables["params"]["linear"]["kernel"], converted()[1]["params"]["linear"]["kernel"]
-    )
+    np.testing.assert_array_equal(variables["params"]["linear"]["kernel"], converted()[1]["params"]["linear"]["kernel"])
 
 
 @pytest.mark.parametrize(
@@ -216,11 +214,8 @@ def test_attention_after_another_pair():
     without = {key: value for key, value in state.items() if not key.startswith("generator.layers.6.")}
     for position in range(7, 11):
         without = {
-            key.replace(f"layers.{position}.", f"layers.{position - 1}."): value
-            for key, value in without.items()
+            key.replace(f"layers.{position}.", f"layers.{position - 1}."): value for key, value in without.items()
         }
     net, variables = from_huggingface(without, CONFIG | dict(attention_layer_position=-1))
     assert net.attention_resolutions == ()
-    jax.tree.map(
-        np.testing.assert_array_equal, variables["params"]["block_9"], converted()[1]["params"]["block_9"]
-    )
+    jax.tree.map(np.testing.assert_array_equal, variables["params"]["block_9"], converted()[1]["params"]["block_9"])

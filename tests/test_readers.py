@@ -243,9 +243,7 @@ def test_no_pickle_is_executed(tmp_path, monkeypatch, case):
     monkeypatch.chdir(tmp_path)
     program, message = HOSTILE[case]
     storages = pickle.dumps([], 2)
-    legacy = b"".join(
-        pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
-    )
+    legacy = b"".join(pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))
     (tmp_path / "legacy").mkdir()
     (tmp_path / "legacy" / "x.pth").write_bytes(legacy + program + storages)
     for path in (zip_file(tmp_path / "x.pth", program), tmp_path / "legacy" / "x.pth"):
@@ -380,16 +378,12 @@ def test_safetensors_header_longer_than_the_file(tmp_path):
     path = tmp_path / "x.safetensors"
     for size in (11, 2**27, 2**63):
         path.write_bytes(struct.pack("<Q", size) + b"{}" + bytes(8))
-        with pytest.raises(
-            DataError, match=f"x.safetensors: declares a header of {size} bytes; the file has 18"
-        ):
+        with pytest.raises(DataError, match=f"x.safetensors: declares a header of {size} bytes; the file has 18"):
             read_state_dict(path)
 
 
 def test_safetensors_metadata_is_no_array(tmp_path):
-    path = safetensors_file(
-        tmp_path / "x.safetensors", {"__metadata__": {"format": "pt"}, "a": entry()}, bytes(8)
-    )
+    path = safetensors_file(tmp_path / "x.safetensors", {"__metadata__": {"format": "pt"}, "a": entry()}, bytes(8))
     assert_same(read_state_dict(path), {"a": np.zeros(2, np.float32)})
 
 

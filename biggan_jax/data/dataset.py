@@ -62,21 +62,27 @@ def validate(dataset: Dataset, image_size: int, num_classes: int) -> None:
         raise DataError(f"{dataset.name}: images have dtype {dtype}; allowed: uint8 in 0..255")
     labels = dataset.labels
     if labels.shape != (num_examples,) or labels.dtype != np.int32:
-        raise DataError(f"{dataset.name}: labels are {labels.dtype} {list(labels.shape)} for {num_examples} images; "
-                        f"allowed: int32 [{num_examples}]")
+        raise DataError(
+            f"{dataset.name}: labels are {labels.dtype} {list(labels.shape)} for {num_examples} images; "
+            f"allowed: int32 [{num_examples}]"
+        )
     check_num_classes(dataset.name, dataset.class_names, num_classes)
     bad = np.flatnonzero((labels < 0) | (labels >= max(num_classes, 1)))
     if bad.size:
-        raise DataError(f"{dataset.name}: the label of example {bad[0]} is {labels[bad[0]]}; "
-                        f"allowed: 0 to {max(num_classes, 1) - 1}")
+        raise DataError(
+            f"{dataset.name}: the label of example {bad[0]} is {labels[bad[0]]}; "
+            f"allowed: 0 to {max(num_classes, 1) - 1}"
+        )
 
 
 def check_num_classes(name: str, class_names: tuple[str, ...], num_classes: int) -> None:
     """Raises DataError, naming the classes, unless the data has `num_classes` of them; 0 accepts any data."""
     if num_classes and len(class_names) != num_classes:
         listed = ", ".join(class_names[:8]) + (", ..." if len(class_names) > 8 else "")
-        raise DataError(f"{name}: the data has {len(class_names)} classes ({listed}) but num_classes={num_classes}; "
-                        "they must agree (0 trains without classes)")
+        raise DataError(
+            f"{name}: the data has {len(class_names)} classes ({listed}) but num_classes={num_classes}; "
+            "they must agree (0 trains without classes)"
+        )
 
 
 def local_folder(directory: str, dataset: str) -> pathlib.Path:

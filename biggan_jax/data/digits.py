@@ -25,8 +25,12 @@ def load(split: str) -> Dataset:
     images = np.repeat(grey[..., None], 3, axis=-1)
     labels = digits.target[members].astype(np.int32)
     return Dataset(
-        name=f"digits:{split}", images=images, labels=labels, class_names=tuple(str(d) for d in range(10)),
-        fingerprint=fingerprint("digits", split, images.tobytes().hex(), labels.tolist()))
+        name=f"digits:{split}",
+        images=images,
+        labels=labels,
+        class_names=tuple(str(d) for d in range(10)),
+        fingerprint=fingerprint("digits", split, images.tobytes().hex(), labels.tolist()),
+    )
 
 
 def split_members(targets: np.ndarray, split: str) -> np.ndarray:
@@ -36,5 +40,5 @@ def split_members(targets: np.ndarray, split: str) -> np.ndarray:
     for target in np.unique(targets):
         members = np.flatnonzero(targets == target)
         shuffled = members[np.argsort(bits[members], kind="stable")]
-        in_test[shuffled[:round(TEST_FRACTION * len(members))]] = True
+        in_test[shuffled[: round(TEST_FRACTION * len(members))]] = True
     return np.flatnonzero(in_test if split == "test" else ~in_test)

@@ -102,8 +102,9 @@ def _devkit(root):
             files = {pathlib.PurePath(member.name).name: member for member in archive if member.isfile()}
             numbers = archive.extractfile(files["ILSVRC2012_validation_ground_truth.txt"]).read().split()
             synsets = scipy.io.loadmat(archive.extractfile(files["meta.mat"]), squeeze_me=True)["synsets"]
-        wordnet_id = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"])
-                      for synset in synsets if synset["num_children"] == 0}
+        wordnet_id = {
+            int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets if synset["num_children"] == 0
+        }
         return sorted(wordnet_id.values()), [wordnet_id[int(number)] for number in numbers]
     except (OSError, tarfile.TarError, KeyError, ValueError, EOFError) as error:
         raise DataError(f"{path}: not the development kit of ILSVRC 2012: {error!r}") from error

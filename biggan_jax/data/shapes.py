@@ -98,8 +98,18 @@ def _bands(x, period):
 
 
 DISTANCES = {
-    "disc": _disc, "square": _square, "triangle": _triangle, "ring": _ring, "cross": _cross, "star": _star,
-    "stripes": _stripes, "checks": _checks, "crescent": _crescent, "heart": _heart, "hexagon": _hexagon, "dots": _dots,
+    "disc": _disc,
+    "square": _square,
+    "triangle": _triangle,
+    "ring": _ring,
+    "cross": _cross,
+    "star": _star,
+    "stripes": _stripes,
+    "checks": _checks,
+    "crescent": _crescent,
+    "heart": _heart,
+    "hexagon": _hexagon,
+    "dots": _dots,
 }
 CLASS_NAMES = tuple(DISTANCES)
 
@@ -118,14 +128,18 @@ def load(split: str, image_size: int, num_classes: int, num_examples: int) -> Da
     if not MIN_SIZE <= image_size <= MAX_SIZE:
         raise DataError(f"image_size={image_size}: dataset 'shapes' draws {MIN_SIZE} to {MAX_SIZE} pixels")
     if num_classes > len(CLASS_NAMES):
-        raise DataError(f"num_classes={num_classes}: dataset 'shapes' has {len(CLASS_NAMES)} classes "
-                        f"({', '.join(CLASS_NAMES)})")
-    class_names = CLASS_NAMES[:num_classes or None]
+        raise DataError(
+            f"num_classes={num_classes}: dataset 'shapes' has {len(CLASS_NAMES)} classes ({', '.join(CLASS_NAMES)})"
+        )
+    class_names = CLASS_NAMES[: num_classes or None]
     labels = (np.arange(num_examples) % len(class_names)).astype(np.int32)
     return Dataset(
-        name=f"shapes:{split}", images=ShapeImages(SEED, split, image_size, labels), labels=labels,
+        name=f"shapes:{split}",
+        images=ShapeImages(SEED, split, image_size, labels),
+        labels=labels,
         class_names=class_names,
-        fingerprint=fingerprint("shapes", DRAWING_VERSION, SEED, split, image_size, class_names, num_examples))
+        fingerprint=fingerprint("shapes", DRAWING_VERSION, SEED, split, image_size, class_names, num_examples),
+    )
 
 
 class ShapeImages:
@@ -161,11 +175,15 @@ def draw(seed: int, split: str, index: int, image_size: int, label: int) -> np.n
     centre_x, centre_y = (2 * random[1:3] - 1) * (0.95 - radius)
     turn = 2 * np.pi * random[3]
     hue = random[4]
-    background = (_rgb(hue, 0.15 + 0.5 * random[5], 0.35 + 0.6 * random[6]),
-                  _rgb(hue + 0.12 * (random[7] - 0.5), 0.2 + 0.5 * random[5], 0.15 + 0.45 * random[6]))
+    background = (
+        _rgb(hue, 0.15 + 0.5 * random[5], 0.35 + 0.6 * random[6]),
+        _rgb(hue + 0.12 * (random[7] - 0.5), 0.2 + 0.5 * random[5], 0.15 + 0.45 * random[6]),
+    )
     shape_hue = hue + 0.25 + 0.5 * random[8]  # at least a quarter of the colour circle away from the background
-    shape = (_rgb(shape_hue, 0.75 + 0.25 * random[9], 0.85 + 0.15 * random[10]),
-             _rgb(shape_hue + 0.05, 0.8 + 0.2 * random[9], 0.6 + 0.15 * random[10]))
+    shape = (
+        _rgb(shape_hue, 0.75 + 0.25 * random[9], 0.85 + 0.15 * random[10]),
+        _rgb(shape_hue + 0.05, 0.8 + 0.2 * random[9], 0.6 + 0.15 * random[10]),
+    )
 
     pixel = 2.0 / image_size
     axis = (np.arange(image_size, dtype=np.float32) + 0.5) * np.float32(pixel) - 1

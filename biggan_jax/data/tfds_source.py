@@ -30,18 +30,26 @@ def load(name: str, split: str, image_size: int, num_classes: int, data_dir: str
     """
     builder = find_builder(name, data_dir)
     folder = f" --tfds_data_dir={data_dir}" if data_dir else ""
-    command = (f"run: python -m biggan_jax.prepare --source=tfds:{name} --split={split} --image_size={image_size} "
-               f"--out=DIR{folder} and train with dataset=prepared data.dir=DIR")
+    command = (
+        f"run: python -m biggan_jax.prepare --source=tfds:{name} --split={split} --image_size={image_size} "
+        f"--out=DIR{folder} and train with dataset=prepared data.dir=DIR"
+    )
     if not builder.info.splits:
         raise DataError(f"tfds:{name} is not prepared in {builder.data_dir}; {command}")
     if not is_array_record(builder):
-        raise DataError(f"tfds:{name} in {builder.data_dir} is stored as {builder.info.file_format.value}; allowed: "
-                        f"array_record, which is read without TensorFlow; {command}")
+        raise DataError(
+            f"tfds:{name} in {builder.data_dir} is stored as {builder.info.file_format.value}; allowed: "
+            f"array_record, which is read without TensorFlow; {command}"
+        )
     source, identity = open_source(builder, split, unconditional=num_classes == 0, cache_dir=cache_dir)
     check_num_classes(source.name, source.class_names, num_classes)
     return Dataset(
-        name=source.name, images=in_memory_or_streamed(source, image_size), labels=source.labels,
-        class_names=source.class_names, fingerprint=fingerprint(identity, image_size))
+        name=source.name,
+        images=in_memory_or_streamed(source, image_size),
+        labels=source.labels,
+        class_names=source.class_names,
+        fingerprint=fingerprint(identity, image_size),
+    )
 
 
 def find_builder(name: str, data_dir: str, **kwargs):
@@ -53,8 +61,10 @@ def find_builder(name: str, data_dir: str, **kwargs):
     except tfds.core.DatasetNotFoundError:
         near = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False), n=3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise UsageError(f"tfds:{name}: TFDS has no data set of this name; {hint}allowed: a name from its catalog or "
-                         f"a data set under {data_dir or 'its data folder'}") from None
+        raise UsageError(
+            f"tfds:{name}: TFDS has no data set of this name; {hint}allowed: a name from its catalog or "
+            f"a data set under {data_dir or 'its data folder'}"
+        ) from None
 
 
 def is_array_record(builder) -> bool:
@@ -81,8 +91,10 @@ def open_source(builder, split: str, unconditional: bool, cache_dir: str) -> tup
         records = builder.as_data_source(split=split, decoders=decoders)
         split_info = builder.info.splits[split]
     except (KeyError, ValueError) as error:
-        raise DataError(f"tfds:{builder.info.full_name} has no split {split!r} ({_one_line(error)}); allowed: "
-                        f"{', '.join(builder.info.splits)} and slices of them") from error
+        raise DataError(
+            f"tfds:{builder.info.full_name} has no split {split!r} ({_one_line(error)}); allowed: "
+            f"{', '.join(builder.info.splits)} and slices of them"
+        ) from error
     files = [(os.path.basename(path), os.path.getsize(path)) for path in sorted(split_info.filepaths)]
     identity = ["tfds", builder.info.full_name, split, split_info.num_examples, files]
     if "label" in features and isinstance(features["label"], tfds.features.ClassLabel):
@@ -91,8 +103,9 @@ def open_source(builder, split: str, unconditional: bool, cache_dir: str) -> tup
     elif unconditional:
         class_names, labels = ("unlabelled",), np.zeros(split_info.num_examples, np.int32)
     else:
-        raise DataError(f"{name}: the features are {', '.join(features)}; needed: 'label', a ClassLabel (or "
-                        "num_classes=0)")
+        raise DataError(
+            f"{name}: the features are {', '.join(features)}; needed: 'label', a ClassLabel (or num_classes=0)"
+        )
 
     def read(index, image_size):
         try:
@@ -120,8 +133,10 @@ def _cached_labels(records, name, path):
             np.save(file, labels)
         os.replace(file.name, path)
     except OSError as error:
-        raise DataError(f"{path}: cannot keep the labels there: {error.strerror}; set data.cache_dir to a folder that "
-                        "can be written") from error
+        raise DataError(
+            f"{path}: cannot keep the labels there: {error.strerror}; set data.cache_dir to a folder that "
+            "can be written"
+        ) from error
     return labels
 
 

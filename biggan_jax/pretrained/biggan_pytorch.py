@@ -70,9 +70,7 @@ def from_biggan_pytorch(
     if resolution not in biggan.GENERATOR_WIDTHS:
         raise UsageError(f"resolution {resolution}: allowed are {', '.join(map(str, biggan.GENERATOR_WIDTHS))}")
     module = makers[net](state_dict, resolution, sn_eps=sn_eps, bn_eps=bn_eps)
-    statistics = next(
-        (names for names in (_MYBN, _SYNC) if f"blocks.0.0.bn1.{names['mean']}" in state_dict), _PLAIN
-    )
+    statistics = next((names for names in (_MYBN, _SYNC) if f"blocks.0.0.bn1.{names['mean']}" in state_dict), _PLAIN)
 
     arrays, taken = {}, set()
     for path, shape in expected_shapes(module).items():

@@ -85,9 +85,7 @@ def write_state_dict(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) 
         value = np.asarray(value)
         value = value.astype(value.dtype.newbyteorder("<"), order="C", copy=False)
         # .npy headers have no name for bfloat16: it would come back as raw bytes.
-        if value.dtype not in _SAFETENSORS_NAMES or (
-            path.suffix == ".npz" and value.dtype == ml_dtypes.bfloat16
-        ):
+        if value.dtype not in _SAFETENSORS_NAMES or (path.suffix == ".npz" and value.dtype == ml_dtypes.bfloat16):
             raise UsageError(f"{path}: a {path.suffix} file cannot hold {value.dtype}, the type of {key}")
         contiguous[key] = value
     partial = path.with_name(path.name + ".partial")

@@ -272,9 +272,7 @@ def _arrays(path: Path, value: Any, read_storage: Callable[[_Storage], bytes]) -
         inner = {key: item for key, item in value.items() if is_flat(item)}
         if len(inner) != 1:
             found = "none" if not inner else ", ".join(map(str, inner))[:200]
-            raise DataError(
-                f"{path}: needs one flat dict of tensors, at the top or one level down; found {found}"
-            )
+            raise DataError(f"{path}: needs one flat dict of tensors, at the top or one level down; found {found}")
         (value,) = inner.values()
     if not isinstance(value, dict):
         raise DataError(f"{path}: holds a {type(value).__name__} instead of a dict of tensors")

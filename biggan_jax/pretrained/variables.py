@@ -18,9 +18,7 @@ Path = tuple[str, ...]  # collection, module names, variable: ("params", "block_
 
 def expected_shapes(module) -> dict[Path, tuple[int, ...]]:
     """Path and shape of every variable of a generator or discriminator. Nothing is computed."""
-    shape = (
-        (1, module.z_dim) if isinstance(module, GENERATORS) else (1, module.image_size, module.image_size, 3)
-    )
+    shape = (1, module.z_dim) if isinstance(module, GENERATORS) else (1, module.image_size, module.image_size, 3)
     inputs = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct((1,), jnp.int32)
     variables = jax.eval_shape(module.init, jax.random.key(0), *inputs)
     return {path: leaf.shape for path, leaf in traverse_util.flatten_dict(variables).items()}
@@ -39,7 +37,5 @@ def take(state_dict: Mapping[str, np.ndarray], key: str, shape: tuple[int | None
     fits = array.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, array.shape))
     if not fits or not jnp.issubdtype(array.dtype, jnp.floating):
         wanted = str(shape).replace("None", "any")
-        raise DataError(
-            f"the weights' {key} is {array.dtype} {array.shape}; this net needs floating point {wanted}"
-        )
+        raise DataError(f"the weights' {key} is {array.dtype} {array.shape}; this net needs floating point {wanted}")
     return array
