@@ -31,7 +31,9 @@ setup(
         "tpu": ["jax[tpu]"],
         # Building TFDS data sets from their sources; reading them needs none of it.
         "prepare": ["tensorflow"],
-        "test": ["ipykernel", "nbclient", "nbformat", "pytest", "pytest-xdist"],
+        # Sweeps in the cloud: manifests, and gs:// paths without TensorFlow.
+        "launch": ["gcsfs", "pyyaml"],
+        "test": ["ipykernel", "kubernetes-validate", "nbclient", "nbformat", "pytest", "pytest-xdist", "pyyaml"],
         # The implementations that ours is compared with, used by tests only.
         "reference": ["torch==2.13.0", "torch-fidelity", "prdc", "pytorch-pretrained-biggan", "scipy"],
     },

@@ -1,0 +1,150 @@
+"""What the grids share: the scales a grid can be run at, and how a row becomes a config.
+
+A grid is a file with two pure functions. `get_grid(variant="")` returns its rows, named configs; `get_config` returns
+one of them, chosen by `row=NAME`, so that any row can be trained by hand. `launch.sweep` runs a grid, and
+`experiments.report` makes its tables.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import difflib
+import importlib.util
+import os
+from typing import Any
+
+from biggan_jax import config as config_lib
+from biggan_jax.errors import UsageError
+from experiments import cifar10, digits, fashion_mnist, imagenet
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """What stands for row 8 of Table 1, and by how much batch and width are smaller than the paper's."""
+
+    base: Callable[[], Any]
+    batch_divisor: int
+    channels_divisor: int
+
+    def batch(self, paper: int) -> int:
+        return paper // self.batch_divisor
+
+    def channels(self, paper: int) -> int:
+        return paper // self.channels_divisor
+
+
+def _imagenet():
+    c = imagenet.get_config("size=128")
+    c.evaluate_every, c.evaluate_samples = 10_000, 50_000
+    c.standing_stats_batch_size = 512  # divides over the largest slice of the paper
+    return c
+
+
+def _digits():
+    """One to two minutes on one CPU core, with what it compiles."""
+    c = digits.get_config()
+    c.batch_size, c.num_d_steps = 64, 2
+    c.model.channels = 12
+    c.optimizer.g_lr, c.optimizer.d_lr = 5e-4, 5e-4
+    c.orthogonal_reg = 1e-4
+    c.num_steps, c.log_every = 1000, 20
+    c.evaluate_every, c.evaluate_samples = 200, 2000
+    c.checkpoint_every, c.keep_every = 200, 0
+    c.sample_every = c.monitor_every = 0
+    c.recognition = False
+    return c
+
+
+def _fashion_mnist():
+    c = fashion_mnist.get_config()
+    c.batch_size = 512
+    c.model.channels = 48
+    c.orthogonal_reg = 1e-4
+    c.num_steps = 4000
+    c.evaluate_every, c.evaluate_samples = 500, 10_000
+    c.ema_start = 0
+    c.recognition = False
+    return c
+
+
+def _cifar10():
+    c = cifar10.get_config()
+    c.batch_size, c.num_d_steps = 512, 2
+    c.model.channels = 96
+    c.orthogonal_reg = 1e-4
+    c.num_steps = 10_000
+    c.evaluate_every, c.evaluate_samples = 1000, 10_000
+    c.ema_decay = 0.999
+    c.paper = {}
+    return c
+
+
+SCALES = {
+    "imagenet": Scale(_imagenet, 1, 1),  # the paper's own
+    "digits": Scale(_digits, 32, 8),  # CPU
+    "fashion_mnist": Scale(_fashion_mnist, 4, 2),  # one GPU
+    "cifar10": Scale(_cifar10, 4, 1),  # one GPU
+}
+
+
+def scale(name: str) -> Scale:
+    """Raises UsageError for a scale there is not."""
+    if name not in SCALES:
+        raise UsageError(f"grid variant scale={name}: {one_of(name, SCALES)}")
+    return SCALES[name]
+
+
+def row(get_grid: Callable, variant: str, default: str | None = None):
+    """The config of the row that `row=NAME` in `variant` names (None: the first); the rest of the variant is the grid's.
+
+    Raises UsageError for a row the grid does not have.
+    """
+    parts = [part for part in (variant or "").split(",") if part]
+    chosen = [part.removeprefix("row=") for part in parts if part.startswith("row=")]
+    rows = get_grid(",".join(part for part in parts if not part.startswith("row=")))
+    name = chosen[-1] if chosen else default or next(iter(rows))
+    if name not in rows:
+        raise UsageError(f"config variant row={name}: {no_row(name, rows)}")
+    return rows[name]
+
+
+def load(spec: str):
+    """`(module, variant)` of `FILE.py` or `FILE.py:variant`. Raises UsageError when it is not a grid."""
+    path, _, variant = spec.partition(".py:")
+    path = path if path.endswith(".py") else path + ".py"
+    if not os.path.isfile(path):
+        raise UsageError(f"--grid={spec}: there is no file {path}")
+    module_spec = importlib.util.spec_from_file_location(os.path.basename(path)[:-3], path)
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:  # whatever a user's file raises
+        raise UsageError(f"--grid={spec}: {path} cannot be read: {type(error).__name__}: {error}") from error
+    if not hasattr(module, "get_grid"):
+        raise UsageError(f"--grid={spec}: {path} has no get_grid; it is one config, train it with biggan_jax.train")
+    return module, variant
+
+
+def no_row(name: str, rows) -> str:
+    if all(row.isdecimal() for row in rows):
+        return f"the grid has rows {min(rows, key=int)} to {max(rows, key=int)}"
+    return one_of(name, rows)
+
+
+def one_of(name: str, allowed) -> str:
+    """What is allowed instead of `name`, near matches first."""
+    near = difflib.get_close_matches(name, list(allowed), 3)
+    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+    return f"it must be one of {', '.join(allowed)}{hint}"
+
+
+def changed(base, **changes):
+    """A copy of `base` with `changes`, keys with dots written as double underscores; checked."""
+    c = base.copy_and_resolve_references()
+    for key, value in changes.items():
+        *path, last = key.split("__")
+        target = c
+        for part in path:
+            target = target[part]
+        target[last] = value
+    config_lib.validate(c)
+    return c

@@ -1,0 +1,239 @@
+"""The paper's tables from a grid's runs: python -m experiments.report --workdirs='DIR/*' --out=DIR [--grid=FILE.py:scale=NAME]
+
+Table 1, Table 2, the ablations and scaling plots, as Markdown, CSV and PNG, each with the paper's value in the next
+column. A run belongs to the row whose config it has, whatever its directory is called; without --grid every grid of
+this folder is tried, at every scale. Rows without a finished score are marked missing.
+"""
+
+import argparse
+import csv
+import io
+import math
+import os
+
+from etils import epath
+
+from biggan_jax import cli
+from biggan_jax.metrics import table2 as table2_lib
+from experiments import grid as grid_lib
+from experiments import runs as runs_lib
+
+MISSING = "missing"
+GRIDS = ("table1", "table2", "batch_scaling", "ablations")
+COLUMNS = ("row", "batch", "ch.", "shared", "skip-z", "ortho.", "runs", "FID", "FID, paper", "IS", "IS, paper",
+           "best step", "collapse", "k steps, paper")  # fmt: skip
+
+
+def main(arguments) -> int:
+    parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--workdirs", required=True, help="comma-separated; runs, or directories of runs; last part may have *"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="where report.md, the .csv and the .png go")
+    parser.add_argument(
+        "--grid", action="append", metavar="FILE.py[:scale=NAME]", help="may be given again (default: all)"
+    )
+    parser.epilog = "Keys that the sweep changed are given here too: --config.num_steps=1000"
+    overrides = [argument for argument in arguments if argument.startswith("--config.")]
+    options = parser.parse_args([argument for argument in arguments if argument not in overrides])
+    found = runs_lib.find(options.workdirs)
+    sections = [Section(spec, rows_of(spec, overrides), found) for spec in options.grid or known_grids()]
+    sections = [s for s in sections if options.grid or s.all_runs]
+    out = epath.Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    text = "\n".join([*(s.markdown for s in sections), others(found, sections)])
+    (out / "report.md").write_text(text)
+    for s in sections:
+        (out / f"{s.name}.csv").write_text(to_csv(s.table))
+        (out / f"{s.name}_runs.csv").write_text(to_csv(s.run_table))
+        s.draw(out)
+    print(text)
+    return 0
+
+
+def known_grids() -> list[str]:
+    folder = os.path.dirname(__file__)
+    return [f"{os.path.join(folder, name)}.py:scale={scale}" for name in GRIDS for scale in grid_lib.SCALES]
+
+
+def rows_of(spec: str, overrides) -> dict:
+    """The rows of a grid, with overrides. Raises UsageError."""
+    module, variant = grid_lib.load(spec)
+    rows = module.get_grid(variant)
+    for config in rows.values():
+        cli.override(config, list(overrides))
+    return rows
+
+
+class Section:
+    """The tables of one grid. `table` and `run_table` are lists of rows of text, the first of them the header."""
+
+    def __init__(self, spec, rows, found):
+        path, _, variant = spec.partition(".py")
+        self.title = os.path.basename(path) + (f" ({variant[1:]})" if variant[1:] else "")
+        self.name = "_".join(filter(None, [os.path.basename(path), variant.rpartition("=")[2]]))
+        self.rows = rows
+        keys = {name: runs_lib.same_row(config) for name, config in rows.items()}
+        self.runs = {name: [r for r in found if runs_lib.same_row(r.config) == key] for name, key in keys.items()}
+        self.all_runs = [run for runs in self.runs.values() for run in runs]
+        self.protocol = runs_lib.common_protocol(self.all_runs)
+        self.table = [list(COLUMNS)] + [self._row(name) for name in rows]
+        self.run_table = self._run_table()
+        self.markdown = self._markdown()
+
+    def best(self, run):
+        return runs_lib.best(run, self.protocol)
+
+    def _scored(self, name):
+        return [run for run in self.runs[name] if self.best(run)]
+
+    def _row(self, name) -> list[str]:
+        c, scored = self.rows[name], self._scored(name)
+        paper = c.paper.to_dict()
+        cells = [name, str(c.batch_size), str(c.model.channels)]
+        cells += [_mark(c.model.shared_embedding), _mark(c.model.skip_z), _mark(c.orthogonal_reg > 0), str(len(scored))]
+        for score, key in (("FID", "fid"), ("IS", "inception_score")):
+            cells += [_mean([self.best(run).scores[score] for run in scored]), _paper(paper, key)]
+        collapses = [runs_lib.collapse_step(run, self.protocol) for run in scored]
+        cells += [_mean([self.best(run).step for run in scored], "{:.0f}"), _collapse(collapses, scored)]
+        return [*cells, _paper(paper, "thousand_steps", stable=1000)]
+
+    def _run_table(self) -> list[list[str]]:
+        header = [
+            "row",
+            "seed",
+            "FID",
+            "IS",
+            "best step",
+            "last step",
+            "collapse",
+            "images",
+            "hours",
+            "chip-hours",
+            "workdir",
+        ]
+        lines = [header]
+        for name, runs in self.runs.items():
+            for run in runs:
+                best = self.best(run)
+                collapse = runs_lib.collapse_step(run, self.protocol) if best else None
+                scores = (
+                    [f"{best.scores['FID']:.6g}", f"{best.scores['IS']:.6g}", str(best.step)] if best else [MISSING] * 3
+                )
+                hours = run.hours(run.last_step)
+                lines.append([name, str(run.config.seed), *scores, str(run.last_step), str(collapse or ""),
+                              str(run.images(run.last_step)), f"{hours:.4g}", f"{hours * run.chips:.4g}", run.workdir])  # fmt: skip
+        return lines
+
+    def _markdown(self) -> str:
+        parts = [f"# {self.title}\n"]
+        if self.protocol is None:
+            parts.append("No run of this grid has been scored yet.\n")
+        else:
+            first = next(r for run in self.all_runs for r in runs_lib.curve(run, self.protocol))
+            name, score = first.name("FID"), first.name("IS")
+            parts.append(
+                f"FID: {name}. IS: {score}. Mean ± sample deviation over runs; each run by its best checkpoint.\n"
+            )
+        parts.append(to_markdown(self.table))
+        if self.protocol is not None:
+            parts.append(
+                f"\nProtocol: {first.protocol.describe()}. Best checkpoint: the least FID of those scored in the run. "
+                f"Collapse: a limit of config.collapse was passed, or FID rose above {runs_lib.COLLAPSE_FACTOR:g} times "
+                "the best and stayed there; otherwise > the last step.\n"
+            )
+            parts += self._scored_otherwise()
+            paper = "The paper's FID and IS are of Inception, ImageNet at 128 pixels and 50k samples"
+            if name != "FID":
+                parts.append(f"{paper}: only the order of the rows can be compared with {name}.\n")
+        if any(run.sweep for run in self.all_runs):
+            parts.append(self._table2())
+        return "\n".join(parts)
+
+    def _scored_otherwise(self) -> list[str]:
+        other = [run.workdir for run in self.all_runs if run.records and not self.best(run)]
+        return [f"Scored by another protocol, and left out: {', '.join(other)}.\n"] if other else []
+
+    def _table2(self) -> str:
+        """The four columns of Table 2, each beside the paper's, as means over the runs that have been swept."""
+        header = ["row", "runs"] + [c for column in table2_lib.COLUMNS for c in (column, f"{column}, paper")]
+        lines = [header]
+        for name, runs in self.runs.items():
+            swept = [table2_lib.columns(run.sweep, run.validation_score) for run in runs if run.sweep]
+            c = self.rows[name]
+            paper = table2_lib.PAPER.get((c.model.name, c.image_size)) if c.num_classes == 1000 else None
+            cells = [name, str(len(swept))]
+            for i, column in enumerate(table2_lib.COLUMNS):
+                points = [found[column] for found in swept if found[column]]
+                ours = (
+                    f"{_mean([p.fid for p in points])} / {_mean([p.inception_score for p in points])}"
+                    if points
+                    else MISSING
+                )
+                cells += [ours, paper[i] if paper else ""]
+            lines.append(cells)
+        return "Table 2, FID / IS along the truncation curve:\n\n" + to_markdown(lines)
+
+    def draw(self, out) -> None:
+        from experiments import plots
+
+        if self.protocol is None:
+            return
+        curves = {name: [runs_lib.curve(run, self.protocol) for run in self._scored(name)] for name in self.rows}
+        plots.rows(out / f"{self.name}.png", self, curves)
+        plots.scaling(out / f"{self.name}_scaling.png", self)
+
+
+def others(found, sections) -> str:
+    """The runs that no table holds."""
+    known = {run.workdir for s in sections for run in s.all_runs}
+    rest = [run.workdir for run in found if run.workdir not in known]
+    return f"Runs of no row of these grids: {', '.join(rest)}.\n" if rest else ""
+
+
+def _mark(value: bool) -> str:
+    return "✓" if value else "–"
+
+
+def _mean(values, form: str = "{:.4g}") -> str:
+    """Mean ± sample deviation."""
+    if not values:
+        return MISSING
+    mean = sum(values) / len(values)
+    if len(values) == 1:
+        return form.format(mean)
+    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
+    return f"{form.format(mean)} ± {form.replace('.4g', '.2g').format(deviation)}"
+
+
+def _paper(paper: dict, key: str, stable: float | None = None) -> str:
+    if key not in paper:
+        return ""
+    if paper[key] == stable:
+        return f"> {stable:g}"
+    deviation = paper.get(f"{key}_deviation")
+    return f"{paper[key]:g}" + (f" ± {deviation:g}" if deviation is not None else "")
+
+
+def _collapse(collapses, runs) -> str:
+    if not runs:
+        return MISSING
+    seen = [step for step in collapses if step]
+    if not seen:
+        return f"> {min(run.last_step for run in runs)}"
+    return _mean(seen, "{:.0f}") + (f" ({len(seen)} of {len(runs)})" if len(seen) < len(runs) else "")
+
+
+def to_markdown(table) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in table]
+    return "\n".join([lines[0], "|---" * len(table[0]) + "|", *lines[1:]]) + "\n"
+
+
+def to_csv(table) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(table)
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    cli.run(main)

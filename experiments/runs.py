@@ -1,0 +1,180 @@
+"""What `report` reads of finished and unfinished runs: their directories, locally or in a bucket."""
+
+import collections
+import dataclasses
+import json
+import re
+from typing import Any
+
+from etils import epath
+
+from biggan_jax import config as config_lib
+from biggan_jax import tpu
+from biggan_jax import workdir as workdir_lib
+from biggan_jax.errors import DataError, UsageError
+from biggan_jax.metrics import results, table2
+
+COLLAPSE_FACTOR = 2.0  # times the best FID, for good
+
+# Keys in which runs of one row may differ.
+_FREE_KEYS = ({"seed"} | set(workdir_lib.RESUMABLE_KEYS)) - {"num_steps"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run. records: scores of any protocol. metrics: the lines of metrics.jsonl. identity: run.json."""
+
+    workdir: str
+    config: Any
+    records: list[results.Record]
+    metrics: list[dict]
+    identity: dict
+    sweep: list[table2.Point]
+    validation_score: float | None
+
+    @property
+    def last_step(self) -> int:
+        return max((m["step"] for m in self.metrics), default=0)
+
+    @property
+    def chips(self) -> float:
+        """TPU chips or GPUs; 1 for a CPU, however many devices it simulates."""
+        count, _, kind = self.identity.get("devices", "1 x cpu").partition(" x ")
+        generation = tpu.generation_of_device(kind)
+        if generation:
+            return int(count) / generation.devices_per_chip
+        return 1 if kind == "cpu" else int(count)
+
+    def images(self, step: int) -> int:
+        """Real images D has seen after `step`, repetitions counted."""
+        return step * self.config.batch_size * self.config.num_d_steps
+
+    def hours(self, step: int) -> float:
+        """Wall time of training up to `step`, as its records add up: work that was done twice counts twice."""
+        seconds, previous = 0.0, 0
+        images = self.config.batch_size * self.config.num_d_steps
+        for record in self.metrics:
+            if record["step"] > step or not record.get("images_per_second"):
+                continue
+            # After a restart the steps go back; such a record covers at least one step and at most log_every.
+            done = record["step"] - previous if record["step"] > previous else self.config.log_every
+            seconds += done * images / record["images_per_second"]
+            previous = record["step"]
+        return seconds / 3600
+
+
+def find(patterns: str) -> list[Run]:
+    """The runs in comma-separated directories, which are runs or hold some; the last part may have wildcards.
+
+    Raises UsageError when there is none.
+    """
+    found = []
+    for pattern in filter(None, patterns.split(",")):
+        path = epath.Path(pattern)
+        places = sorted(path.parent.glob(path.name)) if "*" in path.name or "?" in path.name else [path]
+        for place in places:
+            if (place / "config.json").exists():
+                found.append(place)
+            elif place.is_dir() and place == path:
+                found += sorted(child for child in place.iterdir() if (child / "config.json").exists())
+    if not found:
+        raise UsageError(f"--workdirs={patterns}: there is no run (a directory with config.json)")
+    return [read(path) for path in found]
+
+
+def read(path) -> Run:
+    """Raises DataError, naming the file, for one that cannot be read."""
+    path = epath.Path(path)
+    try:
+        config = config_lib.from_json((path / "config.json").read_text())
+    except UsageError as error:
+        raise DataError(f"{path / 'config.json'}: {error}") from error
+    best = path / "eval" / "best"
+    places = [place for place in (best, path) if (place / "eval" / "table2.md").exists()]
+    sweep, validation = _sweep(places[0]) if places else ([], None)
+    return Run(
+        workdir=str(path),
+        config=config,
+        records=[r for r in results.read(path) if r.protocol.truncation is None and r.step is not None],
+        metrics=_lines(path / "metrics.jsonl"),
+        identity=_json(path / "run.json"),
+        sweep=sweep,
+        validation_score=validation,
+    )
+
+
+def _sweep(path) -> tuple[list[table2.Point], float | None]:
+    """The points of the largest truncation sweep that was made, and the score of real validation images."""
+    groups = collections.defaultdict(dict)
+    for r in results.read(path):
+        groups[r.step, r.protocol.untruncated()][r.protocol.truncation] = r
+    records = max(groups.values(), key=len, default={}).values()
+    text = (epath.Path(path) / "eval" / "table2.md").read_text()
+    score = re.search(r"real images of .*?, ([\d.]+); interpolated", text)
+    points = [table2.Point(r.protocol.truncation, r.scores["FID"], r.scores["IS"]) for r in records]
+    return points, float(score[1]) if score else None
+
+
+def _lines(path) -> list[dict]:
+    """Records of a JSON lines file; a line that is being written, or was when the run was killed, is left out."""
+    found = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return [record for record in found if "step" in record]
+
+
+def _json(path) -> dict:
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}") from error
+
+
+def same_row(config) -> tuple:
+    """What the runs of one row have in common: everything but the seed and what may change between starts."""
+    flat = workdir_lib.flatten(config.to_dict())
+    kept = {key: value for key, value in flat.items() if key not in _FREE_KEYS and not key.startswith("paper")}
+    return tuple(sorted((key, json.dumps(value)) for key, value in kept.items()))
+
+
+def comparable(protocol):
+    """A protocol without how BatchNorm's statistics were made, which a grid may vary."""
+    return dataclasses.replace(protocol, batch_norm="")
+
+
+def common_protocol(runs):
+    """The protocol by which most runs were scored; of several such, that of most samples. None without scores."""
+    counts = collections.Counter(p for run in runs for p in {comparable(r.protocol) for r in run.records})
+    return max(counts, key=lambda p: (counts[p], p.samples), default=None)
+
+
+def curve(run, protocol) -> list[results.Record]:
+    """The scores of a run by step."""
+    return sorted((r for r in run.records if comparable(r.protocol) == protocol), key=lambda r: r.step)
+
+
+def best(run, protocol) -> results.Record | None:
+    """The paper's choice: the checkpoint with the least FID, which is one before collapse."""
+    return min(curve(run, protocol), key=lambda r: (r.scores["FID"], r.step), default=None)
+
+
+def collapse_step(run, protocol) -> int | None:
+    """When the run passed a limit of its `config.collapse`, or its FID rose COLLAPSE_FACTOR times above its best and stayed."""
+    from biggan_jax import monitor
+    from biggan_jax.errors import CollapsedError
+
+    for record in run.metrics:
+        try:
+            monitor.check_collapse(record["step"], record, run.config.collapse)
+        except CollapsedError:
+            return record["step"]
+    found, top = None, best(run, protocol)
+    for record in curve(run, protocol):
+        if record.step > top.step and record.scores["FID"] > COLLAPSE_FACTOR * top.scores["FID"]:
+            found = found or record.step
+        else:
+            found = None
+    return found

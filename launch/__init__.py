@@ -1,0 +1,1 @@
+"""Runs the grids of `experiments`: `python -m launch.sweep`; see README.md."""

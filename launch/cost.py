@@ -1,0 +1,98 @@
+"""What a sweep asks for: slices, chips and an estimate of chip-hours, before anything is started."""
+
+import functools
+import json
+
+from biggan_jax import tpu
+from biggan_jax.errors import UsageError
+
+UTILIZATION = 0.125  # of peak; it puts row 8 of Table 1 on v3-128 at 31 hours; the paper says 24 to 48
+
+
+def check_slice(jobs, devices: int, where: str) -> None:
+    """Raises UsageError for a job whose batches do not spread evenly over `devices`."""
+    for job in jobs:
+        c = job.config
+        sizes = {"batch_size": c.batch_size // c.accumulation_steps}
+        sizes["standing_stats_batch_size"] = c.standing_stats_batch_size
+        for key, size in sizes.items():
+            if size % devices:
+                raise UsageError(f"row {job.row}: {key} {size} does not divide over the {devices} devices of {where}")
+
+
+def check_memory(jobs, slice_: tpu.Slice, report) -> None:
+    """Compiles each distinct step for the slice, minutes each; raises UsageError for one that does not fit.
+
+    Without libtpu says so, by `report(line)`, and checks nothing.
+    """
+    from biggan_jax import plan
+
+    for job in _distinct(jobs):
+        report(f"row {job.row}: compiling for {slice_.name} to see whether it fits; --skip-plan leaves this out")
+        try:
+            found = plan.plan(job.config, slice_.name)
+        except UsageError as error:
+            if "libtpu" not in str(error):
+                raise
+            report(f"memory was not checked: {error}")
+            return
+        if not found["fits"]:
+            needed, limit = found["hbm_bytes_per_device"], found["hbm_limit_bytes"]
+            raise UsageError(
+                f"row {job.row} needs {needed / tpu.GIB:.1f} GiB on each device of {slice_.name}, which has "
+                f"{limit / tpu.GIB:.1f}. {found['advice']}"
+            )
+
+
+def _distinct(jobs):
+    """One job of each row: seeds need the same memory."""
+    return {job.row: job for job in jobs}.values()
+
+
+def step_flops(config) -> float:
+    """FLOPs of one step, from those of a forward pass; a backward pass costs twice a forward one.
+
+    Each D update runs G once, and D on real and fake images forward and backward; the G update runs both forward and
+    backward.
+    """
+    generator, discriminator = _forward_flops(config.model.to_json(), config.image_size, config.num_classes)
+    d_update = generator + 2 * 3 * discriminator
+    g_update = 3 * generator + 3 * discriminator
+    return config.batch_size * (config.num_d_steps * d_update + g_update)
+
+
+@functools.cache
+def _forward_flops(model_json: str, image_size: int, num_classes: int) -> tuple[int, int]:
+    from biggan_jax import config as config_lib
+    from biggan_jax.describe import describe
+
+    config = config_lib.from_json(
+        json.dumps({"model": json.loads(model_json), "image_size": image_size, "num_classes": num_classes})
+    )
+    found = describe(config)
+    return found["generator_flops_per_image"], found["discriminator_flops_per_image"]
+
+
+def hours(config, slice_: tpu.Slice) -> float:
+    """Of one run, at UTILIZATION of the slice's peak: an estimate, good to a factor of two."""
+    peak = slice_.devices * slice_.generation.peak_flops
+    return config.num_steps * step_flops(config) / (peak * UTILIZATION) / 3600
+
+
+def table(jobs, slice_: tpu.Slice, price: float | None = None) -> str:
+    """Rows, runs, chips, hosts and chip-hours, with their sum. price: dollars of a chip-hour."""
+    header = ["row", "runs", "batch", "per device", "steps", "chips", "hosts", "hours", "chip-hours"]
+    lines, total = [header + (["USD"] if price else [])], 0.0
+    for job in _distinct(jobs):
+        runs = sum(other.row == job.row for other in jobs)
+        each = hours(job.config, slice_)
+        chip_hours = runs * each * slice_.chips
+        total += chip_hours
+        cells = [job.row, runs, job.config.batch_size, job.config.batch_size // slice_.devices, job.config.num_steps]
+        cells += [slice_.chips, slice_.hosts, f"{each:.1f}", f"{chip_hours:,.0f}"]
+        lines.append([str(cell) for cell in cells] + ([f"{chip_hours * price:,.0f}"] if price else []))
+    last = ["sum", str(len(jobs)), *[""] * 6, f"{total:,.0f}"] + ([f"{total * price:,.0f}"] if price else [])
+    lines.append(last)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header) + bool(price))]
+    text = "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines)
+    return f"{text}\nHours are an estimate: FLOPs at {UTILIZATION:.1%} of the peak of {slice_.name}, evaluation not counted."

@@ -1,0 +1,240 @@
+"""The GKE backend: a JobSet for each job, queued by Kueue, on clusters made by xpk or by hand (JobSet 0.10 or newer).
+
+One run is one slice: an Indexed Job with a pod for each host. The cluster applies the exit-code contract. The Job's pod
+failure policy turns a pod's exit code into a failure of the Job whose message ends with the number of the rule that
+matched; the JobSet's failure policy tells the rules apart by that message:
+
+  rule 0  the pod was evicted or its node preempted   restart, not counted
+  rule 1  exit code 42, stopped with state saved      restart, not counted
+  rule 2  exit codes 2, 3, 4                          fail for good
+  no rule                                             restart, counted, up to --max-retries
+
+Python is the container's first process, so that SIGTERM reaches it at once.
+"""
+
+import functools
+import json
+
+import yaml
+
+from biggan_jax.errors import UsageError
+from launch import cloud, commands, contract
+
+CONTAINER = "train"
+REPLICATED_JOB = "slice"
+GRACE_SECONDS = 120  # for the save on SIGTERM; GKE shortens it for spot nodes
+API = "jobset.x-k8s.io/v1alpha2"
+QUEUE_API = "kueue.x-k8s.io/v1beta1"
+
+
+class Backend:
+    can_submit = True
+
+    def __init__(self, options):
+        self._options = options
+        self.slice = cloud.requested_slice(options)
+        if self.slice:
+            if not self.slice.machine_type:
+                raise UsageError(
+                    f"--tpu={options.tpu}: GKE does not have {self.slice.generation.name}; use --backend=tpu-vm"
+                )
+            self.devices = self.slice.devices
+            self.where = f"{self.slice.name} on GKE"
+
+    def files(self, jobs) -> dict[str, str]:
+        files = {f"{job.name}.yaml": to_yaml([jobset(job, self.slice, self._options)]) for job in jobs}
+        if self._options.queue_chips:
+            files["queue.yaml"] = to_yaml(queue(self.slice, self._options))
+        return files
+
+    def submit(self, jobs, report) -> int:
+        commands.check("kubectl")
+        there = self._jobsets
+        if self._options.queue_chips:
+            self._kubectl("apply", "-f", "-", stdin=to_yaml(queue(self.slice, self._options)))
+        for job in jobs:
+            if job.name in there:
+                report(f"{job.name}: {self.state(job)}; it is there already")
+            else:
+                self._kubectl("apply", "-f", "-", stdin=to_yaml([jobset(job, self.slice, self._options)]))
+                report(f"{job.name}: submitted")
+        return 0
+
+    def state(self, job) -> str:
+        return state(self._jobsets.get(job.name))
+
+    def cancel(self, jobs) -> list[str]:
+        names = [job.name for job in jobs if job.name in self._jobsets]
+        if names:
+            self._kubectl("delete", "jobset", *names)
+        return names
+
+    def log(self, job, lines: int) -> str:
+        """Of the first host, which prints for all."""
+        selector = f"jobset.sigs.k8s.io/jobset-name={job.name},batch.kubernetes.io/job-completion-index=0"
+        return self._kubectl("logs", "--selector", selector, "--container", CONTAINER, f"--tail={lines}")
+
+    @functools.cached_property
+    def _jobsets(self) -> dict[str, dict]:
+        found = json.loads(self._kubectl("get", "jobsets", "--output=json"))
+        return {item["metadata"]["name"]: item for item in found["items"]}
+
+    def _kubectl(self, *arguments, stdin: str = "") -> str:
+        try:
+            return commands.call(["kubectl", "--namespace", self._options.namespace, *arguments], stdin)
+        except commands.CommandError as error:
+            if "resource type" in error.output or "no matches for kind" in error.output:
+                raise UsageError(f"the cluster lacks JobSet or Kueue, see launch/README.md ({error})") from error
+            raise
+
+
+def state(found: dict | None) -> str:
+    """In words, of a JobSet as the cluster reports it."""
+    if found is None:
+        return "new"
+    status = found.get("status", {})
+    restarts = f", {status['restarts']} restarts" if status.get("restarts") else ""
+    conditions = {c["type"]: c for c in status.get("conditions", []) if c["status"] == "True"}
+    if "Completed" in conditions:
+        return "done" + restarts
+    if "Failed" in conditions:
+        return f"failed{restarts}: {conditions['Failed'].get('message', '')}".rstrip(": ")
+    if found["spec"].get("suspend"):
+        return "queued" + restarts
+    return "running" + restarts
+
+
+def jobset(job, slice_, options) -> dict:
+    """The JobSet of a job."""
+    labels = {"xpk.google.com/workload": job.name, "biggan-jax/row": job.row, "biggan-jax/id": job.id}
+    return {
+        "apiVersion": API,
+        "kind": "JobSet",
+        "metadata": {
+            "name": job.name,
+            "labels": labels | {"kueue.x-k8s.io/queue-name": options.queue},
+            # One run to a node pool: its pods are the hosts of one slice.
+            "annotations": {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"},
+        },
+        "spec": {
+            "failurePolicy": {
+                "maxRestarts": options.max_retries,
+                "rules": [
+                    _jobset_rule("evicted", "RestartJobSetAndIgnoreMaxRestarts", 0),
+                    _jobset_rule("stateSaved", "RestartJobSetAndIgnoreMaxRestarts", 1),
+                    _jobset_rule("neverRetried", "FailJobSet", 2),
+                ],
+            },
+            "replicatedJobs": [
+                {"name": REPLICATED_JOB, "replicas": 1, "template": job_template(job, slice_, options, labels)}
+            ],
+        },
+    }
+
+
+def _jobset_rule(name: str, action: str, index: int) -> dict:
+    return {
+        "name": name,
+        "action": action,
+        "onJobFailureReasons": ["PodFailurePolicy"],
+        "onJobFailureMessagePatterns": [f"matching FailJob rule at index {index}$"],
+    }
+
+
+def job_template(job, slice_, options, labels: dict) -> dict:
+    """metadata and spec of the Job: a pod for each host, all of them or none."""
+    on_codes = lambda codes: {"containerName": CONTAINER, "operator": "In", "values": list(codes)}
+    return {
+        "spec": {
+            "completionMode": "Indexed",
+            "completions": slice_.hosts,
+            "parallelism": slice_.hosts,
+            "backoffLimit": 0,
+            "podFailurePolicy": {
+                "rules": [
+                    {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                    {"action": "FailJob", "onExitCodes": on_codes([contract.RETRIED])},
+                    {"action": "FailJob", "onExitCodes": on_codes(contract.NEVER_RETRIED)},
+                ]
+            },
+            "template": {"metadata": _pod_metadata(options, labels), "spec": pod_spec(job, slice_, options)},
+        }
+    }
+
+
+def _pod_metadata(options, labels: dict) -> dict:
+    metadata = {"labels": labels}
+    if cloud.mounts(options):
+        metadata["annotations"] = {"gke-gcsfuse/volumes": "true"}
+    return metadata
+
+
+def pod_spec(job, slice_, options) -> dict:
+    chips = {"google.com/tpu": slice_.chips_per_host}
+    spec = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "nodeSelector": {
+            "cloud.google.com/gke-tpu-accelerator": slice_.generation.gke_accelerator,
+            "cloud.google.com/gke-tpu-topology": slice_.topology,
+        },
+        "containers": [
+            {
+                "name": CONTAINER,
+                "image": options.image,
+                "command": ["python"],
+                "args": list(job.command),
+                "env": [{"name": "PYTHONUNBUFFERED", "value": "1"}],
+                "resources": {"requests": chips, "limits": dict(chips)},
+            }
+        ],
+    }
+    if options.spot:
+        spec["nodeSelector"]["cloud.google.com/gke-spot"] = "true"
+    if options.service_account:
+        spec["serviceAccountName"] = options.service_account
+    mounts = cloud.mounts(options)
+    if mounts:
+        spec["containers"][0]["volumeMounts"] = [
+            {"name": path.strip("/"), "mountPath": path, "readOnly": path == cloud.DATA} for path in mounts
+        ]
+        spec["volumes"] = [_bucket_volume(path, address) for path, address in mounts.items()]
+    return spec
+
+
+def _bucket_volume(path: str, address: str) -> dict:
+    """A folder of a bucket, by GKE's Cloud Storage FUSE driver."""
+    bucket, folder = cloud.bucket_and_path(address)
+    mount_options = "implicit-dirs" + (f",only-dir={folder}" if folder else "")
+    attributes = {"bucketName": bucket, "mountOptions": mount_options}
+    csi = {"driver": "gcsfuse.csi.storage.gke.io", "readOnly": path == cloud.DATA, "volumeAttributes": attributes}
+    return {"name": path.strip("/"), "csi": csi}
+
+
+def queue(slice_, options) -> list[dict]:
+    """Kueue's objects for a cluster that xpk did not make: the slice as a flavor, a quota of chips, the jobs' queue."""
+    flavor = f"tpu-{slice_.name}".replace(":", "-")
+    labels = {
+        "cloud.google.com/gke-tpu-accelerator": slice_.generation.gke_accelerator,
+        "cloud.google.com/gke-tpu-topology": slice_.topology,
+    }
+    quota = {"name": flavor, "resources": [{"name": "google.com/tpu", "nominalQuota": options.queue_chips}]}
+    group = {"coveredResources": ["google.com/tpu"], "flavors": [quota]}
+    local = {"name": options.queue, "namespace": options.namespace}
+    kueue = lambda kind, metadata, spec: {"apiVersion": QUEUE_API, "kind": kind, "metadata": metadata, "spec": spec}
+    return [
+        kueue("ResourceFlavor", {"name": flavor}, {"nodeLabels": labels}),
+        kueue("ClusterQueue", {"name": "biggan-jax"}, {"namespaceSelector": {}, "resourceGroups": [group]}),
+        kueue("LocalQueue", local, {"clusterQueue": "biggan-jax"}),
+    ]
+
+
+def to_yaml(documents: list[dict]) -> str:
+    return yaml.dump_all(documents, sort_keys=False, default_flow_style=False, Dumper=_Plain)
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes a value that occurs twice twice, not as an anchor and an alias."""
+
+    def ignore_aliases(self, data):
+        return True

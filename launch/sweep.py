@@ -1,0 +1,170 @@
+"""Runs a grid: python -m launch.sweep [VERB] --grid=experiments/FILE.py[:scale=NAME] --workdir=DIR [--backend=NAME ...]
+
+Verbs: submit (the default), status, cancel, logs, collect. Every verb takes the same options and so means the same
+jobs. Submitting again starts what is not there yet and skips the rest. See launch/README.md.
+"""
+
+import argparse
+import os
+import sys
+
+from biggan_jax import cli
+from biggan_jax.errors import UsageError
+from launch import collect, cost
+from launch import jobs as jobs_lib
+
+VERBS = ("submit", "status", "cancel", "logs", "collect")
+BACKENDS = ("gke", "tpu-vm", "local", "skypilot")
+
+
+def main(arguments) -> int:
+    options, overrides = parse(arguments)
+    jobs = jobs_lib.expand(
+        options.grid,
+        options.workdir,
+        rows=options.rows,
+        seeds=options.seeds,
+        overrides=overrides,
+        run=options.run,
+    )
+    if options.verb == "collect":
+        print(collect.table(jobs))
+        return 0
+    backend = _backend(options)
+    if options.verb == "status":
+        print(collect.states([(job, backend.state(job)) for job in jobs]))
+    elif options.verb == "cancel":
+        names = backend.cancel(jobs)
+        print("\n".join(f"cancelled {name}" for name in names) or "none of these jobs is waiting or running")
+    elif options.verb == "logs":
+        print("\n".join(f"== {job.name}\n{backend.log(job, options.lines)}" for job in jobs))
+    else:
+        return submit(options, jobs, backend)
+    return 0
+
+
+def submit(options, jobs, backend) -> int:
+    """Checks, shows what it will cost, asks, and starts the jobs."""
+    cost.check_slice(jobs, backend.devices, backend.where)
+    if options.dry_run:
+        for name, text in backend.files(jobs).items():
+            _write_file(options.out, name, text)
+        return 0
+    if not backend.can_submit:
+        raise UsageError(f"--backend={options.backend} only writes files: add --dry-run --out=DIR")
+    if backend.slice and options.run == "train":
+        if not options.skip_plan:
+            cost.check_memory(jobs, backend.slice, report)
+        print(cost.table(jobs, backend.slice, options.price))
+    else:
+        print(f"{len(jobs)} jobs on {backend.where}, {options.parallel} at a time")
+    if not options.yes and not _confirmed():
+        return 0
+    return backend.submit(jobs, report)
+
+
+def parse(arguments):
+    """`(options, overrides)`. Raises UsageError for what argparse cannot check."""
+    parser = argparse.ArgumentParser(
+        prog="python -m launch.sweep",
+        description=__doc__.split("\n")[0],
+        epilog="Any key of the config can be changed for all jobs: --config.num_steps=1000",
+    )
+    parser.add_argument("verb", nargs="?", default="submit", choices=VERBS)
+    add = parser.add_argument
+    add("--grid", required=True, metavar="FILE.py[:scale=NAME]", help="a grid, see experiments/")
+    add("--workdir", required=True, help="each job gets a directory in it; gs://BUCKET/DIR for jobs in the cloud")
+    add("--rows", default="", help="comma-separated (default: all)")
+    add("--seeds", default="", help="comma-separated (default: the grid's own, or 0)")
+    add("--backend", default="gke", choices=BACKENDS)
+    add("--run", default="train", choices=("train", "evaluate"), help="evaluate: --sweep of each run's best checkpoint")
+    add("--yes", action="store_true", help="do not ask")
+    add("--dry-run", action="store_true", help="write manifests and scripts to --out instead of starting anything")
+    add("--out", default=".", metavar="DIR")
+    add("--max-retries", type=int, default=10, help="of codes other than 42, which is always retried (default: 10)")
+    add("--lines", type=int, default=20, help="of each log (default: 20)")
+    local = parser.add_argument_group("local")
+    add = local.add_argument
+    add("--parallel", type=int, default=1, help="processes at a time (default: 1)")
+    add("--devices", type=int, help="simulated CPU devices of each process")
+    add("--retry-seconds", type=float, default=5.0, help="before the first retry, then doubled (default: 5)")
+    cloud = parser.add_argument_group("gke, tpu-vm, skypilot")
+    add = cloud.add_argument
+    add("--tpu", metavar="NAME", help="slice of each job, such as v4-128 or v5e:16x16")
+    add("--image", help="container image, see launch/Dockerfile")
+    add("--data", metavar="gs://...", help="data set; jobs find it at /data, which becomes config.data.dir")
+    add(
+        "--cache",
+        metavar="gs://...",
+        help="Inception weights and reference moments, which becomes config.data.cache_dir",
+    )
+    add("--spot", action="store_true", help="preemptible capacity")
+    add("--service-account", help="of Kubernetes (gke) or Google Cloud (tpu-vm)")
+    add("--skip-plan", action="store_true", help="do not compile each row to see whether it fits")
+    add("--price", type=float, metavar="USD", help="of a chip-hour, for the table of costs")
+    gke = parser.add_argument_group("gke")
+    gke.add_argument("--namespace", default="default")
+    gke.add_argument("--queue", default="multislice-queue", help="Kueue's LocalQueue (default: the one xpk makes)")
+    gke.add_argument("--queue-chips", type=int, help="make that queue too, with so many chips")
+    tpu_vm = parser.add_argument_group("tpu-vm")
+    tpu_vm.add_argument("--zone")
+    tpu_vm.add_argument("--project", help="(default: gcloud's)")
+    tpu_vm.add_argument("--poll-seconds", type=float, default=60.0, help="between looks (default: 60)")
+    # Taken out first: argparse would read a value with a space in it as a verb.
+    overrides = tuple(argument for argument in arguments if argument.startswith("--config."))
+    options = parser.parse_args([argument for argument in arguments if argument not in overrides])
+    options.rows = tuple(filter(None, options.rows.split(",")))
+    options.seeds = _seeds(options.seeds)
+    for name, least in (("parallel", 1), ("max_retries", 0), ("retry_seconds", 0), ("poll_seconds", 0)):
+        if getattr(options, name) < least:
+            raise UsageError(f"--{name.replace('_', '-')}={getattr(options, name)}; it must be at least {least}")
+    return options, overrides + _mounts(options)
+
+
+def _mounts(options) -> tuple[str, ...]:
+    """Overrides that point a job at what --data and --cache put into its container."""
+    mounts = {"data": "--config.data.dir=/data", "cache": "--config.data.cache_dir=/cache"}
+    given = {name: override for name, override in mounts.items() if getattr(options, name)}
+    for name in given:
+        if options.backend == "local":
+            raise UsageError(f"--{name} is for jobs in containers; with --backend=local give {given[name][:-5]}DIR")
+        if not getattr(options, name).startswith("gs://"):
+            raise UsageError(f"--{name}={getattr(options, name)}; it must begin with gs://")
+    return tuple(given.values())
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    parts = tuple(filter(None, text.split(",")))
+    if not all(part.isdecimal() for part in parts):
+        raise UsageError(f"--seeds={text}: expected comma-separated numbers, such as 0,1,2")
+    return tuple(int(part) for part in parts)
+
+
+def _backend(options):
+    """The chosen backend: `devices`, `where`, `slice`, `state`, `cancel`, `log`, `files` and `submit`."""
+    from launch import gke, local, skypilot, tpu_vm
+
+    make = {"gke": gke.Backend, "tpu-vm": tpu_vm.Backend, "local": local.Backend, "skypilot": skypilot.Backend}
+    return make[options.backend](options)
+
+
+def report(line: str) -> None:
+    print(line, flush=True)
+
+
+def _write_file(folder, name: str, text: str) -> None:
+    path = os.path.join(folder, name)
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with open(path, "w") as file:
+        file.write(text)
+    print(path)
+
+
+def _confirmed() -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError("nobody to ask for confirmation; add --yes")
+    return input("Start? [y/N] ").strip().lower() in ("y", "yes")
+
+
+if __name__ == "__main__":
+    cli.run(main)

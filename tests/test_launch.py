@@ -1,0 +1,240 @@
+"""From a grid to jobs, their names and costs, and what a sweep refuses."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from biggan_jax import config as config_lib
+from biggan_jax import tpu
+from biggan_jax.errors import UsageError
+from experiments import table1
+from launch import contract, cost, jobs, sweep
+
+DIGITS = "experiments/table1.py:scale=digits"
+GKE = ["--image=registry/image:1", "--workdir=gs://bucket/runs", "--yes"]
+
+
+def test_one_job_for_each_row_and_seed():
+    found = jobs.expand(DIGITS, "runs/", rows=("5", "8"), seeds=(0, 1), overrides=("--config.num_steps=7",))
+    assert [(job.row, job.seed) for job in found] == [("5", 0), ("8", 0), ("5", 1), ("8", 1)]
+    job = found[1]
+    assert job.command == (
+        "-m",
+        "biggan_jax.train",
+        "--config=experiments/table1.py:scale=digits,row=8",
+        "--config.seed=0",
+        "--config.num_steps=7",
+        f"--workdir=runs/{job.name}",
+    )
+    assert job.config.num_steps == 7 and job.config.seed == 0 and job.config.orthogonal_reg == 1e-4
+    assert {job.config.batch_size for job in found} == {64}
+
+
+def test_the_command_of_a_job_gives_its_config():
+    from biggan_jax import cli
+
+    for job in jobs.expand("experiments/ablations.py", "gs://b/r", overrides=("--config.model.channels=64",)):
+        source, *overrides = [argument for argument in job.command if argument.startswith("--config")]
+        config = cli.load_config(source.removeprefix("--config="))
+        cli.override(config, overrides)
+        assert jobs.config_id(config) == job.id
+
+
+def test_the_papers_seeds():
+    found = jobs.expand("experiments/table1.py", "gs://b/r")
+    assert len(found) == 4 + 5 * 8
+    assert len({job.id for job in found}) == len(found) and len({job.workdir for job in found}) == len(found)
+
+
+@pytest.mark.parametrize("spec", ["experiments/table1.py", "experiments/ablations.py", "experiments/batch_scaling.py"])
+@pytest.mark.parametrize("run", ["train", "evaluate"])
+def test_names_are_labels_of_kubernetes(spec, run):
+    for job in jobs.expand(spec, "gs://b/r", run=run):
+        assert len(job.name) <= jobs.MAX_NAME and re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", job.name)
+        assert job.name.endswith(job.id)
+
+
+def test_an_evaluation_is_of_the_best_checkpoint_of_the_same_run():
+    (train,) = jobs.expand(DIGITS, "runs", rows=("8",), seeds=(0,), overrides=("--config.data.dir=/data",))
+    (evaluate,) = jobs.expand(
+        DIGITS, "runs", rows=("8",), seeds=(0,), overrides=("--config.data.dir=/data",), run="evaluate"
+    )
+    assert evaluate.command[1:] == (
+        "biggan_jax.evaluate",
+        f"--workdir={train.workdir}/eval/best",
+        "--sweep",
+        "--config.data.dir=/data",
+    )
+    assert evaluate.name != train.name
+
+
+def test_an_id_is_the_same_everywhere():
+    """Another process, another hash seed, another directory."""
+    code = "from launch import jobs; print(*[j.id for j in jobs.expand('experiments/table1.py', 'x', seeds=(0,))])"
+    here = [job.id for job in jobs.expand("experiments/table1.py", "elsewhere", seeds=(0,))]
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
+        )
+        assert done.stdout.split() == here, done.stderr
+
+
+def test_an_id_changes_with_the_config_and_not_with_what_the_paper_says():
+    config = table1.get_config("row=8")
+    first = jobs.config_id(config)
+    config.paper.fid = 1.0
+    assert jobs.config_id(config) == first
+    config.model.bn_eps = 1e-5
+    assert jobs.config_id(config) != first
+
+
+def test_two_rows_with_one_config_are_refused(tmp_path):
+    (tmp_path / "twice.py").write_text(
+        "from experiments import table1\ndef get_grid(variant=''):\n"
+        "    return {'a': table1.get_config('row=8'), 'b': table1.get_config('row=8')}\n"
+    )
+    with pytest.raises(UsageError, match="rows a and b are the same config"):
+        jobs.expand(str(tmp_path / "twice.py"), "runs")
+
+
+@pytest.mark.parametrize(
+    "code, verdict",
+    [
+        (0, "DONE"),
+        (42, "AGAIN"),
+        (2, "FAILED"),
+        (3, "FAILED"),
+        (4, "FAILED"),
+        (1, "AGAIN_COUNTED"),
+        (-9, "AGAIN_COUNTED"),
+        (134, "AGAIN_COUNTED"),
+    ],
+)
+def test_the_contract(code, verdict):
+    assert contract.verdict(code) is contract.Verdict[verdict]
+
+
+def test_the_cost_of_row_8_on_the_papers_slice():
+    found = jobs.expand("experiments/table1.py", "gs://b/r", rows=("8",))
+    slice_ = tpu.parse_topology("v3-128")
+    assert 24 < cost.hours(found[0].config, slice_) < 48  # the paper's own statement
+    text = cost.table(found, slice_, price=2.0)
+    row, total = text.splitlines()[1].split(), text.splitlines()[2].split()
+    assert row[:7] == ["8", "8", "2048", "16", "165000", "64", "16"]
+    chip_hours = 8 * 64 * cost.hours(found[0].config, slice_)
+    assert row[8] == total[2] == f"{chip_hours:,.0f}" and total[3] == f"{2 * chip_hours:,.0f}"
+
+
+def test_one_step_costs_its_updates():
+    config = table1.get_config("row=8")
+    one = cost.step_flops(config)
+    config.num_d_steps = 1
+    generator, discriminator = cost._forward_flops(config.model.to_json(), 128, 1000)
+    assert one - cost.step_flops(config) == 2048 * (generator + 6 * discriminator)
+
+
+def test_memory_is_checked_once_for_each_row(monkeypatch):
+    found = jobs.expand("experiments/table1.py", "gs://b/r", rows=("1", "8"), seeds=(0, 1))
+    plan = pytest.importorskip("biggan_jax.plan")
+    slice_, asked, lines = tpu.parse_topology("v3-8"), [], []
+
+    def too_large(config, topology):
+        asked.append((config.batch_size, topology))
+        return {
+            "fits": config.batch_size < 2048,
+            "hbm_bytes_per_device": 2**35,
+            "hbm_limit_bytes": 2**34,
+            "advice": "Take more.",
+        }
+
+    monkeypatch.setattr(plan, "plan", too_large)
+    with pytest.raises(UsageError, match=r"row 8 needs 32.0 GiB on each device of v3:2x2, which has 16.0. Take more."):
+        cost.check_memory(found, slice_, lines.append)
+    assert asked == [(256, "v3:2x2"), (2048, "v3:2x2")] and "--skip-plan" in lines[0]
+
+    def no_libtpu(config, topology):
+        raise UsageError("libtpu is not installed")
+
+    monkeypatch.setattr(plan, "plan", no_libtpu)
+    lines.clear()
+    cost.check_memory(found, slice_, lines.append)
+    assert lines[-1] == "memory was not checked: libtpu is not installed"
+
+
+@pytest.mark.parametrize(
+    "message, arguments",
+    [
+        (r"--rows=10: the grid has rows 1 to 9", ["--grid=experiments/table1.py", "--rows=10", "--tpu=v4-128", *GKE]),
+        (r"v4-129.*v4-128", ["--grid=experiments/table1.py", "--tpu=v4-129", *GKE]),
+        (r"v5litepod-16", ["--grid=experiments/table1.py", "--tpu=v5litepod-12", *GKE]),
+        (r"no such TPU generation; known are v2", ["--grid=experiments/table1.py", "--tpu=h100", *GKE]),
+        (r"needs --tpu", ["--grid=experiments/table1.py", *GKE]),
+        (r"needs --image", ["--grid=experiments/table1.py", "--tpu=v4-128", "--workdir=gs://b/r"]),
+        (r"needs gs://", ["--grid=experiments/table1.py", "--tpu=v4-128", "--image=i", "--workdir=runs"]),
+        (r"GKE does not have v2", ["--grid=experiments/table1.py", "--tpu=v2-128", *GKE]),
+        (r"row 1: batch_size 256 does not divide over the 512 devices", ["--grid=experiments/table1.py", "--tpu=v3-512", *GKE]),
+        (r"standing_stats_batch_size 64 does not divide over the 128", ["--grid=experiments/table1.py", "--tpu=v3-128", "--config.standing_stats_batch_size=64", *GKE]),
+        (r"tpu7x|v7 is on GKE only", ["--grid=experiments/table1.py", "--tpu=tpu7x-128", "--backend=tpu-vm", "--zone=z", *GKE]),
+        (r"needs --zone", ["--grid=experiments/table1.py", "--tpu=v3-128", "--backend=tpu-vm", *GKE]),
+        (r"only writes files: add --dry-run", ["--grid=experiments/table1.py", "--tpu=v3-128", "--backend=skypilot", *GKE]),
+        (r"needs a local directory", [f"--grid={DIGITS}", "--backend=local", "--workdir=gs://b/r"]),
+        (r"--data is for jobs in containers", [f"--grid={DIGITS}", "--backend=local", "--workdir=r", "--data=gs://b/d"]),
+        (r"--data=/d; it must begin with gs://", ["--grid=experiments/table1.py", "--tpu=v4-128", "--data=/d", *GKE]),
+        (r"--seeds=a: expected comma-separated numbers", [f"--grid={DIGITS}", "--backend=local", "--workdir=r", "--seeds=a"]),
+        (r"--parallel=0; it must be at least 1", [f"--grid={DIGITS}", "--backend=local", "--workdir=r", "--parallel=0"]),
+        (r"batch_size 8 does not divide over the 3 devices", [f"--grid={DIGITS}", "--backend=local", "--workdir=r", "--devices=3"]),
+        (r"bach_size", [f"--grid={DIGITS}", "--backend=local", "--workdir=r", "--config.bach_size=1"]),
+        (r"nobody to ask", [f"--grid={DIGITS}", "--backend=local", "--workdir=r", "--rows=1"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_clear_line(message, arguments, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "stdin", open("/dev/null"))
+    with pytest.raises(UsageError, match=message) as caught:
+        sweep.main(arguments)
+    assert "\n" not in str(caught.value) and not (tmp_path / "r").exists()
+
+
+def test_nothing_starts_without_a_yes(monkeypatch, capsys, tmp_path):
+    arguments = ["--grid=experiments/table1.py:scale=digits", "--backend=local", f"--workdir={tmp_path}/r", "--rows=1"]
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda prompt: "n")
+    assert sweep.main(arguments) == 0
+    assert "1 jobs on this machine" in capsys.readouterr().out and not (tmp_path / "r").exists()
+
+
+def test_values_survive_every_backend_as_one_argument(tmp_path, capsys):
+    """A value with spaces, quotes and shell syntax is one element of argv in manifests, and one quoted word in scripts."""
+    import shlex
+
+    import yaml
+
+    nasty = "--config.data.dir=/a b'$(touch x);\"c"
+    common = [
+        "--grid=experiments/table1.py",
+        "--rows=8",
+        "--seeds=0",
+        "--tpu=v3-128",
+        "--zone=z",
+        "--dry-run",
+        *GKE,
+        nasty,
+    ]
+    for backend in ("gke", "tpu-vm", "skypilot", "local"):
+        workdir = [f"--workdir={tmp_path}/w"] if backend == "local" else []
+        assert sweep.main([*common, f"--backend={backend}", f"--out={tmp_path}/{backend}", *workdir]) == 0
+    (manifest,) = (tmp_path / "gke").glob("*.yaml")
+    spec = yaml.safe_load(manifest.read_text())["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    assert nasty in spec["containers"][0]["args"]
+    (startup,) = (tmp_path / "tpu-vm").glob("*.startup.sh")
+    line = next(line for line in startup.read_text().splitlines() if "biggan_jax.train" in line)
+    assert nasty in shlex.split(line)
+    (task,) = (tmp_path / "skypilot").glob("*.yaml")
+    assert nasty in shlex.split(yaml.safe_load(task.read_text())["run"])
+    (script,) = (tmp_path / "local").glob("*.sh")
+    assert nasty in shlex.split(script.read_text().splitlines()[1])
+    assert config_lib.default().data.dir == ""
