@@ -65,6 +65,7 @@ def default() -> ml_collections.ConfigDict:
     # Of the generator's last BatchNorm; None: bn_eps
     c.model.output_bn_eps = ml_collections.config_dict.placeholder(float)
     c.model.sn_eps = 1e-4
+    c.model.remat = False  # recompute each block's activations in the backward pass: less memory, more work
 
     c.loss = "hinge"  # one of LOSSES
     c.orthogonal_reg = 1e-4  # strength beta of Equation 3; 0: off

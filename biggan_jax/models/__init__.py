@@ -16,6 +16,7 @@ def build(config):
         channels=model.channels,
         num_classes=config.num_classes,
         sn_eps=model.sn_eps,
+        remat=model.remat,
         dtype=jnp.dtype(config.compute_dtype),
     )
     generator = family.Generator(

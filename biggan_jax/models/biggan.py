@@ -7,6 +7,7 @@ pixels continue the 32 pixel one downwards.
 """
 
 import functools
+import inspect
 from typing import Any
 
 from flax import linen as nn
@@ -58,6 +59,14 @@ def norm_factory(net):
         spectral_norm=net.spectral_norm,
         sn_eps=net.sn_eps,
     )
+
+
+def rematerialized(net, block):
+    """The class `block`; where the net has `remat`, its activations are recomputed in the backward pass, not kept."""
+    if not net.remat:
+        return block
+    last = len(inspect.signature(block.__call__).parameters) - 1  # `train`, a Python value
+    return nn.remat(block, static_argnums=last)
 
 
 def class_conditioning(net, labels):
@@ -123,7 +132,8 @@ class Generator(nn.Module):
     through a linear map; otherwise each has its own per-class gains and biases. `skip_z`: z is cut into one chunk per
     block plus one; the first goes into the linear layer, the others join the conditioning of their block
     (hierarchical latents, Section 3.1), so z_dim must be a multiple of that number. `attention_resolutions`: an
-    attention block follows each block with one of these output sizes.
+    attention block follows each block with one of these output sizes. `remat`: the backward pass recomputes the
+    activations of a block rather than keeping them.
     """
 
     image_size: int
@@ -140,6 +150,7 @@ class Generator(nn.Module):
     bn_eps: float = 1e-5
     output_bn_eps: float | None = None  # None: bn_eps. Weights trained with the PyTorch code need 1e-5 here
     sn_eps: float = 1e-6
+    remat: bool = False
     dtype: Any = None
 
     @staticmethod
@@ -161,7 +172,9 @@ class Generator(nn.Module):
         x = x.reshape(-1, BASE_SIZE, BASE_SIZE, widths[0])
         for i in range(blocks):
             vector = concatenate(embedding, chunks[i + 1])
-            block = GeneratorBlock(features=widths[i + 1], conv=conv, norm=norm, name=f"block_{i}")
+            block = rematerialized(self, GeneratorBlock)(
+                features=widths[i + 1], conv=conv, norm=norm, name=f"block_{i}"
+            )
             x = block(x, vector, block_labels, train)
             if x.shape[1] in self.attention_resolutions:
                 x = attention(name=f"attention_{i}")(x, train)
@@ -207,6 +220,7 @@ class Discriminator(nn.Module):
     wide: bool = True
     spectral_norm: bool = True
     sn_eps: float = 1e-6
+    remat: bool = False
     dtype: Any = None
 
     @nn.compact
@@ -215,7 +229,7 @@ class Discriminator(nn.Module):
         widths, num_downsamples = DISCRIMINATOR_WIDTHS[self.image_size]
         x = images
         for i, multiple in enumerate(widths):
-            block = DiscriminatorBlock(
+            block = rematerialized(self, DiscriminatorBlock)(
                 features=self.channels * multiple,
                 downsample=i < num_downsamples,
                 preactivation=i > 0,

@@ -60,6 +60,7 @@ class Generator(nn.Module):
     bn_eps: float = 1e-5
     output_bn_eps: float | None = None  # None: bn_eps. Weights trained with the PyTorch code need 1e-5 here
     sn_eps: float = 1e-6
+    remat: bool = False
     rgb_channels: int = 3
     dtype: Any = None
 
@@ -87,7 +88,7 @@ class Generator(nn.Module):
         x = x.reshape(-1, biggan.BASE_SIZE, biggan.BASE_SIZE, widths[0])
         for i, (width_in, width_out) in enumerate(zip(widths[:-1], widths[1:])):
             for j, features in enumerate((width_in, width_out)):
-                block = GeneratorBlock(
+                block = biggan.rematerialized(self, GeneratorBlock)(
                     features=features, double=j == 1, conv=conv, norm=norm, name=f"block_{2 * i + j}"
                 )
                 x = block(x, vector, block_labels, train)
@@ -133,6 +134,7 @@ class Discriminator(nn.Module):
     attention_resolutions: tuple[int, ...] = (64,)
     spectral_norm: bool = True
     sn_eps: float = 1e-6
+    remat: bool = False
     dtype: Any = None
 
     @nn.compact
@@ -143,7 +145,7 @@ class Discriminator(nn.Module):
         x = conv(features=self.channels * stem, name="input_conv")(images, train)
         for i, multiple in enumerate(stages):
             for j in range(2):
-                block = DiscriminatorBlock(
+                block = biggan.rematerialized(self, DiscriminatorBlock)(
                     features=self.channels * multiple,
                     downsample=i < num_downsamples and j == 0,
                     conv=conv,
