@@ -15,7 +15,6 @@ truncations hold them as
 import itertools
 import sys
 
-from etils import epath
 import jax
 from jax.experimental import multihost_utils
 import jax.numpy as jnp
@@ -25,14 +24,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from biggan_jax import config as config_lib
-from biggan_jax import integrity, models, sharding
+from biggan_jax import integrity, models, sharding, storage
 from biggan_jax.errors import DataError, UsageError
 
 NETS = ("ema", "generator", "discriminator")
-_ORBAX_FILES = (
+_ORBAX_FILES = (  # written after the manifest; nothing is restored from them
     "_CHECKPOINT_METADATA",
-    "commit_success.txt",
-)  # written after the manifest; nothing is restored from them
+    storage.COMMIT_FILE,
+)
 _NO_CHECKPOINT, _NONE_INTACT = -1, -2
 
 
@@ -47,7 +46,8 @@ class Checkpoints:
             keep_period=keep_every or None,
             async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
         )
-        self.directory = (epath.Path(workdir) / "checkpoints").resolve()
+        directory = storage.path(workdir) / "checkpoints"
+        self.directory = directory if storage.is_bucket(directory) else directory.resolve()
         self._saving = None  # the step being saved
         self._verified = set()  # (step, part)
         self._manager = ocp.CheckpointManager(self.directory, options=options)
@@ -131,13 +131,12 @@ class Checkpoints:
         self._verified |= {(found, part) for part in self.items(found)}
         return found
 
-    def _set_aside(self, step: int) -> epath.Path:
+    def _set_aside(self, step: int):
         """Moves `step` to `WORKDIR/damaged/STEP`, or STEP-2 and so on where that is taken."""
         damaged = self.directory.parent / "damaged"
-        damaged.mkdir(exist_ok=True)
         names = itertools.chain([str(step)], (f"{step}-{n}" for n in itertools.count(2)))
         target = next(damaged / name for name in names if not (damaged / name).exists())
-        (self.directory / str(step)).rename(target)
+        storage.move_tree(self.directory / str(step), target)
         return target
 
     def items(self, step: int) -> list[str]:
@@ -219,7 +218,7 @@ def open_for_reading(workdir, step: int | None = None):
     """`(checkpoints, step)` of an existing run: the newest step, or the one asked for. Raises UsageError or DataError
     when there is none.
     """
-    if not (epath.Path(workdir) / "checkpoints").is_dir():
+    if not (storage.path(workdir) / "checkpoints").is_dir():
         raise UsageError(f"there is no {workdir}/checkpoints; has a run been trained there?")
     checkpoints = Checkpoints(workdir)
     steps = checkpoints.steps()

@@ -83,11 +83,10 @@ def convert(options) -> None:
     """Writes checkpoint 0 of a new directory. Raises UsageError or DataError, with nothing written, for what cannot be
     converted.
     """
-    from etils import epath
-
+    from biggan_jax import storage
     from biggan_jax.checkpoint import Checkpoints
 
-    out = epath.Path(options.out)
+    out = storage.path(options.out)
     if out.exists():
         raise UsageError(f"--out={options.out} exists; choose a new directory")
     if options.sha256:

@@ -47,11 +47,10 @@ def sample(options) -> None:
     """Writes what the command line asks for. Raises UsageError for values out of range, DataError for a checkpoint
     that cannot be read.
     """
-    from etils import epath
     import jax
     import numpy as np
 
-    from biggan_jax import latents, sampler, sharding
+    from biggan_jax import latents, sampler, sharding, storage
     from biggan_jax import model as model_lib
     from biggan_jax.writer import save_png
 
@@ -78,7 +77,7 @@ def sample(options) -> None:
             labels = classes[np.arange(options.num) % len(classes)]
             images = model.sample(labels, seed=options.seed, batch_size=options.batch_size, **mode)
     if jax.process_index() == 0:
-        out = epath.Path(options.out)
+        out = storage.path(options.out)
         save_png(out / "grid.png", sampler.grid(images, columns))
         if options.png:
             for i, (image, label) in enumerate(zip(images, labels)):

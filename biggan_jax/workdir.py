@@ -22,12 +22,12 @@ import sys
 import threading
 import time
 
-from etils import epath
-
 from biggan_jax import config as config_lib
+from biggan_jax import storage
 from biggan_jax.errors import BigGANError, CrashLoopError, StorageError, UsageError
 
 HEARTBEAT_SECONDS = 10.0  # how often the writer renews its lock
+SETTLE_SECONDS = 2.0  # two starts that find no lock write theirs within this time
 STALE_AFTER_SECONDS = 35.0  # a lock from another machine that has not been renewed for so long is nobody's
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_collections")
 
@@ -70,7 +70,7 @@ _DISK_MESSAGES = (
 
 def check_config(workdir, config) -> None:
     """Raises UsageError when `workdir` holds checkpoints of a run with another config."""
-    path, checkpoints = epath.Path(workdir) / "config.json", epath.Path(workdir) / "checkpoints"
+    path, checkpoints = storage.path(workdir) / "config.json", storage.path(workdir) / "checkpoints"
     # A command that failed before its first checkpoint may be corrected and given again.
     begun = checkpoints.exists() and any(step.name.isdecimal() for step in checkpoints.iterdir())
     if begun and path.exists():
@@ -98,19 +98,19 @@ def flatten(tree: dict, prefix: str = "") -> dict:
 
 
 def write_config(workdir, config) -> None:
-    _write(epath.Path(workdir) / "config.json", config_lib.to_json(config))
+    storage.write_text(storage.path(workdir) / "config.json", config_lib.to_json(config))
 
 
 def write_identity(workdir, dataset, devices) -> None:
     """Writes run.json. Raises UsageError when the run there was trained on other data than `dataset`."""
-    path = epath.Path(workdir) / "run.json"
+    path = storage.path(workdir) / "run.json"
     found = _read_json(path).get("data_fingerprint")
     if found not in (None, dataset.fingerprint):
         raise UsageError(
             f"{path}: the run was trained on other data ({found}) than {dataset.name} holds now "
             f"({dataset.fingerprint}). Choose another --workdir, or put the old data back"
         )
-    _write(path, json.dumps({
+    storage.write_text(path, json.dumps({
         "started": _now(),
         "command": shlex.join(sys.orig_argv),
         "host": socket.gethostname(),
@@ -130,7 +130,7 @@ def counted_start(workdir, step: int, limit: int):
 
     Raises CrashLoopError when `limit` starts from the same step ended otherwise; 0 is no limit.
     """
-    path = epath.Path(workdir) / "restarts.json"
+    path = storage.path(workdir) / "restarts.json"
     found = _read_json(path)
     starts = found.get("starts", 0) if found.get("step") == step else 0
     if limit and starts >= limit:
@@ -138,7 +138,7 @@ def counted_start(workdir, step: int, limit: int):
             f"{starts} starts from step {step} ended before a newer checkpoint was saved; "
             f"find out why, then delete {path}"
         )
-    _write(path, json.dumps({"step": step, "starts": starts + 1}))
+    storage.write_text(path, json.dumps({"step": step, "starts": starts + 1}))
     try:
         yield
     except KeyboardInterrupt:
@@ -156,26 +156,28 @@ def lock(workdir):
     machines, whose file system may not pass `flock` on, the writer renews the file; one that has not been renewed for
     STALE_AFTER_SECONDS, as this process sees it, is taken over. Other machines' clocks are not used.
     """
-    directory = epath.Path(workdir)
+    directory = storage.path(workdir)
     record = directory / "lock.json"
     with contextlib.ExitStack() as stack:
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            held = "://" not in str(workdir) and _flock(stack, directory / "lock", record)
+            held = not storage.is_bucket(workdir) and _flock(stack, directory / "lock", record)
             _wait_while_renewed(record, held)
             owner = {"host": socket.gethostname(), "machine": _machine(), "pid": os.getpid(), "since": _now()}
-            _write(record, json.dumps(owner))
+            storage.write_text(record, json.dumps(owner))
+            if not held:
+                _check_alone(record, owner)
         except OSError as error:
             if _is_storage_error(error):
                 raise
             raise UsageError(f"--workdir={workdir}: {error.strerror or error}") from error
         stack.callback(lambda: record.unlink(missing_ok=True))
-        stack.enter_context(_repeat(lambda beat: _write(record, json.dumps(owner | {"beat": beat}))))
+        stack.enter_context(_repeat(lambda beat: storage.write_text(record, json.dumps(owner | {"beat": beat}))))
         yield
 
 
 def _flock(stack, path, record) -> bool:
     """Whether the kernel gave us the lock, until `stack` is closed. Raises UsageError when another process has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     file = stack.enter_context(open(path, "a"))
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -212,6 +214,13 @@ def _wait_while_renewed(record, held: bool) -> None:
             raise _in_use(record)
 
 
+def _check_alone(record, owner) -> None:
+    """Raises UsageError when another process, started at the same time, has written `record` after us."""
+    time.sleep(SETTLE_SECONDS)
+    if _read_json(record) != owner:
+        raise _in_use(record)
+
+
 def _in_use(record) -> UsageError:
     owner = _read_json(record)
     who = (
@@ -229,7 +238,7 @@ def _repeat(renewal):
         count = 0
         while not stop.wait(HEARTBEAT_SECONDS):
             count += 1
-            with contextlib.suppress(OSError):  # a full disk is reported by what needs it
+            with contextlib.suppress(Exception):  # a full disk, or a bucket out of reach, is reported by what needs it
                 renewal(count)
 
     thread = threading.Thread(target=beat, daemon=True, name="lock")
@@ -251,7 +260,7 @@ def storage_errors(workdir):
     except BigGANError:
         raise
     except Exception as error:  # Orbax reports a full disk as ValueError and several others
-        if not _is_storage_error(error):
+        if not _is_storage_error(error) and storage.path(workdir).exists():
             raise
         reason = " ".join((getattr(error, "strerror", None) or str(error)).split())[:200]
         raise StorageError(
@@ -275,17 +284,9 @@ def _is_storage_error(error) -> bool:
 def _free_space(workdir) -> str:
     try:
         status = os.statvfs(workdir)
-    except OSError:  # gone, or a bucket
-        return ""
+    except OSError:  # a bucket, or gone
+        return "" if storage.path(workdir).exists() else " (it is not there any more)"
     return f" ({status.f_bavail * status.f_frsize:,} bytes free)"
-
-
-def _write(path, text: str) -> None:
-    """Writes a small file so that a reader, or a kill, finds the old text or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def _read_json(path) -> dict:

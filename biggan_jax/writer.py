@@ -2,54 +2,106 @@
 
 import json
 import math
+import pathlib
 import sys
+import tempfile
 import time
 
-from etils import epath
 import numpy as np
 from PIL import Image
 from rich import progress as rich_progress
 from rich.console import Console
 import tensorboardX
 
+from biggan_jax import storage
+
+UPLOAD_SECONDS = 30.0  # between uploads of the records to a bucket; a kill loses those since the last
+MAX_UPLOAD_BYTES = 8 << 20  # a file of events that is longer is not added to, so that it need not be uploaded again
+
 
 class Writer:
     """Records in `WORKDIR/metrics.jsonl`, one JSON object a line, and in TensorBoard; images in `WORKDIR/samples/`."""
 
     def __init__(self, workdir, active: bool = True):
-        self._workdir = epath.Path(workdir)
+        self._workdir = storage.path(workdir)
         self._active = active
         if active:
-            self._jsonl = (self._workdir / "metrics.jsonl").open("a")
-            self._tensorboard = tensorboardX.SummaryWriter(str(self._workdir))
+            self._jsonl = storage.Lines(self._workdir / "metrics.jsonl")
+            self._events = Events(self._workdir)
+            self._uploaded = -math.inf
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         if not self._active:
             return
         # JSON has no NaN or infinity: they are written as null.
         record = {"step": step} | {key: value if math.isfinite(value) else None for key, value in values.items()}
-        self._jsonl.write(json.dumps(record) + "\n")
-        self._jsonl.flush()
-        for key, value in values.items():
-            self._tensorboard.add_scalar(key, value, step)
+        self._jsonl.write(json.dumps(record))
+        self._events.scalars(step, values)
+        self._upload()
 
     def image(self, step: int, name: str, image: np.ndarray, tag: str = "samples") -> None:
         """A uint8 image [H, W, 3] as `samples/NAME.png` and under `tag` in TensorBoard."""
         if not self._active:
             return
         save_png(self._workdir / "samples" / f"{name}.png", image)
-        self._tensorboard.add_image(tag, image, step, dataformats="HWC")
+        self._events.image(step, tag, image)
+        self._upload()
 
     def close(self) -> None:
         if self._active:
             self._jsonl.close()
-            self._tensorboard.close()
+            self._events.close()
+
+    def _upload(self) -> None:
+        if storage.is_bucket(self._workdir) and time.monotonic() - self._uploaded > UPLOAD_SECONDS:
+            self._jsonl.flush()
+            self._events.upload()
+            self._uploaded = time.monotonic()
+
+
+class Events:
+    """TensorBoard events in `directory`; those for a bucket wait on the local disk for `upload` or `close`."""
+
+    def __init__(self, directory):
+        self._directory = storage.path(directory)
+        self._waiting = tempfile.TemporaryDirectory() if storage.is_bucket(directory) else None
+        self._open()
+
+    def _open(self) -> None:
+        self._writer = tensorboardX.SummaryWriter(self._waiting.name if self._waiting else str(self._directory))
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        for key, value in values.items():
+            self._writer.add_scalar(key, value, step)
+
+    def image(self, step: int, tag: str, image: np.ndarray) -> None:
+        self._writer.add_image(tag, image, step, dataformats="HWC")
+
+    def upload(self) -> None:
+        """Writes what there is to the bucket; begins another file when this one has become long."""
+        if self._waiting is None:
+            return
+        self._writer.flush()
+        for file in pathlib.Path(self._waiting.name).iterdir():
+            data = file.read_bytes()
+            (self._directory / file.name).write_bytes(data)
+            if len(data) > MAX_UPLOAD_BYTES:
+                self._writer.close()
+                file.unlink()
+                self._open()
+
+    def close(self) -> None:
+        self._writer.close()
+        self.upload()
+        if self._waiting:
+            self._waiting.cleanup()
 
 
 def save_png(path, image: np.ndarray) -> None:
     """A uint8 image [H, W, 3] as PNG."""
-    path = epath.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = storage.path(path)
+    if not storage.is_bucket(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         Image.fromarray(image).save(file, format="PNG")
 

@@ -10,8 +10,8 @@ import os
 from typing import NamedTuple
 
 from etils import epath
-import tensorboardX
 
+from biggan_jax import storage, writer
 from biggan_jax.errors import DataError
 from biggan_jax.metrics.protocol import Protocol, truncation_name
 
@@ -38,7 +38,7 @@ class Record(NamedTuple):
 
 
 def folder(workdir) -> epath.Path:
-    return epath.Path(workdir) / "eval"
+    return storage.path(workdir) / "eval"
 
 
 def to_json(record: Record) -> str:
@@ -81,23 +81,16 @@ def find(records, step, protocol) -> Record | None:
 def write(workdir, record: Record) -> None:
     """Adds a record to scores.jsonl and TensorBoard, and rewrites scores.md."""
     root = folder(workdir)
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / "scores.jsonl").open("a") as file:
-        file.write(to_json(record) + "\n")
+    lines = storage.Lines(root / "scores.jsonl")
+    lines.write(to_json(record))
+    lines.close()
     if record.step is not None:
         truncation = record.protocol.truncation
         prefix = "eval/" if truncation is None else f"eval/truncation {truncation:g}/"
-        with tensorboardX.SummaryWriter(str(root)) as writer:
-            for name, value in record.named_scores().items():
-                writer.add_scalar(prefix + name, value, record.step)
-    write_text(root / "scores.md", markdown(read(workdir)))
-
-
-def write_text(path: epath.Path, text: str) -> None:
-    """Replaces a small file at once."""
-    partial = path.parent / f".{path.name}.partial"
-    partial.write_text(text)
-    partial.replace(path)
+        events = writer.Events(root)
+        events.scalars(record.step, {prefix + name: value for name, value in record.named_scores().items()})
+        events.close()
+    storage.write_text(root / "scores.md", markdown(read(workdir)))
 
 
 def markdown(records) -> str:
@@ -183,7 +176,7 @@ def update_best(workdir, record: Record) -> bool:
     if source != target and (best.step == record.step or not target.exists()):
         _link(source, target)
     value = {"step": best.step, best.name("FID"): best.scores["FID"], "protocol": dataclasses.asdict(best.protocol)}
-    write_text(root / "best.json", json.dumps(value, indent=2))
+    storage.write_text(root / "best.json", json.dumps(value, indent=2))
     for other in (root / "best" / "checkpoints").iterdir():
         if other.name != str(best.step):
             other.rmtree()
@@ -192,15 +185,19 @@ def update_best(workdir, record: Record) -> bool:
 
 def _source(workdir, step) -> epath.Path | None:
     """Where the checkpoint of `step` is: the one being scored, the run's, or the one that was kept."""
-    places = (folder(workdir) / "held", epath.Path(workdir), folder(workdir) / "best")
+    places = (folder(workdir) / "held", storage.path(workdir), folder(workdir) / "best")
     return next((path for place in places if (path := place / "checkpoints" / str(step)).is_dir()), None)
 
 
 def _link(source: epath.Path, target: epath.Path) -> None:
-    """Copies a folder by hard links where the file system has them, replacing one of the name.
+    """Copies a checkpoint, by hard links where the file system has them, replacing one of the name.
 
-    It appears under its name only when it is complete.
+    It appears under its name, in a bucket with its mark of completeness, only when it is complete.
     """
+    if storage.is_bucket(source):
+        target.rmtree(missing_ok=True)
+        storage.copy_in_bucket(source, target)
+        return
     partial = target.parent / f".{target.name}.partial"
     if partial.exists():
         partial.rmtree()
@@ -218,5 +215,5 @@ def _link_tree(source, target):
         else:
             try:
                 os.link(child, target / child.name)
-            except OSError:  # another file system, or a bucket
+            except OSError:  # another file system
                 child.copy(target / child.name)

@@ -3,10 +3,9 @@
 import sys
 import time
 
-from etils import epath
 import jax
 
-from biggan_jax import checkpoint, cli, latents
+from biggan_jax import checkpoint, cli, latents, storage
 from biggan_jax import config as config_lib
 from biggan_jax import model as model_lib
 from biggan_jax.errors import DataError, UsageError
@@ -77,7 +76,7 @@ class Run:
             try:
                 checkpoints, step = checkpoint.open_for_reading(self._workdir, step)
             except (UsageError, DataError):
-                if not self._options.watch or not (epath.Path(self._workdir) / "config.json").exists():
+                if not self._options.watch or not (storage.path(self._workdir) / "config.json").exists():
                     raise
                 time.sleep(self._options.poll_seconds)
             else:
@@ -92,7 +91,7 @@ class Run:
         steps = checkpoints.steps()
         checkpoints.close()
         if self._options.watch:
-            config = config_lib.from_json((epath.Path(self._workdir) / "config.json").read_text())
+            config = config_lib.from_json((storage.path(self._workdir) / "config.json").read_text())
             return [step for step in steps if self._missing(step)], steps[-1] >= config.num_steps
         if self._options.step == "all":
             best = results.best_step(self._workdir)
@@ -171,7 +170,7 @@ class Run:
             table2.columns(points, score), validation, fid, name, self._protocol(None).describe(), paper
         )
         root = results.folder(self._workdir)
-        results.write_text(root / "table2.md", text)
+        storage.write_text(root / "table2.md", text)
         pictures.truncation_curve(root / "truncation_curve.png", records, score)
         print(f"\n{text}")
 

@@ -1,0 +1,104 @@
+"""Local disks and buckets (`gs://`): what they do differently, done in one way.
+
+A bucket has no folders, and an object in it can be neither renamed nor appended to, but it appears whole when its
+upload ends. Small files are reached through etils and gcsfs, checkpoints' arrays through Orbax and TensorStore.
+"""
+
+import functools
+import importlib.util
+import os
+
+from etils import epath
+
+from biggan_jax.errors import UsageError
+
+COMMIT_FILE = "commit_success.txt"  # by which Orbax knows that a checkpoint in a bucket is complete
+
+
+def is_bucket(name) -> bool:
+    return str(name).startswith("gs://")
+
+
+def path(name) -> epath.Path:
+    """`name`, local or `gs://`, as a path. Raises UsageError for a bucket when gcsfs is not installed."""
+    if is_bucket(name):
+        _prepare_buckets()
+    return epath.Path(name)
+
+
+@functools.cache
+def _prepare_buckets() -> None:
+    if importlib.util.find_spec("gcsfs") is None:
+        raise UsageError("gs:// paths need the package gcsfs: pip install gcsfs")
+    import fsspec
+
+    # TensorStore and other processes write to the same places, which a kept listing would not show.
+    fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
+
+
+def write_text(file: epath.Path, text: str) -> None:
+    """Replaces a small file so that a reader, or a kill, finds the old text or the new."""
+    if is_bucket(file):
+        file.write_text(text)
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    temporary.write_text(text)
+    temporary.replace(file)
+
+
+class Lines:
+    """A text file that grows line by line, after what it holds already."""
+
+    def __init__(self, file: epath.Path):
+        self._path = file
+        if is_bucket(file):
+            self._text = [file.read_text()] if file.exists() else []
+        else:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._file = file.open("a")
+
+    def write(self, line: str) -> None:
+        """On a disk the line is there at once, in a bucket with the next `flush`."""
+        if is_bucket(self._path):
+            self._text.append(line + "\n")
+        else:
+            self._file.write(line + "\n")
+            self._file.flush()
+
+    def flush(self) -> None:
+        """Writes the whole object anew in a bucket."""
+        if is_bucket(self._path):
+            self._path.write_text("".join(self._text))
+
+    def close(self) -> None:
+        self.flush()
+        if not is_bucket(self._path):
+            self._file.close()
+
+
+def move_tree(source: epath.Path, target: epath.Path) -> None:
+    """Moves a folder to a name that is not taken."""
+    if is_bucket(source):
+        copy_in_bucket(source, target)
+        source.rmtree()
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+
+
+def copy_in_bucket(source: epath.Path, target: epath.Path) -> None:
+    """Copies a folder, inside the store; a checkpoint's COMMIT_FILE comes last, so that half a copy is not taken for
+    one.
+
+    Raises FileNotFoundError when there is no such folder, or one of its files disappears.
+    """
+    import fsspec
+
+    store, root = fsspec.core.url_to_fs(str(source))
+    files = sorted(store.find(root), key=lambda file: file.rpartition("/")[2] == COMMIT_FILE)
+    if not files:
+        raise FileNotFoundError(f"{source} is not there")
+    last = [file for file in files if file.endswith(f"/{COMMIT_FILE}")]
+    for group in (files[: len(files) - len(last)], last):
+        store.copy(group, [str(target) + file.removeprefix(root) for file in group])
