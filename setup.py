@@ -13,6 +13,7 @@ setup(
         "chex",
         "etils[epath]",
         "flax>=0.12",
+        "google-crc32c",
         "importlib_resources",  # tensorflow-datasets needs it and does not say so
         "jax>=0.10",
         "matplotlib",

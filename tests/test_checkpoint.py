@@ -127,7 +127,7 @@ def test_readers_refuse_damaged_parts_and_move_nothing(saved):
     workdir, _ = saved
     DAMAGE["flipped bit"](workdir / "checkpoints" / "50")
     checkpoints, step = checkpoint.open_for_reading(workdir)
-    with pytest.raises(DataError, match="checkpoint 50 cannot be used: .*CRC-32"):
+    with pytest.raises(DataError, match="checkpoint 50 cannot be used: .*CRC-32C"):
         checkpoints.restore(step, checkpoint.abstract_like(state(0.0), DEVICE))
     assert checkpoints.restore_any(step, "ema")  # this part is whole
     assert checkpoints.steps() == [20, 40, 50]

@@ -31,8 +31,8 @@ def test_an_untouched_folder_is_whole_and_the_excluded_file_may_change(folder):
     ]
 
 
-def test_the_checksum_is_crc32(folder):
-    assert json.loads((folder / "manifest.json").read_text())["generator/weights"] == {"bytes": 3, "crc32": 0x352441C2}
+def test_the_checksum_is_crc32c(folder):
+    assert json.loads((folder / "manifest.json").read_text())["generator/weights"] == {"bytes": 3, "crc32c": 0x364B3FB7}
 
 
 def flip(path):
@@ -44,7 +44,7 @@ def flip(path):
 @pytest.mark.parametrize(
     "name, damage, message",
     [
-        ("ema/d/weights", flip, "is damaged: its CRC-32 is"),
+        ("ema/d/weights", flip, "is damaged: its CRC-32C is"),
         ("ema/d/weights", lambda path: path.write_bytes(path.read_bytes()[:-1]), "has 4999 bytes, not 5000"),
         ("ema/d/weights", lambda path: path.write_bytes(b""), "has 0 bytes, not 5000"),
         ("ema/d/weights", lambda path: path.unlink(), "is missing"),
