@@ -93,14 +93,14 @@ def default() -> ml_collections.ConfigDict:
     c.checkpoint_every = 1000  # steps
     c.keep_checkpoints = 3  # newest checkpoints to keep
     c.keep_every = 10_000  # checkpoints at multiples of this many steps are kept for good; 0: none
-    c.monitor_every = (
-        1000  # steps between looks at singular values of all layers, D's accuracy and samples' variety; 0: never
-    )
+    # Steps between looks at singular values of all layers, D's accuracy and samples' variety; 0: never
+    c.monitor_every = 1000
     c.monitor_split = ""  # held-out split on which D's accuracy is measured too, such as "test"; empty: none
     c.collapse = ml_collections.ConfigDict()  # a run ends with code 4 beyond one of these; 0: never
     c.collapse.max_sigma = 0.0  # of sigma/g_first, the top singular value of G's first layer
     c.collapse.max_d_accuracy = 0.0  # of D on images it trains on (the paper's collapsed runs: 0.98)
     c.collapse.min_variety = 0.0  # of samples, relative to real images
+    c.collapse.max_fid_ratio = 0.0  # of FID over the run's least, both with evaluate_every; the least is kept
     c.max_rollbacks = 3  # times a run goes back to its newest checkpoint, with other randomness, when it diverges
     c.max_restarts = 10  # starts in a row without a new checkpoint after which a run refuses to start; 0: no limit
     c.truncation_mode = "resample"  # what truncation means when sampling, one of TRUNCATION_MODES, see latents.py
@@ -179,6 +179,7 @@ def validate(config) -> None:
         "collapse.max_sigma",
         "collapse.max_d_accuracy",
         "collapse.min_variety",
+        "collapse.max_fid_ratio",
         "max_rollbacks",
         "max_restarts",
         "optimizer.warmup_steps",

@@ -146,6 +146,7 @@ LIMITS = (
     ("sigma/g_first", "max_sigma", operator.gt),
     ("d_accuracy/train", "max_d_accuracy", operator.gt),
     ("variety", "min_variety", operator.lt),
+    ("FID over its least", "max_fid_ratio", operator.gt),
 )
 
 

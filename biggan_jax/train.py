@@ -186,7 +186,7 @@ def run_steps(run: Run, state, start: int, attempt: int):
     """`(state, stopped)` after the steps from `start` to the last, or to SIGTERM. Raises DivergedError."""
     import jax
 
-    from biggan_jax import sharding, train_state
+    from biggan_jax import monitor, sharding, train_state
     from biggan_jax.data import batches
     from biggan_jax.metrics import evaluation
     from biggan_jax.model import Model
@@ -232,9 +232,9 @@ def run_steps(run: Run, state, start: int, attempt: int):
                 return state, True
             if evaluate:
                 run.checkpoints.wait()  # the best one is kept by linking its files
-                evaluation.score_in_training(
-                    run.evaluator, Model(config, run.gan.generator, state.ema, step), run.workdir
-                )
+                model = Model(config, run.gan.generator, state.ema, step)
+                ratio = evaluation.score_in_training(run.evaluator, model, run.workdir)
+                monitor.check_collapse(step, {"FID over its least": ratio}, config.collapse)
             if config.sample_every and step % config.sample_every == 0 and not last:
                 run.writer.image(step, f"{step:08d}", sample_grid(Model(config, run.gan.generator, state.ema, step)))
         run.checkpoints.wait()

@@ -46,6 +46,7 @@ RESUMABLE_KEYS = (
     "collapse.max_sigma",
     "collapse.max_d_accuracy",
     "collapse.min_variety",
+    "collapse.max_fid_ratio",
     "max_rollbacks",
     "max_restarts",
     "standing_stats_batches",

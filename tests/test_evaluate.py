@@ -18,7 +18,7 @@ from biggan_jax import config as config_lib
 from biggan_jax import evaluate, models, sharding, train, train_step
 from biggan_jax.checkpoint import Checkpoints
 from biggan_jax.data import digits
-from biggan_jax.errors import DataError, UsageError
+from biggan_jax.errors import CollapsedError, DataError, UsageError
 from biggan_jax.metrics import classifier, evaluation, image_files, pictures, reference, results, summary, table2
 from biggan_jax.metrics import run as run_lib
 from biggan_jax.metrics.protocol import Protocol
@@ -206,6 +206,13 @@ def test_training_scores_itself(cache, tmp_path, monkeypatch, capsys):
     best = min(records, key=lambda r: r.scores["FID"])
     assert biggan_jax.load(tmp_path / "eval" / "best").step == best.step
     assert "step 2: digits-classifier FID" in capsys.readouterr().out
+    worst = max(records, key=lambda r: r.scores["FID"])
+    assert results.fid_ratio(tmp_path, worst) == worst.scores["FID"] / best.scores["FID"] > 1
+    monkeypatch.setattr(results, "fid_ratio", lambda workdir, record: record.step)
+    config.collapse.max_fid_ratio = 3.0
+    with pytest.raises(CollapsedError, match="step 4: FID over its least is 4"):
+        train.train(config, str(tmp_path / "collapsed"))
+    assert biggan_jax.load(tmp_path / "collapsed" / "eval" / "best").step in (2, 4)
 
 
 @pytest.fixture(scope="module")

@@ -96,10 +96,11 @@ def test_accuracy_and_variety_are_what_they_say():
         ("max_sigma", "sigma/g_first", 4.9, 5.1),
         ("max_d_accuracy", "d_accuracy/train", 0.97, 0.99),
         ("min_variety", "variety", 0.4, 0.2),
+        ("max_fid_ratio", "FID over its least", 1.4, 2.6),
     ],
 )
 def test_a_limit_ends_the_run_and_none_does_not(key, name, fine, collapsed):
-    limit = {"max_sigma": 5.0, "max_d_accuracy": 0.98, "min_variety": 0.3}[key]
+    limit = {"max_sigma": 5.0, "max_d_accuracy": 0.98, "min_variety": 0.3, "max_fid_ratio": 2.0}[key]
     limits = tiny_config(**{f"collapse__{key}": limit}).collapse
     monitor.check_collapse(7, {name: fine}, limits)
     monitor.check_collapse(7, {"loss/d": 1.0}, limits)

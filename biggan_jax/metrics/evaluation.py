@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 import numpy as np
 
 from biggan_jax import data, sampler
@@ -185,13 +186,17 @@ def validation_reference(evaluator: Evaluator, config) -> reference_lib.Referenc
     return None
 
 
-def score_in_training(evaluator: Evaluator, model, workdir) -> None:
-    """Scores `model`, whose checkpoint is in `workdir`: adds the record, keeps the best checkpoint.
+def score_in_training(evaluator: Evaluator, model, workdir) -> float:
+    """Scores `model`, whose checkpoint is in `workdir`: adds the record, keeps the best checkpoint. Returns its FID over
+    the run's least.
 
     Every process calls it, inside the mesh.
     """
+    ratio = 1.0
     record, _ = evaluator.score_model(model, evaluator.model_protocol(model.config))
     if record:
         results.write(workdir, record)
         best = ", the best so far" if results.update_best(workdir, record) else ""
         print(f"step {record.step}: {results.one_line(record)}{best}", flush=True)
+        ratio = results.fid_ratio(workdir, record)
+    return float(multihost_utils.broadcast_one_to_all(np.float32(ratio)))

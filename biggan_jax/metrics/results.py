@@ -183,6 +183,11 @@ def update_best(workdir, record: Record) -> bool:
     return best.step == record.step
 
 
+def fid_ratio(workdir, record: Record) -> float:
+    """The FID of `record`, which has been written, over the least by its protocol in `workdir`: 1 or more."""
+    return record.scores["FID"] / min(r.scores["FID"] for r in read(workdir) if r.protocol == record.protocol)
+
+
 def _source(workdir, step) -> epath.Path | None:
     """Where the checkpoint of `step` is: the one being scored, the run's, or the one that was kept."""
     places = (folder(workdir) / "held", storage.path(workdir), folder(workdir) / "best")
