@@ -68,12 +68,10 @@ def d_update(
             real = random_flip(flip_key, real)
 
         def loss_fn(params, d=d, real=real, fake=jax.lax.stop_gradient(fake), i=i, fake_labels=fake_labels):
-            # Two calls, not one on the concatenation: along the sharded axis that would move every image to another
-            # device. D has no BatchNorm, and both calls start from the same singular vectors, so the result is that
-            # of one pass.
-            d = d.replace(params=params)
-            fake_logits, _ = apply_train(gan.discriminator, d, fake, fake_labels)
-            real_logits, new_d = apply_train(gan.discriminator, d, real, labels[i])
+            logits, new_d = apply_train(
+                gan.discriminator, d.replace(params=params), interleave(real, fake), interleave(labels[i], fake_labels)
+            )
+            real_logits, fake_logits = logits.reshape(-1, 2).T  # a strided slice would gather them
             loss = gan.loss.d(real_logits, fake_logits)
             return loss, (
                 new_d.stats,
@@ -128,6 +126,13 @@ def apply_train(net, state: NetState, *inputs) -> tuple[jax.Array, NetState]:
 def apply_gradient(optimizer, net: NetState, gradient) -> NetState:
     updates, opt_state = optimizer.update(gradient, net.opt_state, net.params)
     return net.replace(params=optax.apply_updates(net.params, updates), opt_state=opt_state)
+
+
+def interleave(a: jax.Array, b: jax.Array) -> jax.Array:
+    """One batch of two: a[0], b[0], a[1], b[1], ... Every pair stays on its device; a concatenation along the sharded
+    axis would move half of the images to another.
+    """
+    return jnp.stack([a, b], axis=1).reshape(-1, *a.shape[1:])
 
 
 def sample_latents(gan: GAN, key, batch_size: int):

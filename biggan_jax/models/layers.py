@@ -33,10 +33,10 @@ def power_iteration(matrix: jax.Array, u: jax.Array, eps: float) -> tuple[jax.Ar
     # precision.
     product = lambda a, b: jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
     normalize = lambda x: x / jnp.maximum(jnp.linalg.norm(x), eps)
-    constant = lax.stop_gradient(matrix)
-    v = normalize(product(constant, u))
-    u = normalize(product(v, constant))
-    return product(v, product(matrix, u)), u
+    v = normalize(product(lax.stop_gradient(matrix), u))
+    row = product(v, matrix)
+    u = normalize(lax.stop_gradient(row))
+    return jnp.dot(row, u, precision=lax.Precision.HIGHEST), u  # v W u, without reading W a third time
 
 
 class SpectralModule(nn.Module):
