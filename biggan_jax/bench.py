@@ -8,9 +8,9 @@ or how it scales, by compiling it only, each device keeping the images it has on
 
 import argparse
 import collections
+import contextlib
 import itertools
 import json
-import os
 import resource
 import time
 
@@ -43,7 +43,7 @@ def main(arguments) -> int:
     if options.steps < 1:
         raise UsageError(f"--steps={options.steps}; it must be at least 1")
     if options.scaling:
-        os.environ["JAX_PLATFORMS"] = "cpu"
+        plan.prepare_environment()
         rows = scaling(config, options.scaling.split(","))
         print(json.dumps(rows) if options.json else scaling_table(rows))
     else:
@@ -157,8 +157,6 @@ def scaling(config, places: list[str]) -> list[dict]:
     counts = [int(place) if all(simulated) else tpu.parse_topology(place).devices for place in places]
     rows = []
     for place, count in zip(places, counts):
-        if config.batch_size * count % counts[0]:
-            raise UsageError(f"--scaling: a batch of {config.batch_size} on {counts[0]} devices has no like on {count}")
         scaled = config.copy_and_resolve_references()
         scaled.batch_size = config.batch_size * count // counts[0]
         config_lib.validate(scaled)
@@ -178,7 +176,7 @@ def on_simulated_devices(config, most: int, count: int) -> dict:
 
     from biggan_jax import sharding
 
-    if not jax.extend.backend.backends_are_initialized():
+    with contextlib.suppress(RuntimeError):  # a process that has started its devices keeps them
         jax.config.update("jax_num_cpu_devices", most)
     devices = jax.devices("cpu")
     if len(devices) < count:

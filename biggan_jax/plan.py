@@ -20,7 +20,9 @@ from biggan_jax import cli, tpu
 from biggan_jax.errors import UsageError
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8}
+_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4} | {
+    "f64": 8, "s64": 8, "u64": 8
+}  # fmt: skip
 PROGRAM_KEYS = (
     "argument_bytes_per_device",
     "temporary_bytes_per_device",
@@ -44,13 +46,7 @@ def main(arguments) -> int:
     cli.add_config_argument(parser)
     parser.add_argument("--topology", required=True, help="a TPU slice, such as v3:8x8, v3-128 or v5litepod-256")
     parser.add_argument("--json", action="store_true", help="a JSON object for each config, one a line")
-    os.environ |= {
-        "JAX_PLATFORMS": "cpu",  # a TPU of this machine, if it has one, is left alone
-        "JAX_ENABLE_COMPILATION_CACHE": "false",  # cannot read back what was compiled for other devices
-        # libtpu would complain of not knowing these.
-        "TPU_ACCELERATOR_TYPE": "v3-8",
-        "TPU_WORKER_HOSTNAMES": "localhost",
-    }
+    prepare_environment()
     rows = []
     for name, options, config in configs(parser, arguments):
         started = time.monotonic()
@@ -62,6 +58,17 @@ def main(arguments) -> int:
     if not options.json:
         print(table(rows) if len(rows) > 1 else report(rows[0]))
     return 0
+
+
+def prepare_environment() -> None:
+    """What compiling for absent devices needs of a process that has not imported JAX yet."""
+    os.environ |= {
+        "JAX_PLATFORMS": "cpu",  # a TPU of this machine, if it has one, is left alone
+        "JAX_ENABLE_COMPILATION_CACHE": "false",  # cannot read back what was compiled for other devices
+        # libtpu would complain of not knowing these.
+        "TPU_ACCELERATOR_TYPE": "v3-8",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+    }
 
 
 def configs(parser, arguments):
@@ -179,14 +186,13 @@ def measure(program) -> dict:
 def collectives(hlo: str) -> dict[str, dict[str, int]]:
     """Count and bytes (of the results, on one device) of each kind of collective in a compiled program's text."""
     found = {}
-    pattern = re.compile(rf"= (.*?) ({'|'.join(COLLECTIVES)})(-start)?\(")
-    for shapes, kind, start in pattern.findall(hlo):
+    # Of an asynchronous pair the end counts: the start lists operands beside results.
+    pattern = re.compile(rf"= (.*?) ({'|'.join(COLLECTIVES)})(?:-done)?\(")
+    for shapes, kind in pattern.findall(hlo):
         size = sum(
             _BYTES[dtype] * math.prod(map(int, filter(None, dimensions.split(","))))
             for dtype, dimensions in re.findall(r"(\w+)\[([\d,]*)\]", shapes)
         )
-        if start and kind != "all-reduce":
-            size //= 2  # the operands are listed beside the results
         entry = found.setdefault(kind, {"count": 0, "bytes": 0})
         entry["count"] += 1
         entry["bytes"] += size
