@@ -34,7 +34,16 @@ setup(
         "prepare": ["tensorflow"],
         # Sweeps in the cloud: manifests, and gs:// paths without TensorFlow.
         "launch": ["gcsfs", "pyyaml"],
-        "test": ["ipykernel", "kubernetes-validate", "nbclient", "nbformat", "pytest", "pytest-xdist", "pyyaml"],
+        "test": [
+            "gcsfs",
+            "ipykernel",
+            "kubernetes-validate",
+            "nbclient",
+            "nbformat",
+            "pytest",
+            "pytest-xdist",
+            "pyyaml",
+        ],
         # The implementations that ours is compared with, used by tests only.
         "reference": ["torch==2.13.0", "torch-fidelity", "prdc", "pytorch-pretrained-biggan", "scipy"],
     },

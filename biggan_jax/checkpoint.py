@@ -218,8 +218,9 @@ def open_for_reading(workdir, step: int | None = None):
     """`(checkpoints, step)` of an existing run: the newest step, or the one asked for. Raises UsageError or DataError
     when there is none.
     """
-    if not (storage.path(workdir) / "checkpoints").is_dir():
-        raise UsageError(f"there is no {workdir}/checkpoints; has a run been trained there?")
+    with storage.refusals(workdir):
+        if not (storage.path(workdir) / "checkpoints").is_dir():
+            raise UsageError(f"there is no {workdir}/checkpoints; has a run been trained there?")
     checkpoints = Checkpoints(workdir)
     steps = checkpoints.steps()
     if not steps:

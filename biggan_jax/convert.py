@@ -87,8 +87,9 @@ def convert(options) -> None:
     from biggan_jax.checkpoint import Checkpoints
 
     out = storage.path(options.out)
-    if out.exists():
-        raise UsageError(f"--out={options.out} exists; choose a new directory")
+    with storage.refusals(options.out):
+        if out.exists():
+            raise UsageError(f"--out={options.out} exists; choose a new directory")
     if options.sha256:
         check_hash(options.weights, options.sha256)
     modules, nets = (from_biggan_pytorch if options.source == "biggan-pytorch" else from_huggingface)(options)
@@ -99,15 +100,14 @@ def convert(options) -> None:
         config.truncation_mode = "rescale"
     config_lib.validate(config)
     try:
+        storage.write_text(out / "config.json", config_lib.to_json(config))  # first: it says why it cannot be written
         checkpoints = Checkpoints(out)
         checkpoints.save_nets(0, nets, config)
         checkpoints.close()
-        (out / "config.json").write_text(config_lib.to_json(config))
     except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
         if out.exists():
             out.rmtree()
-        reason = " ".join(str(error).split())[:300]
-        raise UsageError(f"--out={options.out} cannot be written: {reason}") from error
+        raise UsageError(f"--out={options.out} cannot be written: {storage.reason(error)}") from error
     size = f"{config.model.name} at {config.image_size} pixels, {config.num_classes} classes"
     print(f"{options.out}: {size}; {', '.join(nets)}")
 

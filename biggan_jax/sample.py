@@ -78,13 +78,14 @@ def sample(options) -> None:
             images = model.sample(labels, seed=options.seed, batch_size=options.batch_size, **mode)
     if jax.process_index() == 0:
         out = storage.path(options.out)
-        save_png(out / "grid.png", sampler.grid(images, columns))
-        if options.png:
-            for i, (image, label) in enumerate(zip(images, labels)):
-                save_png(out / f"{i:06d}_class{label}.png", image)
-        if options.npz:
-            with (out / "samples.npz").open("wb") as file:
-                np.savez(file, images=images, labels=labels)
+        with storage.refusals(options.out):
+            save_png(out / "grid.png", sampler.grid(images, columns))
+            if options.png:
+                for i, (image, label) in enumerate(zip(images, labels)):
+                    save_png(out / f"{i:06d}_class{label}.png", image)
+            if options.npz:
+                with (out / "samples.npz").open("wb") as file:
+                    np.savez(file, images=images, labels=labels)
         print(f"{len(images)} images in {out}")
 
 

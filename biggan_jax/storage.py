@@ -4,8 +4,10 @@ A bucket has no folders, and an object in it can be neither renamed nor appended
 upload ends. Small files are reached through etils and gcsfs, checkpoints' arrays through Orbax and TensorStore.
 """
 
+import contextlib
 import functools
 import importlib.util
+import logging
 import os
 
 from etils import epath
@@ -32,8 +34,31 @@ def _prepare_buckets() -> None:
         raise UsageError("gs:// paths need the package gcsfs: pip install gcsfs")
     import fsspec
 
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs the traceback of what it raises as well
     # TensorStore and other processes write to the same places, which a kept listing would not show.
     fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
+
+
+@contextlib.contextmanager
+def refusals(name):
+    """Raises UsageError for what a bucket answers, inside the block, to someone who may not use it."""
+    try:
+        yield
+    except Exception as error:
+        if not is_bucket(name) or not is_refusal(error):
+            raise
+        raise UsageError(f"{name}: {reason(error)}") from error
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the same request would be refused again: no such bucket, no permission, no valid credentials."""
+    return isinstance(error, OSError) or getattr(error, "code", None) in (400, 401, 403)  # gcsfs' HttpError
+
+
+def reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError) and not error.strerror:  # gcsfs gives the URL of its request only
+        return "no such bucket or object"
+    return " ".join((getattr(error, "strerror", None) or str(error)).split())[:200]
 
 
 def write_text(file: epath.Path, text: str) -> None:

@@ -67,15 +67,17 @@ _DISK_MESSAGES = (
     "Disk quota exceeded",
     "Input/output error",
 )
+_REFUSALS = ("Forbidden", "PERMISSION_DENIED", "UNAUTHENTICATED")  # of a bucket that was open to us before
 
 
 def check_config(workdir, config) -> None:
     """Raises UsageError when `workdir` holds checkpoints of a run with another config."""
     path, checkpoints = storage.path(workdir) / "config.json", storage.path(workdir) / "checkpoints"
     # A command that failed before its first checkpoint may be corrected and given again.
-    begun = checkpoints.exists() and any(step.name.isdecimal() for step in checkpoints.iterdir())
-    if begun and path.exists():
-        check_resumable(config_lib.from_json(path.read_text()), config, path)
+    with storage.refusals(workdir):
+        begun = checkpoints.exists() and any(step.name.isdecimal() for step in checkpoints.iterdir())
+        if begun and path.exists():
+            check_resumable(config_lib.from_json(path.read_text()), config, path)
 
 
 def check_resumable(found, config, path) -> None:
@@ -163,14 +165,20 @@ def lock(workdir):
         try:
             held = not storage.is_bucket(workdir) and _flock(stack, directory / "lock", record)
             _wait_while_renewed(record, held)
-            owner = {"host": socket.gethostname(), "machine": _machine(), "pid": os.getpid(), "since": _now()}
+            owner = {
+                "host": socket.gethostname(),
+                "machine": _machine(),
+                "pid": os.getpid(),
+                "pid_namespace": _pid_namespace(),
+                "since": _now(),
+            }
             storage.write_text(record, json.dumps(owner))
             if not held:
                 _check_alone(record, owner)
-        except OSError as error:
-            if _is_storage_error(error):
+        except Exception as error:
+            if _is_storage_error(error) or not storage.is_refusal(error):
                 raise
-            raise UsageError(f"--workdir={workdir}: {error.strerror or error}") from error
+            raise UsageError(f"--workdir={workdir}: {storage.reason(error)}") from error
         stack.callback(lambda: record.unlink(missing_ok=True))
         stack.enter_context(_repeat(lambda beat: storage.write_text(record, json.dumps(owner | {"beat": beat}))))
         yield
@@ -200,7 +208,7 @@ def _wait_while_renewed(record, held: bool) -> None:
     Raises UsageError.
     """
     first = _read_json(record)
-    if not first or first.get("machine") == _machine() and (held or not _alive(first.get("pid", 0))):
+    if not first or first.get("machine") == _machine() and (held or _died(first)):
         return
     print(
         f"{record}: waiting {STALE_AFTER_SECONDS:.0f} s to see whether {first.get('host')} still writes there",
@@ -261,22 +269,17 @@ def storage_errors(workdir):
     except BigGANError:
         raise
     except Exception as error:  # Orbax reports a full disk as ValueError and several others
-        if not _is_storage_error(error) and storage.path(workdir).exists():
+        if not _is_storage_error(error, _DISK_MESSAGES + _REFUSALS) and _exists(workdir):
             raise
-        reason = " ".join((getattr(error, "strerror", None) or str(error)).split())[:200]
         raise StorageError(
-            f"{workdir} cannot be written: {reason}{_free_space(workdir)}; checkpoints finished before are intact, "
-            "the same command continues from the newest"
+            f"{workdir} cannot be written: {storage.reason(error)}{_free_space(workdir)}; "
+            "checkpoints finished before are intact, the same command continues from the newest"
         ) from error
 
 
-def _is_storage_error(error) -> bool:
+def _is_storage_error(error, messages=_DISK_MESSAGES) -> bool:
     while error is not None:
-        if (
-            isinstance(error, OSError)
-            and error.errno in _DISK_ERRORS
-            or any(text in str(error) for text in _DISK_MESSAGES)
-        ):
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS or any(text in str(error) for text in messages):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -286,8 +289,16 @@ def _free_space(workdir) -> str:
     try:
         status = os.statvfs(workdir)
     except OSError:  # a bucket, or gone
-        return "" if storage.path(workdir).exists() else " (it is not there any more)"
+        return "" if _exists(workdir) else " (it is not there any more)"
     return f" ({status.f_bavail * status.f_frsize:,} bytes free)"
+
+
+def _exists(workdir) -> bool:
+    """False also for a bucket that does not answer."""
+    try:
+        return storage.path(workdir).exists()
+    except Exception:
+        return False
 
 
 def _read_json(path) -> dict:
@@ -297,14 +308,25 @@ def _read_json(path) -> dict:
         return {}
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+def _died(owner) -> bool:
+    """Whether the process of a record is gone. False where its number means nothing to us, as in another container."""
+    if owner.get("pid_namespace") != _pid_namespace():
         return False
-    except PermissionError:
+    try:
+        os.kill(owner["pid"], 0)
+    except ProcessLookupError:
         return True
-    return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _pid_namespace() -> str | None:
+    """Tells containers apart; None where the system has no such thing."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None
 
 
 def _machine() -> str:

@@ -94,7 +94,7 @@ def scale(name: str) -> Scale:
 
 
 def row(get_grid: Callable, variant: str, default: str | None = None):
-    """The config of the row that `row=NAME` in `variant` names (None: the first); the rest of the variant is the grid's.
+    """The config of the row that `row=NAME` in `variant` names (None: the first); what else it says is the grid's.
 
     Raises UsageError for a row the grid does not have.
     """

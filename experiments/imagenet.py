@@ -1,6 +1,6 @@
 """BigGAN on ImageNet at 64, 128, 256 or 512 pixels (Brock et al. 2018, Section 3, Table 2).
 
-python -m biggan_jax.prepare --source=imagenet:DIR_WITH_THE_TARS --image_size=128 --out=data/imagenet128
+python -m biggan_jax.prepare --source=imagenet:DIR_WITH_THE_TARS --split=train --image_size=128 --out=data/imagenet128
 python -m biggan_jax.train --config=experiments/imagenet.py:size=128 --config.data.dir=data/imagenet128 --workdir=DIR
 
 Hardware of the paper: TPU v3 with as many cores as pixels (128 cores for 128 px), 24 to 48 hours. The paper's FID /

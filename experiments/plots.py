@@ -8,8 +8,11 @@ import numpy as np
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib import ticker
 
 from experiments import runs as runs_lib
+
+MOST_TICKS = 4  # along x, so that labels such as 0.0025 do not touch
 
 
 def rows(path, section, curves) -> None:
@@ -64,9 +67,12 @@ def scaling(path, section) -> None:
     for row, label in enumerate((_fid_name(section), _fid_name(section).replace("FID", "IS"))):
         axes[row, 0].set_ylabel(label)
         axes[row, 0].set_xscale("log", base=2)
-        for column, (name, _) in enumerate((("batch", None), ("width", None), *along)):
+        for column, name in enumerate(("batch", "width", *(name for name, _ in along))):
             axes[row, column].set_xlabel(name)
             axes[row, column].grid(alpha=0.3)
+            if column > 0:
+                axes[row, column].xaxis.set_major_locator(ticker.MaxNLocator(MOST_TICKS - 1, integer=column == 1))
+    axes[0, 0].set_yscale("log")  # all of the row: FID falls by orders of magnitude along training
     handles = [plt.Line2D([], [], color=colors[name], marker=".", label=name) for name in names]
     figure.legend(handles=handles, title="row", loc="outside right", fontsize="small")
     _save(figure, path)

@@ -1,4 +1,4 @@
-"""The paper's tables from a grid's runs: python -m experiments.report --workdirs='DIR/*' --out=DIR [--grid=FILE.py:scale=NAME]
+"""The paper's tables of a grid's runs: python -m experiments.report --workdirs=DIR --out=DIR [--grid=FILE.py:VARIANT]
 
 Table 1, Table 2, the ablations and scaling plots, as Markdown, CSV and PNG, each with the paper's value in the next
 column. A run belongs to the row whose config it has, whatever its directory is called; without --grid every grid of
@@ -11,9 +11,7 @@ import io
 import math
 import os
 
-from etils import epath
-
-from biggan_jax import cli
+from biggan_jax import cli, storage
 from biggan_jax.metrics import table2 as table2_lib
 from experiments import grid as grid_lib
 from experiments import runs as runs_lib
@@ -39,7 +37,7 @@ def main(arguments) -> int:
     found = runs_lib.find(options.workdirs)
     sections = [Section(spec, rows_of(spec, overrides), found) for spec in options.grid or known_grids()]
     sections = [s for s in sections if options.grid or s.all_runs]
-    out = epath.Path(options.out)
+    out = storage.path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     text = "\n".join([*(s.markdown for s in sections), others(found, sections)])
     (out / "report.md").write_text(text)
@@ -121,8 +119,9 @@ class Section:
                     [f"{best.scores['FID']:.6g}", f"{best.scores['IS']:.6g}", str(best.step)] if best else [MISSING] * 3
                 )
                 hours = run.hours(run.last_step)
-                lines.append([name, str(run.config.seed), *scores, str(run.last_step), str(collapse or ""),
-                              str(run.images(run.last_step)), f"{hours:.4g}", f"{hours * run.chips:.4g}", run.workdir])  # fmt: skip
+                cells = [name, str(run.config.seed), *scores, str(run.last_step), str(collapse or "")]
+                cells += [str(run.images(run.last_step)), f"{hours:.4g}", f"{hours * run.chips:.4g}"]
+                lines.append([*cells, run.workdir])
         return lines
 
     def _markdown(self) -> str:
@@ -139,8 +138,8 @@ class Section:
         if self.protocol is not None:
             parts.append(
                 f"\nProtocol: {first.protocol.describe()}. Best checkpoint: the least FID of those scored in the run. "
-                f"Collapse: a limit of config.collapse was passed, or FID rose above {runs_lib.COLLAPSE_FACTOR:g} times "
-                "the best and stayed there; otherwise > the last step.\n"
+                f"Collapse: a limit of config.collapse was passed, or FID rose above {runs_lib.COLLAPSE_FACTOR:g} "
+                "times the best and stayed there; otherwise > the last step.\n"
             )
             parts += self._scored_otherwise()
             paper = "The paper's FID and IS are of Inception, ImageNet at 128 pixels and 50k samples"

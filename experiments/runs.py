@@ -6,10 +6,8 @@ import json
 import re
 from typing import Any
 
-from etils import epath
-
 from biggan_jax import config as config_lib
-from biggan_jax import tpu
+from biggan_jax import storage, tpu
 from biggan_jax import workdir as workdir_lib
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.metrics import results, table2
@@ -70,7 +68,7 @@ def find(patterns: str) -> list[Run]:
     """
     found = []
     for pattern in filter(None, patterns.split(",")):
-        path = epath.Path(pattern)
+        path = storage.path(pattern)
         places = sorted(path.parent.glob(path.name)) if "*" in path.name or "?" in path.name else [path]
         for place in places:
             if (place / "config.json").exists():
@@ -84,7 +82,7 @@ def find(patterns: str) -> list[Run]:
 
 def read(path) -> Run:
     """Raises DataError, naming the file, for one that cannot be read."""
-    path = epath.Path(path)
+    path = storage.path(path)
     try:
         config = config_lib.from_json((path / "config.json").read_text())
     except UsageError as error:
@@ -109,7 +107,7 @@ def _sweep(path) -> tuple[list[table2.Point], float | None]:
     for r in results.read(path):
         groups[r.step, r.protocol.untruncated()][r.protocol.truncation] = r
     records = max(groups.values(), key=len, default={}).values()
-    text = (epath.Path(path) / "eval" / "table2.md").read_text()
+    text = (path / "eval" / "table2.md").read_text()
     score = re.search(r"real images of .*?, ([\d.]+); interpolated", text)
     points = [table2.Point(r.protocol.truncation, r.scores["FID"], r.scores["IS"]) for r in records]
     return points, float(score[1]) if score else None
@@ -162,7 +160,7 @@ def best(run, protocol) -> results.Record | None:
 
 
 def collapse_step(run, protocol) -> int | None:
-    """When the run passed a limit of its `config.collapse`, or its FID rose COLLAPSE_FACTOR times above its best and stayed."""
+    """When a limit of `config.collapse` was passed, or the FID rose above COLLAPSE_FACTOR times its best for good."""
     from biggan_jax import monitor
     from biggan_jax.errors import CollapsedError
 

@@ -1,7 +1,7 @@
 """Table 2 of Brock et al. 2018: BigGAN and BigGAN-deep at three resolutions, along the truncation curve.
 
 python -m launch.sweep --grid=experiments/table2.py --tpu=v4-256 --workdir=gs://BUCKET/table2 --rows=biggan-256
-python -m launch.sweep --run=evaluate --grid=experiments/table2.py --tpu=v4-8 ...   # the sweep over thresholds, after it
+python -m launch.sweep --run=evaluate --grid=experiments/table2.py --tpu=v4-8 ...   # afterwards: over thresholds
 
 Hardware of the paper: TPU v3 with as many cores as pixels. The columns are points of the FID-IS curve, which
 `biggan_jax.evaluate --sweep` draws of a finished run; `experiments.report` puts them beside the paper's, which are in

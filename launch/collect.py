@@ -2,8 +2,7 @@
 
 import json
 
-from etils import epath
-
+from biggan_jax import storage
 from biggan_jax.metrics import results
 
 
@@ -29,7 +28,7 @@ def table(jobs) -> str:
 
 def last_step(workdir) -> int | None:
     """Of the last record in metrics.jsonl; a line that is being written does not count."""
-    path = epath.Path(workdir) / "metrics.jsonl"
+    path = storage.path(workdir) / "metrics.jsonl"
     if not path.exists():
         return None
     for line in reversed(path.read_text().splitlines()):

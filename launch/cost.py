@@ -95,4 +95,5 @@ def table(jobs, slice_: tpu.Slice, price: float | None = None) -> str:
     lines.append(last)
     widths = [max(len(line[i]) for line in lines) for i in range(len(header) + bool(price))]
     text = "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines)
-    return f"{text}\nHours are an estimate: FLOPs at {UTILIZATION:.1%} of the peak of {slice_.name}, evaluation not counted."
+    note = f"FLOPs at {UTILIZATION:.1%} of the peak of {slice_.name}, evaluation not counted."
+    return f"{text}\nHours are an estimate: {note}"

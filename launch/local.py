@@ -1,4 +1,4 @@
-"""The local backend: the jobs of a sweep as processes of this machine, some at a time, with every backend's retry rules.
+"""The local backend: a sweep's jobs as processes of this machine, some at a time, with every backend's retry rules.
 
 Each job's directory holds `launch.json` (its state), `launch.log` (what it printed), `launch.lock` (held by the sweep
 that runs it) and, once cancelled, `cancelled`. All of it is read from disk, so a sweep that was itself killed goes on

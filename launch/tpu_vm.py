@@ -129,7 +129,7 @@ class Backend:
         return state.lower() if state else "new"
 
     def cancel(self, jobs) -> list[str]:
-        """Deletes the queued resources and the exit codes; a supervising loop must be stopped before, or it makes new ones."""
+        """Deletes the queued resources and the exit codes. Stop a supervising loop before: it would make new ones."""
         names = []
         for job in jobs:
             if job.name in self._states_once:
@@ -228,7 +228,8 @@ def startup_script(job, slice_, options) -> str:
 # {job.name}
 job_dir={quote(job.workdir)}
 if gcloud storage ls "$job_dir/exit_code-*" > /dev/null 2>&1; then exit 0; fi
-attribute() {{ curl -sf -H 'Metadata-Flavor: Google' "http://metadata.google.internal/computeMetadata/v1/instance/attributes/$1"; }}
+attributes=http://metadata.google.internal/computeMetadata/v1/instance/attributes
+attribute() {{ curl -sf -H 'Metadata-Flavor: Google' "$attributes/$1"; }}
 finish() {{
   echo "$1" | gcloud storage cp - "$job_dir/exit_code-$1"
   exit 0

@@ -29,6 +29,7 @@ class FakeGCS:
     def __init__(self, *buckets: str):
         self.buckets = {bucket: {} for bucket in buckets}
         self._generations = itertools.count(1)
+        self._upload_ids = itertools.count()
         self._uploads = {}  # resumable ones: (bucket, name, query, bytearray) by id
         self._lock = threading.RLock()
         handler = type("Handler", (_Handler,), {"gcs": self})
@@ -130,7 +131,7 @@ class FakeGCS:
             _, description, content, _ = re.split(rb"\r?\n?--" + re.escape(boundary), body)
             meta, data = (re.split(rb"\r?\n\r?\n", part, maxsplit=1)[1] for part in (description, content))
             return self._store(bucket, query.get("name") or json.loads(meta)["name"], query, data)
-        upload = str(len(self._uploads))
+        upload = str(next(self._upload_ids))
         name = query.get("name") or json.loads(body)["name"]
         self._uploads[upload] = bucket, name, query, bytearray()
         return 200, {"Location": f"http://{headers['Host']}{url}&upload_id={upload}"}, b""

@@ -13,6 +13,8 @@ from experiments import table1
 from launch import contract, cost, jobs, sweep
 
 DIGITS = "experiments/table1.py:scale=digits"
+PAPER = "--grid=experiments/table1.py"
+LOCAL = [f"--grid={DIGITS}", "--backend=local", "--workdir=r"]
 GKE = ["--image=registry/image:1", "--workdir=gs://bucket/runs", "--yes"]
 
 
@@ -169,27 +171,28 @@ def test_memory_is_checked_once_for_each_row(monkeypatch):
 @pytest.mark.parametrize(
     "message, arguments",
     [
-        (r"--rows=10: the grid has rows 1 to 9", ["--grid=experiments/table1.py", "--rows=10", "--tpu=v4-128", *GKE]),
-        (r"v4-129.*v4-128", ["--grid=experiments/table1.py", "--tpu=v4-129", *GKE]),
-        (r"v5litepod-16", ["--grid=experiments/table1.py", "--tpu=v5litepod-12", *GKE]),
-        (r"no such TPU generation; known are v2", ["--grid=experiments/table1.py", "--tpu=h100", *GKE]),
-        (r"needs --tpu", ["--grid=experiments/table1.py", *GKE]),
-        (r"needs --image", ["--grid=experiments/table1.py", "--tpu=v4-128", "--workdir=gs://b/r"]),
-        (r"needs gs://", ["--grid=experiments/table1.py", "--tpu=v4-128", "--image=i", "--workdir=runs"]),
-        (r"GKE does not have v2", ["--grid=experiments/table1.py", "--tpu=v2-128", *GKE]),
-        (r"row 1: batch_size 256 does not divide over the 512 devices", ["--grid=experiments/table1.py", "--tpu=v3-512", *GKE]),
-        (r"standing_stats_batch_size 64 does not divide over the 128", ["--grid=experiments/table1.py", "--tpu=v3-128", "--config.standing_stats_batch_size=64", *GKE]),
-        (r"tpu7x|v7 is on GKE only", ["--grid=experiments/table1.py", "--tpu=tpu7x-128", "--backend=tpu-vm", "--zone=z", *GKE]),
-        (r"needs --zone", ["--grid=experiments/table1.py", "--tpu=v3-128", "--backend=tpu-vm", *GKE]),
-        (r"only writes files: add --dry-run", ["--grid=experiments/table1.py", "--tpu=v3-128", "--backend=skypilot", *GKE]),
-        (r"needs a local directory", [f"--grid={DIGITS}", "--backend=local", "--workdir=gs://b/r"]),
-        (r"--data is for jobs in containers", [f"--grid={DIGITS}", "--backend=local", "--workdir=r", "--data=gs://b/d"]),
-        (r"--data=/d; it must begin with gs://", ["--grid=experiments/table1.py", "--tpu=v4-128", "--data=/d", *GKE]),
-        (r"--seeds=a: expected comma-separated numbers", [f"--grid={DIGITS}", "--backend=local", "--workdir=r", "--seeds=a"]),
-        (r"--parallel=0; it must be at least 1", [f"--grid={DIGITS}", "--backend=local", "--workdir=r", "--parallel=0"]),
-        (r"batch_size 8 does not divide over the 3 devices", [f"--grid={DIGITS}", "--backend=local", "--workdir=r", "--devices=3"]),
-        (r"bach_size", [f"--grid={DIGITS}", "--backend=local", "--workdir=r", "--config.bach_size=1"]),
-        (r"nobody to ask", [f"--grid={DIGITS}", "--backend=local", "--workdir=r", "--rows=1"]),
+        (r"--rows=10: the grid has rows 1 to 9", [PAPER, "--rows=10", "--tpu=v4-128", *GKE]),
+        (r"v4-129.*v4-128", [PAPER, "--tpu=v4-129", *GKE]),
+        (r"v5litepod-16", [PAPER, "--tpu=v5litepod-12", *GKE]),
+        (r"no such TPU generation; known are v2", [PAPER, "--tpu=h100", *GKE]),
+        (r"needs --tpu", [PAPER, *GKE]),
+        (r"needs --image", [PAPER, "--tpu=v4-128", "--workdir=gs://b/r"]),
+        (r"needs gs://", [PAPER, "--tpu=v4-128", "--image=i", "--workdir=runs"]),
+        (r"GKE does not have v2", [PAPER, "--tpu=v2-128", *GKE]),
+        (r"row 1: batch_size 256 does not divide over the 512 devices", [PAPER, "--tpu=v3-512", *GKE]),
+        (r"standing_stats_batch_size 64 does not divide over the 128",
+         [PAPER, "--tpu=v3-128", "--config.standing_stats_batch_size=64", *GKE]),
+        (r"tpu7x|v7 is on GKE only", [PAPER, "--tpu=tpu7x-128", "--backend=tpu-vm", "--zone=z", *GKE]),
+        (r"needs --zone", [PAPER, "--tpu=v3-128", "--backend=tpu-vm", *GKE]),
+        (r"only writes files: add --dry-run", [PAPER, "--tpu=v3-128", "--backend=skypilot", *GKE]),
+        (r"needs a local directory", [*LOCAL[:2], "--workdir=gs://b/r"]),
+        (r"--data is for jobs in containers", [*LOCAL, "--data=gs://b/d"]),
+        (r"--data=/d; it must begin with gs://", [PAPER, "--tpu=v4-128", "--data=/d", *GKE]),
+        (r"--seeds=a: expected comma-separated numbers", [*LOCAL, "--seeds=a"]),
+        (r"--parallel=0; it must be at least 1", [*LOCAL, "--parallel=0"]),
+        (r"batch_size 8 does not divide over the 3 devices", [*LOCAL, "--devices=3"]),
+        (r"bach_size", [*LOCAL, "--config.bach_size=1"]),
+        (r"nobody to ask", [*LOCAL, "--rows=1"]),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_clear_line(message, arguments, monkeypatch, tmp_path):
@@ -208,7 +211,7 @@ def test_nothing_starts_without_a_yes(monkeypatch, capsys, tmp_path):
 
 
 def test_values_survive_every_backend_as_one_argument(tmp_path, capsys):
-    """A value with spaces, quotes and shell syntax is one element of argv in manifests, and one quoted word in scripts."""
+    """A value with spaces, quotes and shell syntax is one element of argv in manifests, one quoted word in scripts."""
     import shlex
 
     import yaml

@@ -199,7 +199,8 @@ def test_submitting_twice_starts_each_job_once(cluster, capsys):
 def test_status_logs_and_cancel(cluster, capsys):
     chosen = [*OPTIONS, "--rows=8", "--seeds=0,1,2,3,4"]
     sweep.main([*OPTIONS, "--rows=8", "--seeds=0,1,2,3"])
-    names = [job.name for job in jobs.expand(OPTIONS[0][7:], "gs://bucket/runs", rows=("8",), seeds=(0, 1, 2, 3, 4), overrides=("--config.data.dir=/data",))]  # fmt: skip
+    which = {"rows": ("8",), "seeds": (0, 1, 2, 3, 4), "overrides": ("--config.data.dir=/data",)}
+    names = [job.name for job in jobs.expand("experiments/table1.py", "gs://bucket/runs", **which)]
     done, failed = (
         {"type": "Completed", "status": "True"},
         {"type": "Failed", "status": "True", "message": "exit code 3"},

@@ -1,12 +1,10 @@
 """Queued resources: a Cloud TPU played by a fake gcloud, and the startup script run for real with a fake docker."""
 
-import json
 import os
 import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 
@@ -178,7 +176,8 @@ def test_the_commands():
     assert tpu_vm.delete_argv(job, options) == [*queued, "delete", job.name, *PLACE, "--force", "--async", "--quiet"]
     assert tpu_vm.list_argv(options) == [*queued, "list", *PLACE, "--format=json"]
     assert tpu_vm.log_argv(job, options, 3) == [
-        "gcloud", "compute", "tpus", "tpu-vm", "ssh", job.name, "--worker=0", *PLACE, f"--command=tail -n 3 {tpu_vm.LOG}"
+        "gcloud", "compute", "tpus", "tpu-vm", "ssh", job.name, "--worker=0", *PLACE,
+        f"--command=tail -n 3 {tpu_vm.LOG}",
     ]  # fmt: skip
 
 
@@ -278,12 +277,12 @@ def test_each_host_knows_its_place_and_its_data(host):
     (job,), options = sweep_of("--seeds=0", "--data=gs://bucket/imagenet128/", "--cache=gs://bucket/cache")
     host.boot(job, options, 0, worker=0)
     (call,) = host.calls("docker")
-    for argument in ("--env=JAX_COORDINATOR_ADDRESS=10.0.0.5:8476", "--env=JAX_NUM_PROCESSES=16",
-                     "--env=JAX_PROCESS_ID=0", "--volume=/data:/data", "--volume=/cache:/cache", "--net=host"):  # fmt: skip
-        assert argument in call
+    place = {"--env=JAX_COORDINATOR_ADDRESS=10.0.0.5:8476", "--env=JAX_NUM_PROCESSES=16", "--env=JAX_PROCESS_ID=0"}
+    assert place | {"--volume=/data:/data", "--volume=/cache:/cache", "--net=host"} <= set(call)
     assert call[call.index("registry/image:1") :] == ["registry/image:1", "python", *job.command]
     copies = [argv[-2:] for argv in host.calls("gcloud", "rsync")]
-    assert copies == [["gs://bucket/imagenet128", "/data"], ["gs://bucket/cache", "/cache"], ["/cache", "gs://bucket/cache"]]  # fmt: skip
+    data, cache = "gs://bucket/imagenet128", "gs://bucket/cache"
+    assert copies == [[data, "/data"], [cache, "/cache"], ["/cache", cache]]
     assert host.calls("gcloud", "configure-docker")[0][-2:] == ["registry", "--quiet"]
 
 
