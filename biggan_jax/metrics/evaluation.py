@@ -187,8 +187,8 @@ def validation_reference(evaluator: Evaluator, config) -> reference_lib.Referenc
 
 
 def score_in_training(evaluator: Evaluator, model, workdir) -> float:
-    """Scores `model`, whose checkpoint is in `workdir`: adds the record, keeps the best checkpoint. Returns its FID over
-    the run's least.
+    """Scores `model`, whose checkpoint is in `workdir`: adds the record, keeps the best checkpoint. Returns its FID
+    over the run's least.
 
     Every process calls it, inside the mesh.
     """
