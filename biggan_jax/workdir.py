@@ -316,8 +316,8 @@ def _died(owner) -> bool:
         os.kill(owner["pid"], 0)
     except ProcessLookupError:
         return True
-    except PermissionError:
-        return False
+    except PermissionError:  # another user's
+        pass
     return False
 
 

@@ -22,7 +22,7 @@ import biggan_jax
 from biggan_jax import convert, evaluate, storage
 from biggan_jax import workdir as workdir_lib
 from biggan_jax.checkpoint import open_for_reading, read_net
-from biggan_jax.errors import UsageError
+from biggan_jax.errors import StorageError, UsageError
 from biggan_jax.metrics import classifier, gallery, results
 from tests.test_convert import EPS, G, random_net, state_dict
 
@@ -176,8 +176,9 @@ def test_conversion_into_a_bucket(gcs, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, variables, random_net(G))
     with pytest.raises(UsageError, match="gs://bucket/converted exists"):
         convert.main(arguments)
-    for bucket in ("nowhere", "read-only", "forbidden"):
-        with pytest.raises(UsageError, match=f"gs://{bucket}/converted"):
+    refused = "does not have storage.objects access"
+    for bucket, reason in {"nowhere": "no such bucket", "read-only": refused, "forbidden": refused}.items():
+        with pytest.raises(UsageError, match=f"gs://{bucket}/converted.*: .*{reason}"):
             convert.main([*arguments, f"--out=gs://{bucket}/converted"])
 
 
@@ -227,6 +228,22 @@ def test_a_stale_lock_is_taken_over(gcs, impatient, capsys):
         assert json.loads(record.read_text())["host"] != "elsewhere"
     assert "to see whether elsewhere still writes there" in capsys.readouterr().err
     assert not record.exists()
+
+
+@pytest.mark.parametrize(("namespace", "waits"), [(workdir_lib._pid_namespace(), False), ("another container", True)])
+def test_a_dead_process_is_known_by_its_number_in_its_own_container_only(gcs, impatient, capsys, namespace, waits):
+    owner = {"host": "h", "machine": workdir_lib._machine(), "pid": 2**22 + 1, "pid_namespace": namespace}
+    storage.path("gs://unit/dead/lock.json").write_text(json.dumps(owner))
+    with workdir_lib.lock("gs://unit/dead"):
+        assert ("to see whether h still writes there" in capsys.readouterr().err) == waits
+
+
+def test_a_bucket_that_refuses_what_it_once_allowed_stops_the_run_with_its_state_saved(gcs):
+    gcs.buckets["read-only"]["run/config.json"] = Object(b"{}", 1)
+    with pytest.raises(StorageError, match="gs://read-only/run cannot be written: Forbidden"):
+        with workdir_lib.storage_errors("gs://read-only/run"):
+            storage.path("gs://read-only/run/metrics.jsonl").write_text("")
+    del gcs.buckets["read-only"]["run/config.json"]
 
 
 def test_a_bucket_that_vanishes_ends_the_run(gcs):
