@@ -103,12 +103,14 @@ def check_parsed(name, module, arguments, tmp_path, monkeypatch) -> None:
         if unknown:
             parser.error(f"unrecognized arguments: {unknown}")
         if getattr(options, "config", None):
-            cli.override(cli.load_config(options.config), [a for a in arguments if a.startswith("--config.")])
+            config = cli.load_config(options.config.removesuffix(":all"))
+            cli.override(config, [a for a in arguments if a.startswith("--config.")])
         for spec in getattr(options, "grid", None) or []:
             grid.load(spec)
         raise Parsed
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_known_args", parse)
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # `plan` prepares it for compiling elsewhere
     with contextlib.suppress(Parsed):
         module.main(arguments)
         raise AssertionError(f"{name} parsed nothing")

@@ -5,10 +5,10 @@ import shutil
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from PIL import Image
 import pytest
 
+from biggan_jax.checkpoint import Checkpoints
 from tests import faults
 
 pytestmark = pytest.mark.xdist_group("commands")
@@ -80,7 +80,7 @@ def runs(tmp_path_factory):
 
 def assert_same_state(a, b, step=STEPS):
     for item in ("generator", "discriminator", "ema"):
-        trees = [ocp.PyTreeCheckpointer().restore(folder / "checkpoints" / str(step) / item) for folder in (a, b)]
+        trees = [Checkpoints(folder).restore_any(step, item) for folder in (a, b)]
         for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(trees[0]), jax.tree.leaves(trees[1])):
             np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6, err_msg=item + jax.tree_util.keystr(path))
 

@@ -1,0 +1,60 @@
+"""Which processes a command joins."""
+
+import os
+
+import jax
+import pytest
+
+from biggan_jax import sharding
+
+NAMED = {"JAX_COORDINATOR_ADDRESS": "host:1234", "JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "3"}
+
+
+@pytest.fixture
+def joined(monkeypatch):
+    """What `jax.distributed.initialize` was called with by `initialize_processes` in a given environment."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+
+    def joined(platforms, environment, error=None):
+        calls = []
+
+        def initialize(**arguments):
+            calls.append(arguments)
+            if error:
+                raise error
+
+        monkeypatch.setattr(jax.distributed, "initialize", initialize)
+        os.environ.update(environment)
+        platforms_here = jax.config.jax_platforms
+        jax.config.update("jax_platforms", platforms)
+        try:
+            sharding.initialize_processes()
+        finally:
+            jax.config.update("jax_platforms", platforms_here)
+        return calls
+
+    return joined
+
+
+@pytest.mark.parametrize("platforms", [None, "tpu,cpu", "cpu"])
+def test_named_processes_are_joined_on_any_platform(joined, platforms):
+    (call,) = joined(platforms, NAMED)
+    assert (call["num_processes"], call["process_id"], call["heartbeat_timeout_seconds"]) == (4, 3, 30)
+
+
+def test_jax_is_asked_for_the_hosts_of_a_slice(joined):
+    (call,) = joined("tpu,cpu", {})
+    assert "num_processes" not in call and call["heartbeat_timeout_seconds"] == 30
+
+
+def test_a_process_alone_goes_on_alone(joined):
+    assert len(joined(None, {}, ValueError("coordinator_address should be defined."))) == 1
+
+
+def test_a_process_kept_on_the_cpu_of_a_tpu_host_joins_nobody(joined):
+    assert joined("cpu", {"TPU_WORKER_HOSTNAMES": "a,b"}) == []
+
+
+def test_an_error_of_named_processes_is_not_swallowed(joined):
+    with pytest.raises(ValueError, match="process_id"):
+        joined(None, NAMED, ValueError("process_id out of range"))
