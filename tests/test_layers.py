@@ -109,6 +109,17 @@ def test_conditional_gain_is_one_plus_w_c(labels, vector):
     assert ("spectral_stats" in variables) == (labels is None)  # per-class embeddings are not normalised
 
 
+def test_features_that_are_not_used_count_in_the_spectral_norm_only():
+    x = jax.random.normal(KEY, (2, 4, 4, 5))
+    full, first = (layers.Conv(features=8, used_features=n, spectral_norm=True) for n in (0, 3))
+    variables = full.init(KEY, x)
+    variables["params"]["bias"] = jnp.arange(8.0)
+    np.testing.assert_allclose(first.apply(variables, x), full.apply(variables, x)[..., :3], rtol=1e-5, atol=1e-6)
+    assert jax.tree.map(jnp.shape, first.init(KEY, x)) == jax.tree.map(jnp.shape, variables)
+    flops = [jax.jit(conv.apply).lower(variables, x).cost_analysis()["flops"] for conv in (full, first)]
+    assert flops[0] - flops[1] > 2 * 5 * 9 * 5 * 32 / 2  # most taps of the five at 32 pixels
+
+
 def test_attention_starts_as_the_identity_and_has_no_biases():
     attention = layers.Attention(spectral_norm=True)
     x = jax.random.normal(KEY, (2, 4, 4, 16))
@@ -132,18 +143,49 @@ def test_resampling():
     assert layers.max_pool(x).item() == 4 and layers.average_pool(x).item() == 2.5
 
 
-@pytest.mark.parametrize("form", [layers.convolve, layers._up_by_dilation, layers._up_by_phases])
-def test_upsampling_fused_with_its_convolution_is_the_same_function(form):
-    x, kernel = jax.random.normal(KEY, (2, 4, 4, 3)), jax.random.normal(jax.random.key(1), (3, 3, 3, 5))
-    plain = lambda x, k: layers.convolve(layers.upsample(x), k)
-    fused = lambda x, k: form(x, layers.box_kernel(k), *(("up",) if form is layers.convolve else ()))
-    same_value_and_gradients(plain, fused, x, kernel)
+def fused(resample):
+    return lambda x, k: layers.convolve(x, layers.box_kernel(k), resample)
 
 
-def test_pooling_fused_with_its_convolution_is_the_same_function():
-    x, kernel = jax.random.normal(KEY, (2, 8, 8, 3)), jax.random.normal(jax.random.key(1), (3, 3, 3, 5))
-    plain = lambda x, k: layers.average_pool(layers.convolve(x, k))
-    same_value_and_gradients(plain, lambda x, k: layers.convolve(x, layers.box_kernel(k), "down"), x, kernel)
+PLAIN = {
+    "up": lambda x, k: layers.convolve(layers.upsample(x), k),
+    "down": lambda x, k: layers.average_pool(layers.convolve(x, k)),
+}
+
+
+@pytest.fixture
+def operands():
+    return jax.random.normal(KEY, (2, 8, 8, 3)), jax.random.normal(jax.random.key(1), (3, 3, 3, 5))
+
+
+@pytest.mark.parametrize("resample", PLAIN)
+def test_resampling_fused_with_its_convolution_is_the_same_function(resample, operands):
+    same_value_and_gradients(PLAIN[resample], fused(resample), *operands)
+
+
+@pytest.mark.parametrize("resample", PLAIN)
+def test_a_gradient_of_its_gradient_is_the_same_too(resample, operands):
+    """As a penalty on D's gradient takes it (Gulrajani et al. 2017)."""
+
+    def gradient(function):
+        loss = lambda x, k: jnp.sum(jnp.sin(function(x, k)))
+        return lambda x, k: jnp.stack([jnp.log(jnp.sum(jnp.square(g))) for g in jax.grad(loss, (0, 1))(x, k)])
+
+    same_value_and_gradients(gradient(PLAIN[resample]), gradient(fused(resample)), *operands)
+
+
+def test_the_two_forms_of_upsampling_are_one_function(operands):
+    x, kernel = operands
+    forms = layers._double_by_phases, layers._double_by_dilation
+    same_value_and_gradients(*forms, x, layers.box_kernel(kernel))
+
+
+def test_no_convolution_of_a_step_on_cpu_is_dilated(operands):
+    """There is no fast path for those."""
+    for resample in PLAIN:
+        loss = lambda x, k: jnp.sum(jnp.sin(fused(resample)(x, k)))
+        text = jax.jit(jax.grad(loss, (0, 1))).lower(*operands).compile().as_text()
+        assert "convolution" in text and "lhs_dilate" not in text
 
 
 def same_value_and_gradients(f, g, *arguments):
@@ -159,10 +201,8 @@ def test_fusing_saves_the_multiplications_it_should():
     """16 taps instead of 36: 2.25 times fewer."""
     kernel = jnp.zeros((3, 3, 32, 32))
     flops = lambda f, *shape: jax.jit(f).lower(jnp.zeros(shape), kernel).cost_analysis()["flops"]
-    plain = flops(lambda x, k: layers.convolve(layers.upsample(x), k), 1, 16, 16, 32)
-    assert plain / flops(lambda x, k: layers.convolve(x, layers.box_kernel(k), "up"), 1, 16, 16, 32) > 2
-    plain = flops(lambda x, k: layers.average_pool(layers.convolve(x, k)), 1, 16, 16, 32)
-    assert plain / flops(lambda x, k: layers.convolve(x, layers.box_kernel(k), "down"), 1, 16, 16, 32) > 2
+    for resample, plain in PLAIN.items():
+        assert flops(plain, 1, 16, 16, 32) / flops(fused(resample), 1, 16, 16, 32) > 2
 
 
 def test_bfloat16_compute_keeps_statistics_in_float32():

@@ -90,8 +90,8 @@ def image_head(net, x, rgb_channels: int, train: bool):
     eps = net.bn_eps if net.output_bn_eps is None else net.output_bn_eps
     x = nn.relu(norm_factory(net)(eps=eps, name="output_bn")(x, train=train))
     conv, _, _ = layer_factories(net)
-    x = conv(features=rgb_channels, name="output_conv")(x, train)
-    return layers.at_least_float32(jnp.tanh(x[..., :3]))
+    x = conv(features=rgb_channels, used_features=3, name="output_conv")(x, train)
+    return layers.at_least_float32(jnp.tanh(x))
 
 
 def projection_head(net, x, labels, train: bool):

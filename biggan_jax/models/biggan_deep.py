@@ -75,13 +75,7 @@ class Generator(nn.Module):
         norm = biggan.norm_factory(self)
         widths = [self.channels * multiple for multiple in biggan.GENERATOR_WIDTHS[self.image_size]]
 
-        embedding, block_labels = None, None
-        if self.num_classes and self.shared_embedding:
-            embedding = layers.Embed(num_classes=self.num_classes, features=self.embedding_size, name="embedding")(
-                labels
-            )
-        elif self.num_classes:
-            block_labels = labels
+        embedding, block_labels = biggan.class_conditioning(self, labels)
         vector = biggan.concatenate(embedding, z if self.skip_z else None)
 
         x = dense(features=biggan.BASE_SIZE**2 * widths[0], name="linear")(biggan.concatenate(embedding, z), train)

@@ -69,11 +69,13 @@ class Conv(SpectralModule):
     """2-D convolution, stride 1, same padding: [N, H, W, C] -> [N, H, W, features].
 
     `resample`, for 3x3 kernels: "up" upsamples before it (to 2H, 2W), "down" average-pools after it (to H/2, W/2).
+    `used_features`: only the first so many are computed; the others count in the spectral norm alone. 0: all.
     """
 
     features: int = 0
     kernel_size: int = 3
     resample: str | None = None
+    used_features: int = 0
     use_bias: bool = True
     dtype: Any = None
 
@@ -82,11 +84,12 @@ class Conv(SpectralModule):
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.normalized(self.param("kernel", orthogonal, shape, jnp.float32), train)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else None
+        kernel = kernel[..., : self.used_features or None]
         if self.resample:
             kernel = box_kernel(kernel)  # in float32, before the compute dtype rounds it
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = convolve(x, kernel, self.resample)
-        return y if bias is None else y + bias
+        return y if bias is None else y + bias[: y.shape[-1]]
 
 
 class Dense(SpectralModule):
@@ -151,18 +154,57 @@ def convolve(x: jax.Array, kernel: jax.Array, resample: str | None = None) -> ja
     """
     if resample is None:
         return _convolution(x, kernel, (1, 1), "SAME")
-    if resample == "down":
-        return _convolution(x, kernel / 4, (2, 2), ((1, 1), (1, 1)))
+    return _halve(x, kernel / 4) if resample == "down" else _double(x, kernel)
+
+
+@jax.custom_vjp
+def _halve(x, kernel):
+    """[N, 2H, 2W, C] and a kernel [4, 4, C, O] -> [N, H, W, O]: a convolution at every other pixel."""
+    return _at_every_other(x, kernel)
+
+
+@jax.custom_vjp
+def _double(x, kernel):
+    """[N, H, W, C] and a kernel [4, 4, C, O] -> [N, 2H, 2W, O]: a convolution of x with zeros between its pixels."""
     # The CPU backend has no fast path for dilated inputs, accelerators have.
-    return lax.platform_dependent(x, kernel, cpu=_up_by_phases, default=_up_by_dilation)
+    return lax.platform_dependent(x, kernel, cpu=_double_by_phases, default=_double_by_dilation)
 
 
-def _up_by_dilation(x, kernel):
-    """A transposed convolution: zeros between the pixels."""
+# Each of the two is the transpose of the other. Differentiation knows that too, but not that the dilated form is to be
+# avoided on CPU.
+def _halve_gradients(inputs, cotangent):
+    x, kernel = inputs
+    return _double(cotangent, _transposed(kernel)), _kernel_gradient(x, cotangent)
+
+
+def _double_gradients(inputs, cotangent):
+    x, kernel = inputs
+    return _halve(cotangent, _transposed(kernel)), _transposed(_kernel_gradient(cotangent, x))
+
+
+_halve.defvjp(lambda *inputs: (_halve(*inputs), inputs), _halve_gradients)
+_double.defvjp(lambda *inputs: (_double(*inputs), inputs), _double_gradients)
+
+
+def _transposed(kernel):
+    return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
+def _kernel_gradient(large, small):
+    """Gradient of sum(small * _halve(large, kernel)) with respect to the kernel."""
+    kernel = jax.ShapeDtypeStruct((4, 4, large.shape[-1], small.shape[-1]), small.dtype)
+    return jax.linear_transpose(lambda kernel: _at_every_other(large, kernel), kernel)(small)[0]
+
+
+def _at_every_other(x, kernel):
+    return _convolution(x, kernel, (2, 2), ((1, 1), (1, 1)))
+
+
+def _double_by_dilation(x, kernel):
     return _convolution(x, kernel, (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2))
 
 
-def _up_by_phases(x, kernel):
+def _double_by_phases(x, kernel):
     """Each of the four pixels that one becomes is a 2x2 convolution of the small image; they are interleaved."""
     n, h, w, _ = x.shape
     padding = ((1, 0), (0, 1))
