@@ -1,12 +1,14 @@
 """Ours beside other projects' on this machine's CPU: in one process, a round of each in turn, ratios of medians.
 
 git clone https://github.com/ajbrock/BigGAN-PyTorch && pip install -e '.[reference]'
-python -m experiments.peers step --biggan_pytorch=BigGAN-PyTorch --config=FILE.py [--config.key=value ...]
-python -m experiments.peers sample
-python -m experiments.peers data
+python -m tests.peers step --biggan_pytorch=BigGAN-PyTorch --config=FILE.py [--config.key=value ...]
+python -m tests.peers sample
+python -m tests.peers inception
+python -m tests.peers data
 
 step: a training step of one discriminator and one generator update (BigGAN-PyTorch, without its moving average).
 sample: images of BigGAN-deep at 128 pixels (pytorch-pretrained-biggan), from the same weights, which are random.
+inception: features and logits of 299 pixel images (torch-fidelity), from the same weights, which are random.
 data: shuffled batches of 128 pixel images that are in memory (PyTorch's DataLoader with two workers).
 """
 
@@ -46,7 +48,7 @@ TRUNCATION = 0.4
 
 
 def main(arguments) -> int:
-    parser = argparse.ArgumentParser(prog="python -m experiments.peers", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.peers", description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=7, help="of each, after one that is not counted")
     verbs = parser.add_subparsers(dest="verb", required=True)
     step = verbs.add_parser("step", help="a training step")
@@ -54,6 +56,8 @@ def main(arguments) -> int:
     cli.add_config_argument(step)
     sample = verbs.add_parser("sample", help="images from a generator")
     sample.add_argument("--batch_size", type=int, default=8)
+    inception = verbs.add_parser("inception", help="features for FID")
+    inception.add_argument("--batch_size", type=int, default=16)
     data = verbs.add_parser("data", help="batches of images")
     data.add_argument("--num_images", type=int, default=20_000)
     data.add_argument("--batch_size", type=int, default=256)
@@ -70,6 +74,8 @@ def main(arguments) -> int:
         images, functions = step_functions(config, options.biggan_pytorch)
     elif options.verb == "sample":
         images, functions = sample_functions(options.batch_size)
+    elif options.verb == "inception":
+        images, functions = inception_functions(options.batch_size)
     else:
         images, functions = data_functions(options.num_images, options.batch_size)
     print(table(images, alternate(functions, options.rounds)))
@@ -239,6 +245,26 @@ def sample_functions(batch_size: int, config: dict = DEEP_128):
     difference = np.abs(our_images() - their_images()).max()
     print(f"largest difference of a pixel: {difference:.1e} of [-1, 1]", file=sys.stderr)
     return batch_size, {"biggan_jax": our_images, "pytorch-pretrained-biggan": their_images}
+
+
+def inception_functions(batch_size: int):
+    """`(images per call, functions)`: features of one batch by each project, from the same weights."""
+    from biggan_jax.metrics import inception
+    from tests import torch_fidelity_oracle as oracle
+
+    net = oracle.random_inception()
+    variables = inception.from_state_dict({name: value.numpy() for name, value in net.state_dict().items()})
+    images = np.random.default_rng(0).integers(0, 256, (batch_size, 299, 299, 3), np.uint8)
+
+    def our_features():
+        return np.asarray(inception.features(variables, images)["pool"])
+
+    def their_features():
+        return oracle.features(net, images)["2048"]
+
+    difference = np.abs(our_features() / their_features() - 1).max()
+    print(f"largest relative difference of a feature: {difference:.1e}", file=sys.stderr)
+    return batch_size, {"biggan_jax": our_features, "torch-fidelity": their_features}
 
 
 def data_functions(num_images: int, batch_size: int, workers: int = 2):
