@@ -3,8 +3,8 @@
 python -m tests.plain --config=experiments/table1.py:row=8 --topology=v3:8x8
 
 In textbook form every convolution of a block runs at the large size, 1x1 shortcuts too, and upsampling or pooling is
-an operation of its own; sigma is v W u once both vectors are known; the orthogonal penalty is differentiated. Both
-forms are the same function of the same parameters.
+an operation of its own; sigma is v W u once both vectors are known; attention and the orthogonal penalty are
+differentiated. Both forms are the same function of the same parameters.
 """
 
 import argparse
@@ -68,6 +68,7 @@ def textbook():
     with (
         mock.patch.object(biggan, "GeneratorBlock", GeneratorBlock),
         mock.patch.object(biggan, "DiscriminatorBlock", DiscriminatorBlock),
+        mock.patch.object(layers, "attend", attend),
         mock.patch.object(layers, "power_iteration", power_iteration),
         mock.patch.object(regularizers, "orthogonal_penalty", orthogonal_penalty),
     ):
@@ -111,6 +112,12 @@ class DiscriminatorBlock(nn.Module):
             )
             return h + (pool(shortcut(x)) if self.preactivation else shortcut(pool(x)))
         return h + x
+
+
+def attend(query, key, value):
+    """`layers.attend`, differentiated rather than with a backward pass of its own."""
+    scores = layers.at_least_float32(jnp.einsum("nqc,nkc->nqk", query, key))
+    return jnp.einsum("nqk,nkc->nqc", nn.softmax(scores).astype(value.dtype), value)
 
 
 def power_iteration(matrix, u, eps: float):

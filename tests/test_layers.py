@@ -1,3 +1,4 @@
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -135,6 +136,35 @@ def test_attention_starts_as_the_identity_and_has_no_biases():
     }
 
 
+def attending(scale):
+    """Plain and ours, of scores that are `scale` times as large, and operands."""
+    plain = lambda q, k, v: nn.softmax(scale * jnp.einsum("nqc,nkc->nqk", q, k)) @ v
+    shapes = (2, 8, 3), (2, 5, 3), (2, 5, 4)
+    operands = [jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(shapes)]
+    return plain, lambda q, k, v: layers.attend(scale * q, k, v), *operands
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])  # of 30 the exponentials overflow
+def test_attending_is_the_softmax_of_scores_times_values(scale):
+    same_value_and_gradients(*attending(scale))
+
+
+def test_a_gradient_of_the_gradient_of_attending_is_the_same_too():
+    def slopes(function):
+        gradient = jax.grad(lambda *a: function(*a).sum(), (0, 2))
+        return lambda *a: jnp.stack([jnp.mean(jnp.square(slope)) for slope in gradient(*a)])
+
+    plain, ours, *operands = attending(1.0)
+    same_value_and_gradients(slopes(plain), slopes(ours), *operands)
+
+
+def test_attention_in_bfloat16_has_weights_that_sum_to_one():
+    query, key = (100 * jax.random.normal(jax.random.key(i), (1, 16, 4), jnp.bfloat16) for i in range(2))
+    attended = layers.attend(query, key, jnp.ones((1, 16, 2), jnp.bfloat16))
+    assert attended.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(attended, 1.0)
+
+
 def test_resampling():
     x = jnp.array([[1.0, 2.0], [3.0, 4.0]])[None, :, :, None]
     expected = [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]  # nearest, not zeros in between
@@ -191,7 +221,7 @@ def test_no_convolution_of_a_step_on_cpu_is_dilated(operands):
 def same_value_and_gradients(f, g, *arguments):
     def value_and_gradients(function):
         loss = lambda *arguments: jnp.sum(jnp.sin(function(*arguments)))
-        return jax.jit(lambda *a: (function(*a), jax.grad(loss, (0, 1))(*a)))(*arguments)
+        return jax.jit(lambda *a: (function(*a), jax.grad(loss, tuple(range(len(a))))(*a)))(*arguments)
 
     for a, b in zip(jax.tree.leaves(value_and_gradients(f)), jax.tree.leaves(value_and_gradients(g)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)

@@ -50,10 +50,12 @@ class SpectralModule(nn.Module):
     spectral_norm: bool = False
     sn_eps: float = 1e-6
 
-    def normalized(self, weight: jax.Array, train: bool, axis: int = -1) -> jax.Array:
-        """`weight`, divided by its estimated top singular value as a matrix [everything else, size of `axis`]."""
+    def normalized(self, weight: jax.Array, train: bool, axis: int = -1, linear=lambda weight: weight) -> jax.Array:
+        """`linear(weight)`, divided by the estimated top singular value of `weight` as a matrix [everything else, size
+        of `axis`].
+        """
         if not self.spectral_norm:
-            return weight
+            return linear(weight)
         size = weight.shape[axis]
         u = self.variable(
             "spectral_stats", "u", lambda: jax.random.normal(self.make_rng("params"), (size,), weight.dtype)
@@ -62,7 +64,7 @@ class SpectralModule(nn.Module):
         sigma, new_u = power_iteration(matrix, u.value, self.sn_eps)
         if train and self.is_mutable_collection("spectral_stats") and not self.is_initializing():
             u.value = new_u
-        return weight / sigma
+        return linear(weight) / sigma
 
 
 class Conv(SpectralModule):
@@ -82,11 +84,10 @@ class Conv(SpectralModule):
     @nn.compact
     def __call__(self, x, train: bool = False):
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.normalized(self.param("kernel", orthogonal, shape, jnp.float32), train)
+        # The box in float32, before the compute dtype rounds it, and before the division, which is then not on its own.
+        linear = box_kernel if self.resample else lambda kernel: kernel[..., : self.used_features or None]
+        kernel = self.normalized(self.param("kernel", orthogonal, shape, jnp.float32), train, linear=linear)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else None
-        kernel = kernel[..., : self.used_features or None]
-        if self.resample:
-            kernel = box_kernel(kernel)  # in float32, before the compute dtype rounds it
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = convolve(x, kernel, self.resample)
         return y if bias is None else y + bias[: y.shape[-1]]
@@ -309,12 +310,49 @@ class Attention(SpectralModule):
         query = conv(key_channels, "query")(x, train).reshape(batch, height * width, key_channels)
         key = max_pool(conv(key_channels, "key")(x, train)).reshape(batch, -1, key_channels)
         value = max_pool(conv(value_channels, "value")(x, train)).reshape(batch, -1, value_channels)
-        scores = jnp.einsum("nqc,nkc->nqk", query, key)
-        weights = nn.softmax(at_least_float32(scores), axis=-1).astype(value.dtype)
-        attended = jnp.einsum("nqk,nkc->nqc", weights, value).reshape(batch, height, width, value_channels)
+        attended = attend(query, key, value).reshape(batch, height, width, value_channels)
         gamma = self.param("gamma", nn.initializers.zeros, (), jnp.float32)
         out = conv(channels, "output")(attended, train)
         return (gamma * out).astype(x.dtype) + x
+
+
+@jax.custom_vjp
+def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+    """softmax(query key^T) value: [N, Q, C], [N, K, C] and [N, K, V] -> [N, Q, V], the softmax in float32.
+
+    The scores are the largest array of the whole net, so what counts is how often they are read or written: here once
+    each in the forward pass, where the weights' sum comes out of the product with the values, and in the backward pass
+    four times, which sums the products of weights and their gradients over values instead (Dao et al. 2022, Appendix
+    B.2).
+    """
+    return _attend(query, key, value)[0]
+
+
+def _attend(query, key, value):
+    """`(attended, (inputs, scores, attended, logarithm of the sum of the exponentials))`."""
+    scores = jnp.einsum("nqc,nkc->nqk", query, key)
+    top = at_least_float32(scores.max(-1, keepdims=True))
+    exponentials = jnp.exp(at_least_float32(scores) - top).astype(value.dtype)
+    value_and_one = jnp.concatenate([value, jnp.ones_like(value[..., :1])], -1)
+    wide = jnp.promote_types(value.dtype, jnp.float32)
+    sums = jnp.einsum("nqk,nkc->nqc", exponentials, value_and_one, preferred_element_type=wide)
+    attended = (sums[..., :-1] / sums[..., -1:]).astype(value.dtype)
+    return attended, (query, key, value, scores, attended, top + jnp.log(sums[..., -1:]))
+
+
+def _attend_gradients(saved, cotangent):
+    query, key, value, scores, attended, log_sum = saved
+    weights = jnp.exp(at_least_float32(scores) - log_sum)
+    value_gradient = jnp.einsum("nqk,nqc->nkc", weights.astype(value.dtype), cotangent)
+    weight_gradient = at_least_float32(jnp.einsum("nqc,nkc->nqk", cotangent, value))
+    mean_gradient = jnp.sum(at_least_float32(cotangent) * at_least_float32(attended), -1, keepdims=True)
+    score_gradient = (weights * (weight_gradient - mean_gradient)).astype(scores.dtype)
+    query_gradient = jnp.einsum("nqk,nkc->nqc", score_gradient, key)
+    key_gradient = jnp.einsum("nqk,nqc->nkc", score_gradient, query)
+    return query_gradient, key_gradient, value_gradient
+
+
+attend.defvjp(_attend, _attend_gradients)
 
 
 def upsample(x: jax.Array) -> jax.Array:
