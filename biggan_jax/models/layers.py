@@ -50,12 +50,10 @@ class SpectralModule(nn.Module):
     spectral_norm: bool = False
     sn_eps: float = 1e-6
 
-    def normalized(self, weight: jax.Array, train: bool, axis: int = -1, linear=lambda weight: weight) -> jax.Array:
-        """`linear(weight)`, divided by the estimated top singular value of `weight` as a matrix [everything else, size
-        of `axis`].
-        """
+    def normalized(self, weight: jax.Array, train: bool, axis: int = -1) -> jax.Array:
+        """`weight` divided by its estimated top singular value as a matrix [everything else, size of `axis`]."""
         if not self.spectral_norm:
-            return linear(weight)
+            return weight
         size = weight.shape[axis]
         u = self.variable(
             "spectral_stats", "u", lambda: jax.random.normal(self.make_rng("params"), (size,), weight.dtype)
@@ -64,7 +62,7 @@ class SpectralModule(nn.Module):
         sigma, new_u = power_iteration(matrix, u.value, self.sn_eps)
         if train and self.is_mutable_collection("spectral_stats") and not self.is_initializing():
             u.value = new_u
-        return linear(weight) / sigma
+        return weight / sigma
 
 
 class Conv(SpectralModule):
@@ -84,12 +82,10 @@ class Conv(SpectralModule):
     @nn.compact
     def __call__(self, x, train: bool = False):
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        # The box in float32, before the compute dtype rounds it, and before the division, which is then not on its own.
-        linear = box_kernel if self.resample else lambda kernel: kernel[..., : self.used_features or None]
-        kernel = self.normalized(self.param("kernel", orthogonal, shape, jnp.float32), train, linear=linear)
+        kernel = self.normalized(self.param("kernel", orthogonal, shape, jnp.float32), train)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else None
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = convolve(x, kernel, self.resample)
+        x, bias = promote_dtype(x, bias, dtype=self.dtype or jnp.result_type(x, kernel))
+        y = convolve(x, kernel[..., : self.used_features or None], self.resample)
         return y if bias is None else y + bias[: y.shape[-1]]
 
 
@@ -133,40 +129,71 @@ class Embed(SpectralModule):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Convolution next to resampling: the same function with 16 taps instead of 36
+# Convolution next to resampling: the same function with 9 or 16 taps instead of 36
 # ---------------------------------------------------------------------------------------------------------------------
 _convolution = functools.partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def box_kernel(kernel: jax.Array) -> jax.Array:
-    """A kernel [3, 3, I, O] correlated with a 2x2 box of ones: [4, 4, I, O].
+def convolve(x: jax.Array, kernel: jax.Array, resample: str | None = None) -> jax.Array:
+    """Convolution of x [N, H, W, C] with `kernel` [k, k, C, O], same padding, in the dtype of x.
 
-    Nearest upsampling is such a box over the pixels with zeros between them, average pooling a quarter of one; either
-    becomes part of the convolution beside it.
+    For 3x3 kernels "up" stands for `upsample`, then the convolution, "down" for the convolution, then `average_pool`.
+    Nearest upsampling is a 2x2 box filter over the pixels with zeros between them, average pooling a quarter of every
+    other value of one. A filter commutes with a convolution, so either becomes a convolution with a stride, 36 taps to
+    a pixel of the small image no longer: 9 if the box is taken of the image, 16 if it is taken of the kernel.
     """
+    if resample is None:
+        return _convolution(x, kernel.astype(x.dtype), (1, 1), "SAME")
+    of_image, of_kernel = _BOXED[resample]
+    if max(kernel.shape[2:]) >= 256:
+        return of_image(x, kernel)
+    # With few channels an accelerator waits for memory, and then one more pass over the image costs more than taps do.
+    return lax.platform_dependent(x, kernel, cpu=of_image, default=of_kernel)
+
+
+def _down_boxing_image(x, kernel):
+    return _halve(_box(jnp.pad(x, _AROUND)), (kernel / 4).astype(x.dtype))
+
+
+def _down_boxing_kernel(x, kernel):
+    return _halve(x, (_box_kernel(kernel) / 4).astype(x.dtype))
+
+
+def _up_boxing_image(x, kernel):
+    return _box(_double(x, kernel.astype(x.dtype)))
+
+
+def _up_boxing_kernel(x, kernel):
+    return _double(x, _box_kernel(kernel).astype(x.dtype))
+
+
+_BOXED = {"down": (_down_boxing_image, _down_boxing_kernel), "up": (_up_boxing_image, _up_boxing_kernel)}
+_AROUND = ((0, 0), (1, 1), (1, 1), (0, 0))
+
+
+def _box(x):
+    """Sums over 2x2 windows: [N, H + 1, W + 1, C] -> [N, H, W, C]."""
+    return lax.reduce_window(x, 0.0, lax.add, (1, 2, 2, 1), (1, 1, 1, 1), "VALID")
+
+
+def _box_kernel(kernel):
+    """The same for a kernel, padded by zeros: [3, 3, C, O] -> [4, 4, C, O]."""
     padded = jnp.pad(kernel, ((1, 1), (1, 1), (0, 0), (0, 0)))
     return padded[:-1, :-1] + padded[1:, :-1] + padded[:-1, 1:] + padded[1:, 1:]
 
 
-def convolve(x: jax.Array, kernel: jax.Array, resample: str | None = None) -> jax.Array:
-    """Convolution of x [N, H, W, C] with `kernel` [k, k, C, O], or with a `box_kernel` and "up" or "down".
-
-    "up" equals `upsample`, then the 3x3 convolution; "down" the 3x3 convolution, then `average_pool`.
-    """
-    if resample is None:
-        return _convolution(x, kernel, (1, 1), "SAME")
-    return _halve(x, kernel / 4) if resample == "down" else _double(x, kernel)
-
-
+# In the next two, k and the odd pixel of the large image go together: [3, 3] with 2H + 1, [4, 4] with 2H.
 @jax.custom_vjp
 def _halve(x, kernel):
-    """[N, 2H, 2W, C] and a kernel [4, 4, C, O] -> [N, H, W, O]: a convolution at every other pixel."""
+    """[N, 2H (+ 1), 2W (+ 1), C] and a kernel [k, k, C, O] -> [N, H, W, O]: a convolution at every other pixel."""
     return _at_every_other(x, kernel)
 
 
 @jax.custom_vjp
 def _double(x, kernel):
-    """[N, H, W, C] and a kernel [4, 4, C, O] -> [N, 2H, 2W, O]: a convolution of x with zeros between its pixels."""
+    """[N, H, W, C] and a kernel [k, k, C, O] -> [N, 2H (+ 1), 2W (+ 1), O]: a convolution of x with zeros between its
+    pixels.
+    """
     # The CPU backend has no fast path for dilated inputs, accelerators have.
     return lax.platform_dependent(x, kernel, cpu=_double_by_phases, default=_double_by_dilation)
 
@@ -175,12 +202,12 @@ def _double(x, kernel):
 # avoided on CPU.
 def _halve_gradients(inputs, cotangent):
     x, kernel = inputs
-    return _double(cotangent, _transposed(kernel)), _kernel_gradient(x, cotangent)
+    return _double(cotangent, _transposed(kernel)), _kernel_gradient(x, cotangent, len(kernel))
 
 
 def _double_gradients(inputs, cotangent):
     x, kernel = inputs
-    return _halve(cotangent, _transposed(kernel)), _transposed(_kernel_gradient(cotangent, x))
+    return _halve(cotangent, _transposed(kernel)), _transposed(_kernel_gradient(cotangent, x, len(kernel)))
 
 
 _halve.defvjp(lambda *inputs: (_halve(*inputs), inputs), _halve_gradients)
@@ -191,14 +218,15 @@ def _transposed(kernel):
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
-def _kernel_gradient(large, small):
+def _kernel_gradient(large, small, size):
     """Gradient of sum(small * _halve(large, kernel)) with respect to the kernel."""
-    kernel = jax.ShapeDtypeStruct((4, 4, large.shape[-1], small.shape[-1]), small.dtype)
+    kernel = jax.ShapeDtypeStruct((size, size, large.shape[-1], small.shape[-1]), small.dtype)
     return jax.linear_transpose(lambda kernel: _at_every_other(large, kernel), kernel)(small)[0]
 
 
 def _at_every_other(x, kernel):
-    return _convolution(x, kernel, (2, 2), ((1, 1), (1, 1)))
+    margin = len(kernel) - 3
+    return _convolution(x, kernel, (2, 2), ((margin, margin), (margin, margin)))
 
 
 def _double_by_dilation(x, kernel):
@@ -206,12 +234,14 @@ def _double_by_dilation(x, kernel):
 
 
 def _double_by_phases(x, kernel):
-    """Each of the four pixels that one becomes is a 2x2 convolution of the small image; they are interleaved."""
+    """Each of the four pixels that one becomes is a convolution of the small image; they are interleaved."""
     n, h, w, _ = x.shape
-    padding = ((1, 0), (0, 1))
+    odd = 4 - len(kernel)
+    padding = ((1, odd), (0, 1))
     phase = lambda i, j: _convolution(x, kernel[i::2, j::2], (1, 1), (padding[i], padding[j]))
     rows = [jnp.stack([phase(i, 0), phase(i, 1)], axis=3) for i in range(2)]
-    return jnp.stack(rows, axis=2).reshape(n, 2 * h, 2 * w, -1)
+    interleaved = jnp.stack(rows, axis=2).reshape(n, 2 * (h + odd), 2 * (w + odd), -1)
+    return interleaved[:, : 2 * h + odd, : 2 * w + odd]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
