@@ -1,9 +1,8 @@
 """Checkpoints: Orbax, asynchronous, in `WORKDIR/checkpoints/STEP/`, each with a checksum manifest.
 
 The manifest is written after all else and before Orbax gives the folder its final name, in Orbax's thread: a step that
-is there has one. What
-it lists is compared before anything is restored. A checkpoint has one item per part, so that a part can be read
-without the others:
+is there has one. What it lists is compared before anything is restored. A checkpoint has one item per part, so that a
+part can be read without the others:
   ema, generator, discriminator   variables of the averaged generator, of the generator and of the discriminator
   training                        step, key, both optimizers' states
   config, data                    the run's config; where in the data the next step starts
@@ -212,6 +211,13 @@ def _training(state) -> dict:
 def _net_state(abstract, variables, opt_state):
     stats = {name: collection for name, collection in variables.items() if name != "params"}
     return abstract.replace(params=variables["params"], stats=stats, opt_state=opt_state)
+
+
+def exist(workdir) -> bool:
+    """Whether a run has finished a checkpoint. Raises UsageError for a bucket that may not be read."""
+    with storage.refusals(workdir):
+        directory = storage.path(workdir) / "checkpoints"
+        return directory.is_dir() and bool(ocp.utils.checkpoint_steps(directory))
 
 
 def open_for_reading(workdir, step: int | None = None):

@@ -181,6 +181,18 @@ def test_watching_scores_new_checkpoints_and_ends_with_the_last(copy, monkeypatc
     assert [r.step for r in results.read(copy)] == [2, 4]
 
 
+def test_watching_may_begin_before_training(copy, monkeypatch, capsys):
+    shutil.move(copy / "checkpoints", copy.parent / "elsewhere")
+    appears = [
+        lambda: (copy / "checkpoints").mkdir(),
+        lambda: shutil.copytree(copy.parent / "elsewhere", copy / "checkpoints", dirs_exist_ok=True),
+    ]
+    monkeypatch.setattr(run_lib.time, "sleep", lambda seconds: appears.pop(0)())
+    command(f"--workdir={copy}", "--watch")
+    assert not appears and [r.step for r in results.read(copy)] == [2, 4]
+    assert capsys.readouterr().out.count(f"waiting for the first checkpoint in {copy}/checkpoints") == 1
+
+
 def test_a_checkpoint_deleted_while_it_is_scored_is_still_kept(copy, monkeypatch):
     score = evaluation.Evaluator.score_model
 
@@ -292,7 +304,6 @@ def test_someones_images_from_a_folder_and_from_an_npz_score_the_same(run, cache
     [
         (UsageError, "--workdir=DIR is needed", []),
         (UsageError, "has a run been trained there", ["--workdir=TMP/none"]),
-        (UsageError, "has a run been trained there", ["--workdir=TMP/none", "--watch"]),
         (DataError, "holds no finished checkpoint", ["--workdir=EMPTY"]),
         (UsageError, "has no step 3; there are 2, 4", ["--workdir=RUN", "--step=3"]),
         (UsageError, "--step=last; it must be a number, latest or all", ["--workdir=RUN", "--step=last"]),

@@ -71,18 +71,15 @@ class Run:
 
     def _wait_for_checkpoint(self):
         """Config of the step asked for, or with --watch the first there will be; whether it has `truncation_stats`."""
-        step = int(self._options.step) if self._options.step.isdecimal() else None
-        while True:
-            try:
-                checkpoints, step = checkpoint.open_for_reading(self._workdir, step)
-            except (UsageError, DataError):
-                if not self._options.watch or not (storage.path(self._workdir) / "config.json").exists():
-                    raise
+        if self._options.watch and not checkpoint.exist(self._workdir):
+            self._print(f"waiting for the first checkpoint in {self._workdir}/checkpoints")
+            while not checkpoint.exist(self._workdir):
                 time.sleep(self._options.poll_seconds)
-            else:
-                found = checkpoints.config(step), "truncation_stats" in checkpoints.items(step)
-                checkpoints.close()
-                return found
+        step = int(self._options.step) if self._options.step.isdecimal() else None
+        checkpoints, step = checkpoint.open_for_reading(self._workdir, step)
+        found = checkpoints.config(step), "truncation_stats" in checkpoints.items(step)
+        checkpoints.close()
+        return found
 
     def _plan(self) -> tuple[list[int], bool]:
         """Steps to look at now, and whether the run is finished."""
