@@ -15,6 +15,7 @@ data: shuffled batches of 128 pixel images that are in memory (PyTorch's DataLoa
 import argparse
 from collections.abc import Callable
 import contextlib
+import importlib
 import io
 import os
 import resource
@@ -64,11 +65,7 @@ def main(arguments) -> int:
     options, rest = parser.parse_known_args(arguments)
     if rest and options.verb != "step":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    try:
-        import torch
-    except ImportError as error:
-        raise UsageError(f"{error}: pip install 'biggan_jax[reference]'") from error
-    torch.manual_seed(0)
+    import_torch().manual_seed(0)
     if options.verb == "step":
         _, config = cli.parse(parser, arguments)
         images, functions = step_functions(config, options.biggan_pytorch)
@@ -80,6 +77,32 @@ def main(arguments) -> int:
         images, functions = data_functions(options.num_images, options.batch_size)
     print(table(images, alternate(functions, options.rounds)))
     return 0
+
+
+def import_torch():
+    try:
+        import torch
+    except ImportError as error:
+        raise UsageError(f"{error}: pip install 'biggan_jax[reference]'") from error
+    return torch
+
+
+def import_biggan_pytorch(folder: str, *names: str) -> list:
+    """Modules of the clone in `folder`."""
+    import_torch()
+    sys.path.insert(0, folder)
+    try:
+        return [quietly(importlib.import_module, name) for name in names]
+    except ImportError as error:
+        raise UsageError(f"--biggan_pytorch={folder}: {error}; expected a clone of ajbrock/BigGAN-PyTorch") from error
+    finally:
+        sys.path.remove(folder)
+
+
+def quietly(function, *arguments, **keywords):
+    """The function's result, without what it prints."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return function(*arguments, **keywords)
 
 
 def alternate(functions: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[tuple[float, float]]]:
@@ -154,38 +177,33 @@ def our_step(config, images, labels) -> Callable[[], None]:
 def their_step(config, folder: str, images, labels) -> Callable[[], None]:
     import torch
 
-    sys.path.insert(0, folder)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            import BigGAN
-            import losses
-    except ImportError as error:
-        raise UsageError(f"--biggan_pytorch={folder}: {error}; expected a clone of ajbrock/BigGAN-PyTorch") from error
+    BigGAN, losses = import_biggan_pytorch(folder, "BigGAN", "losses")
     model, optimizer = config.model, config.optimizer
     attention = lambda sizes: "_".join(map(str, sizes)) or "0"
     shared = dict(
         resolution=config.image_size, n_classes=config.num_classes, SN_eps=model.sn_eps, adam_eps=optimizer.eps
     )
     d_attention = model.attention_resolutions_d
-    with contextlib.redirect_stdout(io.StringIO()):
-        g = BigGAN.Generator(
-            G_ch=model.channels,
-            dim_z=model.z_dim,
-            G_attn=attention(model.attention_resolutions),
-            G_shared=model.shared_embedding,
-            shared_dim=model.embedding_size,
-            hier=model.skip_z,
-            G_lr=optimizer.g_lr,
-            BN_eps=model.bn_eps,
-            **shared,
-        )
-        d = BigGAN.Discriminator(
-            D_ch=model.channels,
-            D_attn=attention(model.attention_resolutions if d_attention is None else d_attention),
-            D_wide=model.wide_d,
-            D_lr=optimizer.d_lr,
-            **shared,
-        )
+    g = quietly(
+        BigGAN.Generator,
+        G_ch=model.channels,
+        dim_z=model.z_dim,
+        G_attn=attention(model.attention_resolutions),
+        G_shared=model.shared_embedding,
+        shared_dim=model.embedding_size,
+        hier=model.skip_z,
+        G_lr=optimizer.g_lr,
+        BN_eps=model.bn_eps,
+        **shared,
+    )
+    d = quietly(
+        BigGAN.Discriminator,
+        D_ch=model.channels,
+        D_attn=attention(model.attention_resolutions if d_attention is None else d_attention),
+        D_wide=model.wide_d,
+        D_lr=optimizer.d_lr,
+        **shared,
+    )
     both = BigGAN.G_D(g, d)
     labels = torch.tensor(labels, dtype=torch.int64)
 
