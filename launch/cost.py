@@ -6,7 +6,7 @@ import json
 from biggan_jax import tpu
 from biggan_jax.errors import UsageError
 
-UTILIZATION = 0.125  # of peak; it puts row 8 of Table 1 on v3-128 at 31 hours; the paper says 24 to 48
+UTILIZATION = 0.125  # of peak; it puts row 8 of Table 1 on v3-128 within the 24 to 48 hours that the paper says
 
 
 def check_slice(jobs, devices: int, where: str) -> None:

@@ -165,8 +165,11 @@ def test_the_costs_are_those_the_tool_prints():
     from biggan_jax import tpu
     from launch import cost, jobs
 
-    table = (ROOT / "launch/README.md").read_text().partition("| row | runs")[2].splitlines()[2:12]
+    text = (ROOT / "launch/README.md").read_text()
+    table = text.partition("| row | runs")[2].splitlines()[2:12]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    hours = re.search(r"row 8 on the paper's v3-128 at (\d+) hours", text)[1]
+    assert rows[7][0] == "8" and int(hours) == round(float(rows[7][6]))
     found = jobs.expand("experiments/table1.py", "gs://bucket/table1")
     for name, column in (("v4-128", 4), ("v3-128", 6)):
         printed = cost.table(found, tpu.parse_topology(name)).splitlines()[1:11]
