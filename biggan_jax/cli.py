@@ -64,27 +64,27 @@ def parse(parser, arguments):
 
 def load_config(spec: str):
     """The config of `FILE.py` or `FILE.py:variant`. Raises UsageError when there is none."""
-    return load_module(spec).get_config(spec.partition(".py:")[2])
+    module, variant = load_module("config", spec)
+    if not hasattr(module, "get_config"):
+        raise UsageError(f"--config={spec}: that file has no get_config")
+    return module.get_config(variant)
 
 
-def load_module(spec: str):
-    """The Python file of `FILE.py` or `FILE.py:variant`. Raises UsageError unless it is there and has `get_config`."""
-    path = spec.partition(".py:")[0]
+def load_module(option: str, spec: str):
+    """`(module, variant)` of `FILE.py` or `FILE.py:variant`, the value of --`option`. Raises UsageError."""
+    path, _, variant = spec.partition(".py:")
     path = path if path.endswith(".py") else path + ".py"
     if not os.path.isfile(path):
-        raise UsageError(f"--config={spec}: there is no file {path}")
+        raise UsageError(f"--{option}={spec}: there is no file {path}")
     module_spec = importlib.util.spec_from_file_location(os.path.basename(path)[:-3], path)
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-        module.get_config
     except BigGANError:
         raise
     except Exception as error:  # whatever a user's file raises
-        raise UsageError(
-            f"--config={spec}: {path} cannot be read as a config: {type(error).__name__}: {error}"
-        ) from error
-    return module
+        raise UsageError(f"--{option}={spec}: {path} cannot be read: {type(error).__name__}: {error}") from error
+    return module, variant
 
 
 def override(config, arguments) -> None:

@@ -77,7 +77,8 @@ def configs(parser, arguments):
     path, _, variant = options.config.rpartition(":")
     if variant != "all":
         return [(options.config, *cli.parse(parser, arguments))]
-    get_grid = getattr(cli.load_module(path), "get_grid", None)
+    module, _ = cli.load_module("config", path)
+    get_grid = getattr(module, "get_grid", None)
     if get_grid is None:
         raise UsageError(f"--config={options.config}: {path} has no get_grid; name one of its variants")
     rows = [f"row={row}" for row in get_grid()]

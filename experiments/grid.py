@@ -8,10 +8,9 @@ one of them, chosen by `row=NAME`, so that any row can be trained by hand. `laun
 from collections.abc import Callable
 import dataclasses
 import difflib
-import importlib.util
-import os
 from typing import Any
 
+from biggan_jax import cli
 from biggan_jax import config as config_lib
 from biggan_jax.errors import UsageError
 from experiments import cifar10, digits, fashion_mnist, imagenet
@@ -109,18 +108,9 @@ def row(get_grid: Callable, variant: str, default: str | None = None):
 
 def load(spec: str):
     """`(module, variant)` of `FILE.py` or `FILE.py:variant`. Raises UsageError when it is not a grid."""
-    path, _, variant = spec.partition(".py:")
-    path = path if path.endswith(".py") else path + ".py"
-    if not os.path.isfile(path):
-        raise UsageError(f"--grid={spec}: there is no file {path}")
-    module_spec = importlib.util.spec_from_file_location(os.path.basename(path)[:-3], path)
-    module = importlib.util.module_from_spec(module_spec)
-    try:
-        module_spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's file raises
-        raise UsageError(f"--grid={spec}: {path} cannot be read: {type(error).__name__}: {error}") from error
+    module, variant = cli.load_module("grid", spec)
     if not hasattr(module, "get_grid"):
-        raise UsageError(f"--grid={spec}: {path} has no get_grid; it is one config, train it with biggan_jax.train")
+        raise UsageError(f"--grid={spec}: that file has no get_grid; if it is one config, use biggan_jax.train")
     return module, variant
 
 
