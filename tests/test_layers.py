@@ -201,6 +201,16 @@ def test_whichever_form_is_chosen_it_is_the_same_function(resample, channels, op
     same_value_and_gradients(PLAIN[resample], lambda x, k: layers.convolve(x, k, resample), x, kernel)
 
 
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+@pytest.mark.parametrize("channels", [96, 256])
+@pytest.mark.parametrize("resample", PLAIN)
+def test_accelerators_filter_the_kernel_where_channels_are_few(resample, channels, platform):
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.bfloat16) for shape in ((2, 8, 8, 96), (3, 3, 96, channels))]
+    traced = jax.jit(lambda x, k: layers.convolve(x, k, resample)).trace(*shapes)
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert ("reduce_window" in text) == (platform == "cpu" or channels == 256)
+
+
 @pytest.mark.parametrize("resample, form", FORMS)
 def test_a_gradient_of_its_gradient_is_the_same_too(resample, form, operands):
     """As a penalty on D's gradient takes it (Gulrajani et al. 2017)."""
