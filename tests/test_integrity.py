@@ -6,6 +6,7 @@ import pytest
 
 from biggan_jax import integrity
 from biggan_jax.errors import DataError
+from tests import checksum_cost
 
 
 @pytest.fixture
@@ -68,3 +69,8 @@ def test_only_the_parts_asked_for_are_read(folder):
     integrity.verify(folder, ["ema"])
     with pytest.raises(DataError, match="lists no file of discriminator"):
         integrity.verify(folder, ["discriminator"])
+
+
+def test_the_cost_of_checksums_is_measured_within_each_save():
+    for save, checksums in checksum_cost.measure(megabytes=1, saves=2):
+        assert 0 < checksums < save
