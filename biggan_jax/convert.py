@@ -134,18 +134,22 @@ def from_biggan_pytorch(options):
         if module != modules["generator"]:
             raise DataError(f"--generator={options.generator} is another net than --weights={options.weights}")
     if options.discriminator:
-        read = read_biggan_pytorch(options.discriminator, "discriminator", options)
+        image_size = modules["generator"].image_size
+        read = read_biggan_pytorch(options.discriminator, "discriminator", options, image_size)
         modules["discriminator"], nets["discriminator"] = read
     return modules, nets
 
 
-def read_biggan_pytorch(path, net: str, options):
-    """`(module, variables)` of a file, variables in float32. Raises DataError naming the file and the key."""
+def read_biggan_pytorch(path, net: str, options, image_size: int | None = None):
+    """`(module, variables)` of a file, variables in float32; `image_size` decides where the blocks leave it open.
+
+    Raises DataError naming the file and the key.
+    """
     from biggan_jax import pretrained
 
     state_dict = pretrained.read_state_dict(path)
     check_kind(path, state_dict, net)
-    resolution = resolution_of(path, state_dict, net)
+    resolution = resolution_of(path, state_dict, net, image_size)
     try:
         module, variables = pretrained.from_biggan_pytorch(
             state_dict, net, resolution, sn_eps=options.sn_eps, bn_eps=options.bn_eps
@@ -168,8 +172,8 @@ def check_kind(path, state_dict, wanted: str) -> None:
             raise DataError(f"{path} holds {what}: give it as {argument}")
 
 
-def resolution_of(path, state_dict, net: str) -> int:
-    """The image size, which the number of blocks tells."""
+def resolution_of(path, state_dict, net: str, image_size: int | None = None) -> int:
+    """The image size, which the number of blocks tells; or `image_size`, where nets of that size have as many."""
     from biggan_jax.models import biggan
 
     blocks = len({key.split(".")[1] for key in state_dict if key.startswith("blocks.") and key.count(".") > 1})
@@ -178,11 +182,12 @@ def resolution_of(path, state_dict, net: str) -> int:
         found = [size for size, widths in biggan.GENERATOR_WIDTHS.items() if len(widths) - 1 == blocks]
     else:
         blocks += "input_conv.weight" in state_dict
-        # That project starts at 32 pixels; the smaller nets here have as many blocks as one another.
-        widths = {size: widths for size, (widths, _) in biggan.DISCRIMINATOR_WIDTHS.items() if size >= 32}
-        found = [size for size in widths if len(widths[size]) == blocks]
+        found = [size for size, (widths, _) in biggan.DISCRIMINATOR_WIDTHS.items() if len(widths) == blocks]
+    if image_size in found:
+        return image_size
     if len(found) != 1:
-        raise DataError(f"{path}: a {net} of {blocks} blocks.* is none that BigGAN-PyTorch builds")
+        sizes = f"; {' and '.join(map(str, found))} pixels have as many" if found else ""
+        raise DataError(f"{path}: a {net} of {blocks} blocks.* is of no known image size{sizes}")
     return found[0]
 
 

@@ -43,7 +43,7 @@ EPS = ("--bn_eps=2e-5", "--sn_eps=3e-6")
 
 def random_net(module, seed=0):
     is_generator = isinstance(module, (biggan.Generator, biggan_deep.Generator))
-    inputs = jnp.zeros((1, module.z_dim)) if is_generator else jnp.zeros((1, 32, 32, 3))
+    inputs = jnp.zeros((1, module.z_dim) if is_generator else (1, module.image_size, module.image_size, 3))
     return random_variables(module, inputs, jnp.zeros(1, int), seed=seed)
 
 
@@ -117,15 +117,19 @@ def test_export_gives_the_file_back(converted, tmp_path, net, module, suffix):
     assert_equal(found, source)
 
 
-def test_biggan_deep_there_and_back(tmp_path):
-    shared = dict(image_size=32, channels=4, num_classes=3, attention_resolutions=(16,))
-    deep_g = biggan_deep.Generator(**shared, z_dim=5, embedding_size=4, output_bn_eps=1e-5)
-    deep_d = biggan_deep.Discriminator(**shared)
-    for name, module in (("weights", deep_g), ("discriminator", deep_d)):
+@pytest.mark.parametrize(
+    "family, size, attention", [(biggan_deep, 32, (16,)), (biggan_deep, 16, (8,)), (biggan, 16, (8,)), (biggan, 8, ())]
+)
+def test_other_nets_there_and_back(family, size, attention, tmp_path):
+    """The discriminators at 8 and at 16 pixels have as many blocks, and the generator tells them apart."""
+    shared = dict(image_size=size, channels=4, num_classes=3, attention_resolutions=attention)
+    g = family.Generator(**shared, z_dim=6, embedding_size=4, output_bn_eps=1e-5)
+    d = family.Discriminator(**shared)
+    for name, module in (("weights", g), ("discriminator", d)):
         pretrained.write_state_dict(tmp_path / f"{name}.npz", state_dict(module))
     paths = {name: tmp_path / f"{name}.npz" for name in ("weights", "discriminator")}
     run("--from=biggan-pytorch", *(f"--{name}={path}" for name, path in paths.items()), f"--out={tmp_path}/gan")
-    for net, module in (("ema", deep_g), ("discriminator", deep_d)):
+    for net, module in (("ema", g), ("discriminator", d)):
         found, variables = read(tmp_path / "gan", net)
         assert found.clone(dtype=None) == module
         assert_equal(variables, random_net(module))
