@@ -19,7 +19,7 @@ os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # gcsfs reads it when
 gcsfs = pytest.importorskip("gcsfs")
 
 import biggan_jax
-from biggan_jax import convert, evaluate, storage
+from biggan_jax import checkpoint, convert, evaluate, storage
 from biggan_jax import workdir as workdir_lib
 from biggan_jax.checkpoint import open_for_reading, read_net
 from biggan_jax.errors import StorageError, UsageError
@@ -136,6 +136,13 @@ def test_a_flipped_bit_costs_a_checkpoint_and_nothing_else(gcs, copy, local, run
     assert re.search(r"warning: checkpoint 6 cannot be used: gs://copy/\S+ is damaged: .*kept in gs://copy/", output)
     assert gcs.names("copy", "run/damaged/6/") == before
     assert faults.digest(gcs.download("copy", tmp_path) / "run", 6) == faults.digest(local, 6)
+
+
+def test_a_checkpoint_is_there_once_it_is_finished(gcs, copy):
+    assert checkpoint.exist("gs://copy/run") and not checkpoint.exist("gs://copy/another")
+    for name in [name for name in copy if name.endswith(storage.COMMIT_FILE)]:
+        del copy[name]
+    assert not checkpoint.exist("gs://copy/run")
 
 
 def test_a_loaded_run_samples_as_that_on_a_disk(trained, local):
