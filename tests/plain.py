@@ -21,7 +21,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from biggan_jax import cli, plan, regularizers
-from biggan_jax.models import biggan, layers
+from biggan_jax.models import biggan, layers, resampling
 
 
 def main(arguments) -> int:
@@ -84,11 +84,11 @@ class GeneratorBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x, vector=None, labels=None, train: bool = False):
-        h = layers.upsample(nn.relu(self.norm(name="bn_1")(x, vector, labels, train)))
+        h = resampling.upsample(nn.relu(self.norm(name="bn_1")(x, vector, labels, train)))
         h = self.conv(features=self.features, name="conv_1")(h, train)
         h = nn.relu(self.norm(name="bn_2")(h, vector, labels, train))
         h = self.conv(features=self.features, name="conv_2")(h, train)
-        return h + self.conv(features=self.features, kernel_size=1, name="conv_shortcut")(layers.upsample(x), train)
+        return h + self.conv(features=self.features, kernel_size=1, name="conv_shortcut")(resampling.upsample(x), train)
 
 
 class DiscriminatorBlock(nn.Module):
@@ -102,7 +102,7 @@ class DiscriminatorBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool = False):
-        pool = layers.average_pool if self.downsample else lambda a: a
+        pool = resampling.average_pool if self.downsample else lambda a: a
         h = nn.relu(x) if self.preactivation else x
         h = nn.relu(self.conv(features=self.features if self.wide else x.shape[-1], name="conv_1")(h, train))
         h = pool(self.conv(features=self.features, name="conv_2")(h, train))

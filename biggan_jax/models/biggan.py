@@ -13,7 +13,7 @@ from typing import Any
 from flax import linen as nn
 import jax.numpy as jnp
 
-from biggan_jax.models import layers
+from biggan_jax.models import layers, resampling
 
 BASE_SIZE = 4  # the first linear layer makes BASE_SIZE x BASE_SIZE maps
 
@@ -121,7 +121,7 @@ class GeneratorBlock(nn.Module):
         h = self.conv(features=self.features, name="conv_2")(h, train)
         # A 1x1 convolution and nearest upsampling commute: run it on a quarter of the pixels.
         shortcut = self.conv(features=self.features, kernel_size=1, name="conv_shortcut")(x, train)
-        return h + layers.upsample(shortcut)
+        return h + resampling.upsample(shortcut)
 
 
 class Generator(nn.Module):
@@ -200,7 +200,7 @@ class DiscriminatorBlock(nn.Module):
         h = nn.relu(self.conv(features=hidden, name="conv_1")(h, train))
         h = self.conv(features=self.features, resample="down" if self.downsample else None, name="conv_2")(h, train)
         # Average pooling and a 1x1 convolution commute: pool first.
-        shortcut = layers.average_pool(x) if self.downsample else x
+        shortcut = resampling.average_pool(x) if self.downsample else x
         if self.downsample or x.shape[-1] != self.features:
             shortcut = self.conv(features=self.features, kernel_size=1, name="conv_shortcut")(shortcut, train)
         return h + shortcut

@@ -10,7 +10,7 @@ from typing import Any
 from flax import linen as nn
 import jax.numpy as jnp
 
-from biggan_jax.models import biggan, layers
+from biggan_jax.models import biggan, resampling
 
 BOTTLENECK = 4  # hidden channels are a quarter (Appendix B)
 
@@ -35,7 +35,7 @@ class GeneratorBlock(nn.Module):
         h = self.conv(features=hidden, name="conv_3")(normed(h, 3), train)
         h = self.conv(features=self.features, kernel_size=1, name="conv_4")(normed(h, 4), train)
         shortcut = x[..., : self.features]
-        return h + (layers.upsample(shortcut) if self.double else shortcut)
+        return h + (resampling.upsample(shortcut) if self.double else shortcut)
 
 
 class Generator(nn.Module):
@@ -104,7 +104,7 @@ class DiscriminatorBlock(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool = False):
         hidden = self.features // BOTTLENECK
-        resample = layers.average_pool if self.downsample else lambda a: a
+        resample = resampling.average_pool if self.downsample else lambda a: a
         h = nn.relu(self.conv(features=hidden, kernel_size=1, name="conv_1")(nn.relu(x), train))
         h = nn.relu(self.conv(features=hidden, name="conv_2")(h, train))
         h = nn.relu(self.conv(features=hidden, name="conv_3")(h, train))

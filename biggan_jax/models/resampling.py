@@ -1,0 +1,146 @@
+"""Resampling by two, alone and in one with the convolution beside it. Arrays are NHWC, kernels HWIO."""
+
+import functools
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+
+def upsample(x: jax.Array) -> jax.Array:
+    """Nearest-neighbour, twice the size: [N, H, W, C] -> [N, 2H, 2W, C]."""
+    n, h, w, c = x.shape
+    return jnp.broadcast_to(x[:, :, None, :, None, :], (n, h, 2, w, 2, c)).reshape(n, 2 * h, 2 * w, c)
+
+
+def _windows(x):
+    n, h, w, c = x.shape
+    return x.reshape(n, h // 2, 2, w // 2, 2, c)
+
+
+def average_pool(x: jax.Array) -> jax.Array:
+    """Mean of each 2x2 window: [N, H, W, C] -> [N, H/2, W/2, C]."""
+    return _windows(x).mean((2, 4))
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """Maximum of each 2x2 window: [N, H, W, C] -> [N, H/2, W/2, C]."""
+    return _windows(x).max((2, 4))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A convolution next to resampling: the same function with 9 or 16 taps instead of 36
+# ---------------------------------------------------------------------------------------------------------------------
+MANY_CHANNELS = 256  # on either side of a convolution; with fewer, an accelerator waits for memory and not for products
+
+_convolution = functools.partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def convolve(x: jax.Array, kernel: jax.Array, resample: str | None = None) -> jax.Array:
+    """Convolution of x [N, H, W, C] with `kernel` [k, k, C, O], same padding, in the dtype of x.
+
+    For 3x3 kernels "up" stands for `upsample`, then the convolution, "down" for the convolution, then `average_pool`.
+    Nearest upsampling is a 2x2 box filter over the pixels with zeros between them, average pooling a quarter of every
+    other value of one. A filter commutes with a convolution, so either becomes a convolution with a stride, 36 taps to
+    a pixel of the small image no longer: 9 if the box is taken of the image, 16 if it is taken of the kernel.
+    """
+    if resample is None:
+        return _convolution(x, kernel.astype(x.dtype), (1, 1), "SAME")
+    of_image, of_kernel = _BOXED[resample]
+    if max(kernel.shape[2:]) >= MANY_CHANNELS:
+        return of_image(x, kernel)
+    # One more pass over the image costs an accelerator more here than seven taps do.
+    return lax.platform_dependent(x, kernel, cpu=of_image, default=of_kernel)
+
+
+def _down_boxing_image(x, kernel):
+    return _halve(_box(jnp.pad(x, _AROUND)), (kernel / 4).astype(x.dtype))
+
+
+def _down_boxing_kernel(x, kernel):
+    return _halve(x, (_box_kernel(kernel) / 4).astype(x.dtype))
+
+
+def _up_boxing_image(x, kernel):
+    return _box(_double(x, kernel.astype(x.dtype)))
+
+
+def _up_boxing_kernel(x, kernel):
+    return _double(x, _box_kernel(kernel).astype(x.dtype))
+
+
+_BOXED = {"down": (_down_boxing_image, _down_boxing_kernel), "up": (_up_boxing_image, _up_boxing_kernel)}
+_AROUND = ((0, 0), (1, 1), (1, 1), (0, 0))
+
+
+def _box(x):
+    """Sums over 2x2 windows: [N, H + 1, W + 1, C] -> [N, H, W, C]."""
+    return lax.reduce_window(x, 0.0, lax.add, (1, 2, 2, 1), (1, 1, 1, 1), "VALID")
+
+
+def _box_kernel(kernel):
+    """The same for a kernel, padded by zeros: [3, 3, C, O] -> [4, 4, C, O]."""
+    padded = jnp.pad(kernel, ((1, 1), (1, 1), (0, 0), (0, 0)))
+    return padded[:-1, :-1] + padded[1:, :-1] + padded[:-1, 1:] + padded[1:, 1:]
+
+
+# In the next two, k and the odd pixel of the large image go together: [3, 3] with 2H + 1, [4, 4] with 2H.
+@jax.custom_vjp
+def _halve(x, kernel):
+    """[N, 2H (+ 1), 2W (+ 1), C] and a kernel [k, k, C, O] -> [N, H, W, O]: a convolution at every other pixel."""
+    return _at_every_other(x, kernel)
+
+
+@jax.custom_vjp
+def _double(x, kernel):
+    """[N, H, W, C] and a kernel [k, k, C, O] -> [N, 2H (+ 1), 2W (+ 1), O]: a convolution of x with zeros between its
+    pixels.
+    """
+    # The CPU backend has no fast path for dilated inputs, accelerators have.
+    return lax.platform_dependent(x, kernel, cpu=_double_by_phases, default=_double_by_dilation)
+
+
+# Each of the two is the transpose of the other. Differentiation knows that too, but not that the dilated form is to be
+# avoided on CPU.
+def _halve_gradients(inputs, cotangent):
+    x, kernel = inputs
+    return _double(cotangent, _transposed(kernel)), _kernel_gradient(x, cotangent, len(kernel))
+
+
+def _double_gradients(inputs, cotangent):
+    x, kernel = inputs
+    return _halve(cotangent, _transposed(kernel)), _transposed(_kernel_gradient(cotangent, x, len(kernel)))
+
+
+_halve.defvjp(lambda *inputs: (_halve(*inputs), inputs), _halve_gradients)
+_double.defvjp(lambda *inputs: (_double(*inputs), inputs), _double_gradients)
+
+
+def _transposed(kernel):
+    return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
+def _kernel_gradient(large, small, size):
+    """Gradient of sum(small * _halve(large, kernel)) with respect to the kernel."""
+    kernel = jax.ShapeDtypeStruct((size, size, large.shape[-1], small.shape[-1]), small.dtype)
+    return jax.linear_transpose(lambda kernel: _at_every_other(large, kernel), kernel)(small)[0]
+
+
+def _at_every_other(x, kernel):
+    margin = len(kernel) - 3
+    return _convolution(x, kernel, (2, 2), ((margin, margin), (margin, margin)))
+
+
+def _double_by_dilation(x, kernel):
+    return _convolution(x, kernel, (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2))
+
+
+def _double_by_phases(x, kernel):
+    """Each of the four pixels that one becomes is a convolution of the small image; they are interleaved."""
+    n, h, w, _ = x.shape
+    odd = 4 - len(kernel)
+    padding = ((1, odd), (0, 1))
+    phase = lambda i, j: _convolution(x, kernel[i::2, j::2], (1, 1), (padding[i], padding[j]))
+    rows = [jnp.stack([phase(i, 0), phase(i, 1)], axis=3) for i in range(2)]
+    interleaved = jnp.stack(rows, axis=2).reshape(n, 2 * (h + odd), 2 * (w + odd), -1)
+    return interleaved[:, : 2 * h + odd, : 2 * w + odd]
