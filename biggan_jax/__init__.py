@@ -3,6 +3,6 @@
 
 def load(workdir, step: int | None = None, ema: bool = True):
     """The generator of a run or of converted weights, see `biggan_jax.model.load`."""
-    from biggan_jax import model  # here, so that importing the package does not import JAX
+    from biggan_jax.run import trained as model
 
     return model.load(workdir, step, ema)

@@ -14,7 +14,8 @@ import json
 import resource
 import time
 
-from biggan_jax import cli, plan, tpu
+from biggan_jax import cli, plan
+from biggan_jax.devices import tpu
 from biggan_jax import config as config_lib
 from biggan_jax.errors import UsageError
 
@@ -62,7 +63,8 @@ def measure(config, steps: int, random_images: bool = False) -> dict:
     """
     import jax
 
-    from biggan_jax import data, sharding, train_state, train_step
+    from biggan_jax import data, train_state, train_step
+    from biggan_jax.devices import sharding
     from biggan_jax import gan as gan_lib
     from biggan_jax.data import batches
 
@@ -174,7 +176,7 @@ def on_simulated_devices(config, most: int, count: int) -> dict:
     """`plan.measure` of the step compiled for `count` CPU devices of the `most` that this process simulates."""
     import jax
 
-    from biggan_jax import sharding
+    from biggan_jax.devices import sharding
 
     with contextlib.suppress(RuntimeError):  # a process that has started its devices keeps them
         jax.config.update("jax_num_cpu_devices", most)

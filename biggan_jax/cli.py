@@ -56,8 +56,7 @@ def parse(parser, arguments):
     for argument in rest:
         if not argument.startswith("--config."):
             parser.error(f"unrecognized argument {argument}")
-    config = load_config(options.config)
-    override(config, rest)
+    config = override(load_config(options.config), rest)
     config_lib.validate(config)
     return options, config
 
@@ -68,6 +67,12 @@ def load_config(spec: str):
     if not hasattr(module, "get_config"):
         raise UsageError(f"--config={spec}: that file has no get_config")
     return module.get_config(variant)
+
+
+def load_paper(spec: str) -> dict:
+    """What was published for the experiment `FILE.py` or `FILE.py:variant`: figures by name, none where it has none."""
+    module, variant = load_module("config", spec)
+    return module.get_paper(variant) if hasattr(module, "get_paper") else {}
 
 
 def load_module(option: str, spec: str):
@@ -87,8 +92,13 @@ def load_module(option: str, spec: str):
     return module, variant
 
 
-def override(config, arguments) -> None:
-    """Applies `--config.key=value` arguments in place. Raises UsageError for unknown keys and wrong types."""
+def override(config, arguments):
+    """`config` with `--config.key=value` arguments; another recipe, nets or data set bring their own keys first.
+
+    Raises UsageError for unknown keys and wrong types.
+    """
+    given = dict(argument.removeprefix("--config.").partition("=")[::2] for argument in arguments)
+    config = config_lib.switch(config, *(given.get(name) for name in config_lib.NAMES))
     values = flags.FlagValues()
     command_line = ["biggan_jax", *arguments]
     try:
@@ -97,3 +107,4 @@ def override(config, arguments) -> None:
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         message = error.args[0] if error.args else error  # str(KeyError) would quote the message
         raise UsageError(f"{' '.join(arguments)}: {message}") from error
+    return config

@@ -83,8 +83,8 @@ def convert(options) -> None:
     """Writes checkpoint 0 of a new directory. Raises UsageError or DataError, with nothing written, for what cannot be
     converted.
     """
-    from biggan_jax import storage
-    from biggan_jax.checkpoint import Checkpoints
+    from biggan_jax.run import storage
+    from biggan_jax.run.checkpoint import Checkpoints
 
     out = storage.path(options.out)
     with storage.refusals(options.out):
@@ -95,7 +95,7 @@ def convert(options) -> None:
     modules, nets = (from_biggan_pytorch if options.source == "biggan-pytorch" else from_huggingface)(options)
     config = config_of(**modules)
     config.dataset = f"converted from {options.source}"
-    config.standing_stats_batches = options.standing_stats_batches
+    config.run.standing_stats_batches = options.standing_stats_batches
     if options.source == "huggingface":
         config.truncation_mode = "rescale"
     config_lib.validate(config)
@@ -258,7 +258,7 @@ def export(options) -> None:
     nothing written.
     """
     from biggan_jax import pretrained
-    from biggan_jax.checkpoint import open_for_reading, read_net
+    from biggan_jax.run.checkpoint import open_for_reading, read_net
 
     if os.path.exists(options.out):
         raise UsageError(f"--out={options.out} exists; choose a new file")

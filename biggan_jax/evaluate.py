@@ -17,8 +17,8 @@ from biggan_jax.errors import UsageError
 
 def main(arguments) -> int:
     options, overrides = parse(arguments)
-    from biggan_jax import sharding
-    from biggan_jax.metrics import run
+    from biggan_jax.devices import sharding
+    from biggan_jax.evaluation import scoring as run
 
     sharding.initialize_processes()
     mesh = sharding.make_mesh()
@@ -102,7 +102,7 @@ def _check(options) -> None:
 
 def parse_truncations(text: str | None, sweep: bool) -> tuple[float | None, ...]:
     """The thresholds of "none,1.0,0.5". Raises UsageError for anything else."""
-    from biggan_jax.metrics import table2
+    from biggan_jax.evaluation import table2
 
     if text is None:
         return table2.DEFAULT_TRUNCATIONS if sweep else (None,)
@@ -116,8 +116,8 @@ def parse_truncations(text: str | None, sweep: bool) -> tuple[float | None, ...]
 
 def evaluate_images(options, overrides, mesh) -> None:
     """Prints the record of the images of --images, and adds it to WORKDIR/eval where there is a --workdir."""
-    from biggan_jax import checkpoint
-    from biggan_jax.metrics import image_files, results, run
+    from biggan_jax.run import checkpoint
+    from biggan_jax.evaluation import image_files, results, scoring as run
 
     run_config = None
     if options.workdir:

@@ -7,7 +7,8 @@ from flax import linen as nn
 import jax
 import optax
 
-from biggan_jax import losses, models, optimizers, regularizers
+from biggan_jax import models
+from biggan_jax.gans import losses, optimizers, regularizers
 
 
 @dataclasses.dataclass(frozen=True)

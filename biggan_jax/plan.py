@@ -16,7 +16,8 @@ import re
 import sys
 import time
 
-from biggan_jax import cli, tpu
+from biggan_jax import cli
+from biggan_jax.devices import tpu
 from biggan_jax.errors import UsageError
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
@@ -96,7 +97,7 @@ def plan(config, topology: str) -> dict:
     """
     import jax
 
-    from biggan_jax import sharding
+    from biggan_jax.devices import sharding
 
     slice_ = tpu.parse_topology(topology)
     micro_batch = config.batch_size // config.accumulation_steps
@@ -152,7 +153,8 @@ def compile_step(config, mesh):
     import numpy as np
 
     from biggan_jax import gan as gan_lib
-    from biggan_jax import sharding, train_state, train_step
+    from biggan_jax import train_state, train_step
+    from biggan_jax.devices import sharding
 
     gan = gan_lib.build(config)
     replicated = NamedSharding(mesh, sharding.REPLICATED)

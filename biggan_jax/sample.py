@@ -50,9 +50,11 @@ def sample(options) -> None:
     import jax
     import numpy as np
 
-    from biggan_jax import latents, sampler, sharding, storage
-    from biggan_jax import model as model_lib
-    from biggan_jax.writer import save_png
+    from biggan_jax.devices import sharding
+    from biggan_jax.gans import latents
+    from biggan_jax.run import sampler, storage
+    from biggan_jax.run import trained as model_lib
+    from biggan_jax.run.records import save_png
 
     latents.check_truncation(options.truncation, options.truncation_mode or "resample")
     for name in ("num", "batch_size"):

@@ -60,13 +60,15 @@ def train(config, workdir: str) -> int:
     import jax
     from jax.sharding import NamedSharding
 
-    from biggan_jax import data, monitor, sharding, train_state, train_step
+    from biggan_jax import data, train_state, train_step
+    from biggan_jax.devices import sharding
+    from biggan_jax.run import monitor
     from biggan_jax import gan as gan_lib
     from biggan_jax import workdir as workdir_lib
-    from biggan_jax.checkpoint import Checkpoints
-    from biggan_jax.metrics import evaluation
-    from biggan_jax.model import Model
-    from biggan_jax.writer import Writer
+    from biggan_jax.run.checkpoint import Checkpoints
+    from biggan_jax.evaluation import evaluator as evaluation
+    from biggan_jax.run.trained import Model
+    from biggan_jax.run.records import Writer
 
     sharding.initialize_processes()
     stop_requested = on_sigterm()
@@ -75,7 +77,7 @@ def train(config, workdir: str) -> int:
     sharding.check_divisible(
         micro_batch, mesh, "batch_size / accumulation_steps" if config.accumulation_steps > 1 else "batch_size"
     )
-    sharding.check_divisible(config.standing_stats_batch_size, mesh, "standing_stats_batch_size")
+    sharding.check_divisible(config.run.standing_stats_batch_size, mesh, "standing_stats_batch_size")
     main_process = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
         stack.enter_context(workdir_lib.storage_errors(workdir))
@@ -91,15 +93,15 @@ def train(config, workdir: str) -> int:
         replicated = NamedSharding(mesh, sharding.REPLICATED)
         writer = Writer(workdir, main_process)
         stack.callback(writer.close)
-        checkpoints = Checkpoints(workdir, config.keep_checkpoints, config.keep_every)
+        checkpoints = Checkpoints(workdir, config.run.keep_checkpoints, config.run.keep_every)
         stack.callback(checkpoints.close)
         evaluator = None
-        if config.evaluate_every:
-            evaluator = evaluation.create(config, mesh, num_samples=config.evaluate_samples, dataset=dataset)
+        if config.run.evaluate_every:
+            evaluator = evaluation.create(config, mesh, num_samples=config.run.evaluate_samples, dataset=dataset)
         watch = None
-        if config.monitor_every:
+        if config.run.monitor_every:
             splits = {"train": dataset} | (
-                {"held_out": data.load(config, config.monitor_split)} if config.monitor_split else {}
+                {"held_out": data.load(config, config.run.monitor_split)} if config.run.monitor_split else {}
             )
             watch = monitor.Monitor(gan, splits, replicated)
         stack.enter_context(jax.set_mesh(mesh))
@@ -122,7 +124,7 @@ def train(config, workdir: str) -> int:
         if main_process:
             print_summary(config, state, mesh, dataset, start)
             if start < config.num_steps:
-                stack.enter_context(workdir_lib.counted_start(workdir, start, config.max_restarts))
+                stack.enter_context(workdir_lib.counted_start(workdir, start, config.run.max_restarts))
         state, stopped = run_attempts(run, state, start)
         if stopped:
             return EXIT_STOPPED_WITH_STATE_SAVED
@@ -134,8 +136,8 @@ def begin(run: Run):
     """`(state, step)` to go on from: the newest intact checkpoint, or the beginning."""
     import jax
 
-    from biggan_jax import fine_tune
-    from biggan_jax.checkpoint import abstract_like
+    from biggan_jax.run import fine_tune
+    from biggan_jax.run.checkpoint import abstract_like
 
     step = run.checkpoints.recover()
     if step is not None:
@@ -165,10 +167,10 @@ def run_attempts(run: Run, state, start: int):
             return run_steps(run, state, start, attempt)
         except DivergedError as error:
             attempt += 1
-            if attempt > run.config.max_rollbacks:
+            if attempt > run.config.run.max_rollbacks:
                 raise DivergedError(
                     f"{error}; checkpoints before it are kept; "
-                    f"gave up after {attempt - 1} rollbacks (config.max_rollbacks)"
+                    f"gave up after {attempt - 1} rollbacks (config.run.max_rollbacks)"
                 ) from error
             message = str(error)
         state, start = begin(run)
@@ -186,11 +188,13 @@ def run_steps(run: Run, state, start: int, attempt: int):
     """`(state, stopped)` after the steps from `start` to the last, or to SIGTERM. Raises DivergedError."""
     import jax
 
-    from biggan_jax import monitor, sharding, train_state
+    from biggan_jax import train_state
+    from biggan_jax.devices import sharding
+    from biggan_jax.run import monitor
     from biggan_jax.data import batches
-    from biggan_jax.metrics import evaluation
-    from biggan_jax.model import Model
-    from biggan_jax.writer import Progress
+    from biggan_jax.evaluation import evaluator as evaluation
+    from biggan_jax.run.trained import Model
+    from biggan_jax.run.records import Progress
 
     config = run.config
     micro_batches = config.num_d_steps * config.accumulation_steps
@@ -213,14 +217,14 @@ def run_steps(run: Run, state, start: int, attempt: int):
             batch = next(stream)
             recorder.data_wait += time.monotonic() - waited
             state, metrics = run.step(state, *batch)
-            look = run.monitor is not None and step % config.monitor_every == 0
+            look = run.monitor is not None and step % config.run.monitor_every == 0
             if look:
                 metrics |= run.monitor(state)
-            recorder.defer(step, metrics, state, record=last or look or step % config.log_every == 0)
+            recorder.defer(step, metrics, state, record=last or look or step % config.run.log_every == 0)
             recorder.read(step - READ_LATE)
             progress.update(step)
-            evaluate = run.evaluator is not None and (last or step % config.evaluate_every == 0)
-            if last or stopping or evaluate or step % config.checkpoint_every == 0:
+            evaluate = run.evaluator is not None and (last or step % config.run.evaluate_every == 0)
+            if last or stopping or evaluate or step % config.run.checkpoint_every == 0:
                 recorder.read(step)
                 if not train_state.all_finite(state):
                     raise DivergedError(f"step {step}: the state is not finite")
@@ -234,8 +238,8 @@ def run_steps(run: Run, state, start: int, attempt: int):
                 run.checkpoints.wait()  # the best one is kept by linking its files
                 model = Model(config, run.gan.generator, state.ema, step)
                 ratio = evaluation.score_in_training(run.evaluator, model, run.workdir)
-                monitor.check_collapse(step, {"FID over its least": ratio}, config.collapse)
-            if config.sample_every and step % config.sample_every == 0 and not last:
+                monitor.check_collapse(step, {"FID over its least": ratio}, config.run.collapse)
+            if config.run.sample_every and step % config.run.sample_every == 0 and not last:
                 run.writer.image(step, f"{step:08d}", sample_grid(Model(config, run.gan.generator, state.ema, step)))
         run.checkpoints.wait()
         return state, False
@@ -250,14 +254,14 @@ class Recorder:
     def __init__(self, writer, progress, config, start: int):
         self._writer, self._progress = writer, progress
         self._images_per_step = config.batch_size * config.num_d_steps
-        self._limits = config.collapse
+        self._limits = config.run.collapse
         self._pending = collections.deque()
         self._last = (start, time.monotonic())
         self.data_wait = 0.0  # seconds since the last record
 
     def defer(self, step, metrics, state, record: bool) -> None:
         """Takes the metrics of a step; those of all steps are checked, those to `record` are written too."""
-        from biggan_jax import monitor
+        from biggan_jax.run import monitor
 
         if record:
             metrics = metrics | monitor.edge_singular_values(state.g.params, state.d.params)
@@ -267,7 +271,7 @@ class Recorder:
         """Checks and records the steps deferred, to `up_to`. Raises DivergedError at the first that is not finite, or
         CollapsedError.
         """
-        from biggan_jax import monitor
+        from biggan_jax.run import monitor
 
         while self._pending and self._pending[0][0] <= up_to:
             step, metrics, record = self._pending.popleft()
@@ -338,7 +342,7 @@ def sample_grid(model):
     """One row per class of samples from fixed latents, uint8 [H, W, 3]."""
     import numpy as np
 
-    from biggan_jax import sampler
+    from biggan_jax.run import sampler
 
     labels = np.repeat(grid_classes(model.config), GRID_COLUMNS)
     return sampler.grid(model.sample(labels, seed=model.config.seed), GRID_COLUMNS)
@@ -348,7 +352,7 @@ def truncation_grid(model):
     """One row per threshold of TRUNCATION_ROWS, one column per class; latents differ by nothing but the threshold."""
     import numpy as np
 
-    from biggan_jax import sampler
+    from biggan_jax.run import sampler
 
     classes = grid_classes(model.config)
     rows = [model.sample(classes, truncation, seed=model.config.seed) for truncation in TRUNCATION_ROWS]
@@ -365,7 +369,7 @@ def finish(model, writer, dataset, main_process: bool) -> None:
     config = model.config
     writer.image(model.step, f"{model.step:08d}", sample_grid(model))
     writer.image(model.step, "truncation", truncation_grid(model), "truncation")
-    if not config.recognition:
+    if not config.run.recognition:
         return
     labels = np.repeat(np.arange(config.num_classes), RECOGNITION_SAMPLES_PER_CLASS)
     samples = model.sample(labels, seed=config.seed)

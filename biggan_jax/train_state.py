@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from biggan_jax import latents
+from biggan_jax.gans import latents
 from biggan_jax.gan import GAN
 
 

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 import optax
 
-from biggan_jax import ema, latents, sharding
+from biggan_jax.devices import sharding
+from biggan_jax.gans import averages as ema, latents
 from biggan_jax.gan import GAN
 from biggan_jax.train_state import GANState, NetState
 

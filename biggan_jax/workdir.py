@@ -23,7 +23,7 @@ import threading
 import time
 
 from biggan_jax import config as config_lib
-from biggan_jax import storage
+from biggan_jax.run import storage
 from biggan_jax.errors import BigGANError, CrashLoopError, StorageError, UsageError
 
 HEARTBEAT_SECONDS = 10.0  # how often the writer renews its lock
@@ -34,24 +34,24 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_c
 # A run may be continued with other values of these; every other key defines the run.
 RESUMABLE_KEYS = (
     "num_steps",
-    "log_every",
-    "sample_every",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "keep_every",
-    "evaluate_every",
-    "evaluate_samples",
-    "monitor_every",
-    "monitor_split",
-    "collapse.max_sigma",
-    "collapse.max_d_accuracy",
-    "collapse.min_variety",
-    "collapse.max_fid_ratio",
-    "max_rollbacks",
-    "max_restarts",
-    "standing_stats_batches",
-    "standing_stats_batch_size",
-    "recognition",
+    "run.log_every",
+    "run.sample_every",
+    "run.checkpoint_every",
+    "run.keep_checkpoints",
+    "run.keep_every",
+    "run.evaluate_every",
+    "run.evaluate_samples",
+    "run.monitor_every",
+    "run.monitor_split",
+    "run.collapse.max_sigma",
+    "run.collapse.max_d_accuracy",
+    "run.collapse.min_variety",
+    "run.collapse.max_fid_ratio",
+    "run.max_rollbacks",
+    "run.max_restarts",
+    "run.standing_stats_batches",
+    "run.standing_stats_batch_size",
+    "run.recognition",
     "data.class_names",
     "data.dir",
     "data.cache_dir",

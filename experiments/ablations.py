@@ -18,7 +18,6 @@ Z_FACTORS = {"quarter": 0.25, "half": 0.5, "double": 2}
 def get_grid(variant=""):
     """Row "baseline" and one row per change, named after it. Variant: `scale`, one of `grid.SCALES`."""
     base = grid.scale(config.parse_variant(variant, scale="imagenet").scale).base()
-    base.paper = {}
     rows = {"baseline": base}
     for strength in ORTHOGONAL:
         rows[f"ortho-{strength}"] = grid.changed(base, orthogonal_reg=float(strength))
@@ -36,8 +35,8 @@ def get_grid(variant=""):
     for groups in BN_GROUPS:
         size = base.batch_size // groups
         # Standing statistics are made of whole groups.
-        standing = max(size, base.standing_stats_batch_size)
-        rows[f"bn-group-{size}"] = grid.changed(base, bn_group_size=size, standing_stats_batch_size=standing)
+        standing = max(size, base.run.standing_stats_batch_size)
+        rows[f"bn-group-{size}"] = grid.changed(base, bn_group_size=size, run__standing_stats_batch_size=standing)
     rows["sn-g-off"] = grid.changed(base, model__spectral_norm_g=False)
     for name, factor in Z_FACTORS.items():
         rows[f"z-{name}"] = grid.changed(base, model__z_dim=int(base.model.z_dim * factor))

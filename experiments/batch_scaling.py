@@ -18,7 +18,6 @@ def get_grid(variant=""):
     """Rows "batch-N-steps", "batch-N-epochs", "width-N", N as at the paper's scale. Variant: `scale`."""
     scale = grid.scale(config.parse_variant(variant, scale="imagenet").scale)
     base = scale.base()
-    base.paper = {}
     rows = {f"batch-{BASE_BATCH}": base}
     for batch in BATCHES:
         if batch != BASE_BATCH:

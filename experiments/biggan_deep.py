@@ -17,19 +17,27 @@ PAPER = {128: (5.7, 124.5), 256: (6.9, 171.4), 512: (7.5, 152.8)}
 
 
 def get_config(variant=""):
-    size = config.parse_variant(variant, size=128).size
-    if size not in PAPER:
-        raise UsageError(f"config variant size={size}: it must be one of {', '.join(map(str, PAPER))}")
-    c = imagenet.get_config(f"size={size}")
-    c.model.name = "biggan_deep"
+    size = _size(variant)
+    c = config.switch(imagenet.get_config(f"size={size}"), model="biggan_deep")
     c.model.channels = 128
     c.model.z_dim = 128
     c.model.attention_resolutions = (64,)
     c.model.attention_resolutions_d = None
     if size > 128:
         c.optimizer.g_lr = c.optimizer.d_lr = 2.5e-5
-    fid, score = PAPER[size]
-    c.paper = dict(fid=fid, inception_score=score)
-    if size == 128:
-        c.paper.update(generator_params="50.4M", discriminator_params="34.6M")
     return c
+
+
+def get_paper(variant=""):
+    """FID, Inception Score and, at 128 pixels, parameters."""
+    size = _size(variant)
+    fid, score = PAPER[size]
+    counts = dict(generator_params="50.4M", discriminator_params="34.6M") if size == 128 else {}
+    return dict(fid=fid, inception_score=score) | counts
+
+
+def _size(variant):
+    size = config.parse_variant(variant, size=128).size
+    if size not in PAPER:
+        raise UsageError(f"config variant size={size}: it must be one of {', '.join(map(str, PAPER))}")
+    return size

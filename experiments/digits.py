@@ -8,8 +8,7 @@ from biggan_jax import config
 
 def get_config(variant=""):
     config.parse_variant(variant)
-    c = config.default()
-    c.dataset = "digits"
+    c = config.default(dataset="digits")
     c.image_size = 8
     c.num_classes = 10
     c.num_steps = 1500
@@ -26,12 +25,12 @@ def get_config(variant=""):
     c.orthogonal_reg = 0.0
     c.ema_decay = 0.99
     c.compute_dtype = "float32"
-    c.log_every = 20
-    c.sample_every = 500
-    c.checkpoint_every = 500
-    c.keep_every = 500
-    c.monitor_every = 250
-    c.monitor_split = "test"
-    c.standing_stats_batches = 20
-    c.recognition = True
+    c.run.log_every = 20
+    c.run.sample_every = 500
+    c.run.checkpoint_every = 500
+    c.run.keep_every = 500
+    c.run.monitor_every = 250
+    c.run.monitor_split = "test"
+    c.run.standing_stats_batches = 20
+    c.run.recognition = True
     return c

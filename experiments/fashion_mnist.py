@@ -17,6 +17,5 @@ def get_config(variant=""):
     c.num_d_steps = 2
     c.model.channels = 32
     c.ema_decay = 0.999
-    c.recognition = True
-    c.paper = {}
+    c.run.recognition = True
     return c

@@ -33,8 +33,8 @@ class Scale:
 
 def _imagenet():
     c = imagenet.get_config("size=128")
-    c.evaluate_every, c.evaluate_samples = 10_000, 50_000
-    c.standing_stats_batch_size = 512  # divides over the largest slice of the paper
+    c.run.evaluate_every, c.run.evaluate_samples = 10_000, 50_000
+    c.run.standing_stats_batch_size = 512  # divides over the largest slice of the paper
     return c
 
 
@@ -45,11 +45,11 @@ def _digits():
     c.model.channels = 12
     c.optimizer.g_lr, c.optimizer.d_lr = 5e-4, 5e-4
     c.orthogonal_reg = 1e-4
-    c.num_steps, c.log_every = 1000, 20
-    c.evaluate_every, c.evaluate_samples = 200, 2000
-    c.checkpoint_every, c.keep_every = 200, 0
-    c.sample_every = c.monitor_every = 0
-    c.recognition = False
+    c.num_steps, c.run.log_every = 1000, 20
+    c.run.evaluate_every, c.run.evaluate_samples = 200, 2000
+    c.run.checkpoint_every, c.run.keep_every = 200, 0
+    c.run.sample_every = c.run.monitor_every = 0
+    c.run.recognition = False
     return c
 
 
@@ -59,9 +59,9 @@ def _fashion_mnist():
     c.model.channels = 48
     c.orthogonal_reg = 1e-4
     c.num_steps = 4000
-    c.evaluate_every, c.evaluate_samples = 500, 10_000
+    c.run.evaluate_every, c.run.evaluate_samples = 500, 10_000
     c.ema_start = 0
-    c.recognition = False
+    c.run.recognition = False
     return c
 
 
@@ -71,9 +71,8 @@ def _cifar10():
     c.model.channels = 96
     c.orthogonal_reg = 1e-4
     c.num_steps = 10_000
-    c.evaluate_every, c.evaluate_samples = 1000, 10_000
+    c.run.evaluate_every, c.run.evaluate_samples = 1000, 10_000
     c.ema_decay = 0.999
-    c.paper = {}
     return c
 
 
@@ -129,12 +128,9 @@ def one_of(name: str, allowed) -> str:
 
 def changed(base, **changes):
     """A copy of `base` with `changes`, keys with dots written as double underscores; checked."""
-    c = base.copy_and_resolve_references()
+    changes = {key.replace("__", "."): value for key, value in changes.items()}
+    c = config_lib.switch(base, *(changes.get(name) for name in config_lib.NAMES))
     for key, value in changes.items():
-        *path, last = key.split("__")
-        target = c
-        for part in path:
-            target = target[part]
-        target[last] = value
+        config_lib.put(c, key, value)
     config_lib.validate(c)
     return c

@@ -19,8 +19,7 @@ def get_config(variant=""):
     size = config.parse_variant(variant, size=64).size
     if size not in SIZES:
         raise UsageError(f"config variant size={size}: it must be one of {', '.join(map(str, SIZES))}")
-    c = config.default()
-    c.dataset = "image_folder"
+    c = config.default(dataset="image_folder")
     c.image_size = size
     c.num_classes = 10
     c.num_steps = 50_000

@@ -21,17 +21,25 @@ SIZES = {
 
 
 def get_config(variant=""):
+    size = _size(variant)
+    c = config.default(dataset="prepared")
+    c.image_size = size
+    channels, z_dim, attention_g, attention_d, _, _ = SIZES[size]
+    c.model.channels, c.model.z_dim = channels, z_dim
+    c.model.attention_resolutions, c.model.attention_resolutions_d = attention_g, attention_d
+    return c
+
+
+def get_paper(variant=""):
+    """FID and Inception Score, and at 128 pixels the parameters; of 64 pixels nothing was published."""
+    size = _size(variant)
+    *_, fid, score = SIZES[size]
+    counts = dict(generator_params="70.4M", discriminator_params="88.0M", params="158.3M") if size == 128 else {}
+    return (dict(fid=fid, inception_score=score) if fid else {}) | counts
+
+
+def _size(variant):
     size = config.parse_variant(variant, size=128).size
     if size not in SIZES:
         raise UsageError(f"config variant size={size}: it must be one of {', '.join(map(str, SIZES))}")
-    c = config.default()
-    c.dataset = "prepared"
-    c.image_size = size
-    channels, z_dim, attention_g, attention_d, fid, score = SIZES[size]
-    c.model.channels, c.model.z_dim = channels, z_dim
-    c.model.attention_resolutions, c.model.attention_resolutions_d = attention_g, attention_d
-    if fid:
-        c.paper = dict(fid=fid, inception_score=score)
-    if size == 128:
-        c.paper.update(generator_params="70.4M", discriminator_params="88.0M", params="158.3M")
-    return c
+    return size

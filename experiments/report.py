@@ -11,8 +11,9 @@ import io
 import math
 import os
 
-from biggan_jax import cli, storage
-from biggan_jax.metrics import table2 as table2_lib
+from biggan_jax import cli
+from biggan_jax.run import storage
+from biggan_jax.evaluation import table2 as table2_lib
 from experiments import grid as grid_lib
 from experiments import runs as runs_lib
 
@@ -138,7 +139,7 @@ class Section:
         if self.protocol is not None:
             parts.append(
                 f"\nProtocol: {first.protocol.describe()}. Best checkpoint: the least FID of those scored in the run. "
-                f"Collapse: a limit of config.collapse was passed, or FID rose above {runs_lib.COLLAPSE_FACTOR:g} "
+                f"Collapse: a limit of config.run.collapse was passed, or FID rose above {runs_lib.COLLAPSE_FACTOR:g} "
                 "times the best and stayed there; otherwise > the last step.\n"
             )
             parts += self._scored_otherwise()

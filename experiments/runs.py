@@ -7,10 +7,11 @@ import re
 from typing import Any
 
 from biggan_jax import config as config_lib
-from biggan_jax import storage, tpu
+from biggan_jax.devices import tpu
+from biggan_jax.run import storage
 from biggan_jax import workdir as workdir_lib
 from biggan_jax.errors import DataError, UsageError
-from biggan_jax.metrics import results, table2
+from biggan_jax.evaluation import results, table2
 
 COLLAPSE_FACTOR = 2.0  # times the best FID, for good
 
@@ -55,7 +56,7 @@ class Run:
             if record["step"] > step or not record.get("images_per_second"):
                 continue
             # After a restart the steps go back; such a record covers at least one step and at most log_every.
-            done = record["step"] - previous if record["step"] > previous else self.config.log_every
+            done = record["step"] - previous if record["step"] > previous else self.config.run.log_every
             seconds += done * images / record["images_per_second"]
             previous = record["step"]
         return seconds / 3600
@@ -160,13 +161,13 @@ def best(run, protocol) -> results.Record | None:
 
 
 def collapse_step(run, protocol) -> int | None:
-    """When a limit of `config.collapse` was passed, or the FID rose above COLLAPSE_FACTOR times its best for good."""
-    from biggan_jax import monitor
+    """When a limit of `config.run.collapse` was passed, or the FID rose above COLLAPSE_FACTOR times its best for good."""
+    from biggan_jax.run import monitor
     from biggan_jax.errors import CollapsedError
 
     for record in run.metrics:
         try:
-            monitor.check_collapse(record["step"], record, run.config.collapse)
+            monitor.check_collapse(record["step"], record, run.config.run.collapse)
         except CollapsedError:
             return record["step"]
     found, top = None, best(run, protocol)

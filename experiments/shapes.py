@@ -9,8 +9,7 @@ from experiments import image_folder
 
 def get_config(variant=""):
     size = config.parse_variant(variant, size=32).size
-    c = image_folder.get_config(f"size={min(max(size, 32), 256)}")
-    c.dataset = "shapes"
+    c = config.switch(image_folder.get_config(f"size={min(max(size, 32), 256)}"), dataset="shapes")
     c.image_size = size
     c.model.z_dim = 20 * max(size.bit_length() - 2, 1)  # 20 per chunk of skip-z
     c.model.channels = 16

@@ -4,7 +4,7 @@ python -m biggan_jax.train --config=experiments/table1.py:row=8 --config.data.di
 python -m launch.sweep --grid=experiments/table1.py:scale=digits --backend=local --seeds=0,1,2 --workdir=runs/table1
 python -m experiments.report --grid=experiments/table1.py:scale=digits --workdirs='runs/table1/*' --out=runs/report
 
-Hardware of the paper: TPU v3, 128 cores. Rows 5 to 9 are means and deviations over 8 seeds there. `paper` holds the
+Hardware of the paper: TPU v3, 128 cores. Rows 5 to 9 are means and deviations over 8 seeds there. `get_paper` gives the
 row's figures: thousands of steps to collapse (1000: stable), FID, IS, parameters in millions (both nets without the
 shared embedding). Row 1 is SA-GAN's own result and uses its rates and its single discriminator step (Zhang et al.
 2018); the rest use half those rates and two.
@@ -47,29 +47,34 @@ def get_config(variant=""):
     return grid.row(get_grid, variant, default="8")
 
 
+def get_paper(variant=""):
+    """The figures of one row."""
+    options = config.parse_variant(variant, scale="imagenet", row=8)
+    _, _, _, _, _, steps, fid, score, millions = ROWS[options.row]
+    paper = dict(thousand_steps=steps[0], fid=fid[0], inception_score=score[0])
+    for key, (_, deviation) in dict(thousand_steps=steps, fid=fid, inception_score=score).items():
+        if deviation is not None:
+            paper[f"{key}_deviation"] = deviation
+    if options.scale == "imagenet":
+        paper["params"] = f"{millions}M"
+        if options.row in (7, 8):
+            paper.update(generator_params="70.4M", discriminator_params="88.0M")
+    return paper
+
+
 def _row(row, scale, full):
-    batch, channels, shared, skip_z, orthogonal, steps, fid, score, millions = ROWS[row]
-    c = scale.base()
+    batch, channels, shared, skip_z, orthogonal, steps, _, _, _ = ROWS[row]
+    c = scale.base() if shared else config.switch(scale.base(), model="resnet_gan")
     c.batch_size = scale.batch(batch)
     c.model.channels = scale.channels(channels)
-    c.model.shared_embedding = shared
-    c.model.skip_z = skip_z
-    if not shared:
-        c.model.name = "resnet_gan"
+    if shared:
+        c.model.skip_z = skip_z
     if not orthogonal:
         c.orthogonal_reg = 0.0
     if row == 1:
         c.num_d_steps = 1
         c.optimizer.g_lr, c.optimizer.d_lr = 2 * c.optimizer.g_lr, 2 * c.optimizer.d_lr
-    paper = dict(thousand_steps=steps[0], fid=fid[0], inception_score=score[0])
-    for key, (_, deviation) in dict(thousand_steps=steps, fid=fid, inception_score=score).items():
-        if deviation is not None:
-            paper[f"{key}_deviation"] = deviation
     if full:
         c.num_steps = steps[0] * 1000
         c.model.z_dim = 120 if skip_z else 128
-        paper["params"] = f"{millions}M"
-        if row in (7, 8):
-            paper.update(generator_params="70.4M", discriminator_params="88.0M")
-    c.paper = paper
     return c

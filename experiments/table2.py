@@ -23,7 +23,7 @@ def get_grid(variant=""):
         base = scale.base()
         for c in rows.values():
             for key in ("evaluate_every", "evaluate_samples", "standing_stats_batch_size"):
-                c[key] = base[key]
+                c.run[key] = base.run[key]
         return rows
     shallow = scale.base()
     size = shallow.image_size

@@ -1,6 +1,6 @@
 """What the backends in the cloud share."""
 
-from biggan_jax import tpu
+from biggan_jax.devices import tpu
 from biggan_jax.errors import UsageError
 
 DATA, CACHE = "/data", "/cache"  # where a container finds --data and --cache

@@ -3,7 +3,7 @@
 import functools
 import json
 
-from biggan_jax import tpu
+from biggan_jax.devices import tpu
 from biggan_jax.errors import UsageError
 
 UTILIZATION = 0.125  # of peak; it puts row 8 of Table 1 on v3-128 within the 24 to 48 hours that the paper says
@@ -14,7 +14,7 @@ def check_slice(jobs, devices: int, where: str) -> None:
     for job in jobs:
         c = job.config
         sizes = {"batch_size": c.batch_size // c.accumulation_steps}
-        sizes["standing_stats_batch_size"] = c.standing_stats_batch_size
+        sizes["run.standing_stats_batch_size"] = c.run.standing_stats_batch_size
         for key, size in sizes.items():
             if size % devices:
                 raise UsageError(f"row {job.row}: {key} {size} does not divide over the {devices} devices of {where}")

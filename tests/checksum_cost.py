@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from biggan_jax import checkpoint, integrity
+from biggan_jax.run import checkpoint, integrity
 from tests.tiny import tiny_config
 
 

@@ -124,7 +124,7 @@ def _train(workdir, changes, faults, settings, output) -> None:
     for fault in faults:
         fault()
     sys.argv = ["train"]
-    config = tiny_config(**({"model__attention_resolutions": (), "keep_checkpoints": 3} | changes))
+    config = tiny_config(**({"model__attention_resolutions": (), "run__keep_checkpoints": 3} | changes))
     cli.run(lambda _: train.train(config, workdir))
 
 
@@ -173,7 +173,7 @@ def slow_steps() -> None:
 
 def hold_saves() -> None:
     """Saving takes a third of a second longer, before the step is renamed into place."""
-    from biggan_jax import integrity
+    from biggan_jax.run import integrity
 
     write = integrity.write_manifest
 
@@ -185,7 +185,7 @@ def hold_saves() -> None:
 
 
 def short_timeouts() -> None:
-    from biggan_jax import sharding
+    from biggan_jax.devices import sharding
 
     sharding._TIMEOUTS.update(heartbeat_timeout_seconds=5, initialization_timeout=5)
 
@@ -205,7 +205,7 @@ def full_disk() -> None:
 
 def read_only_disk() -> None:
     """As a file system that has been mounted again read-only answers once a checkpoint is to be finished."""
-    from biggan_jax import integrity
+    from biggan_jax.run import integrity
 
     def write_manifest(directory, **_):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(directory))

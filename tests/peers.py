@@ -157,7 +157,8 @@ def step_functions(config, folder: str):
 def our_step(config, images, labels) -> Callable[[], None]:
     import jax
 
-    from biggan_jax import gan, plan, sharding, train_state
+    from biggan_jax import gan, plan, train_state
+    from biggan_jax.devices import sharding
 
     mesh = sharding.make_mesh()
     program = plan.compile_step(config, mesh)

@@ -20,7 +20,8 @@ from flax import linen as nn
 from jax import lax
 import jax.numpy as jnp
 
-from biggan_jax import cli, plan, regularizers
+from biggan_jax import cli, plan
+from biggan_jax.gans import regularizers
 from biggan_jax.models import biggan, layers, resampling
 
 

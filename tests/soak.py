@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 from tests import faults
 
 ENDLESS = 1_000_000
-CHANGES = dict(checkpoint_every=20, log_every=5, max_restarts=0, keep_checkpoints=4, monitor_every=0)
+CHANGES = dict(run__checkpoint_every=20, run__log_every=5, run__max_restarts=0, run__keep_checkpoints=4, run__monitor_every=0)
 
 
 class Soak:
@@ -97,7 +97,7 @@ class Soak:
         kept = faults.steps(self.root / "retried")
         last = kept[-1] if kept else 0
         fault = functools.partial(faults.nan_at, last + self.rng.randrange(1, 79))
-        code, output = self.start("retried", fault, num_steps=last + 80, max_rollbacks=ENDLESS).wait()
+        code, output = self.start("retried", fault, num_steps=last + 80, run__max_rollbacks=ENDLESS).wait()
         check(code == 0 and "with other randomness" in output, f"code {code}: {output}")
 
     def lose_process(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from biggan_jax.errors import DataError, UsageError
-from biggan_jax.losses import hinge
+from biggan_jax.gans.losses import hinge
 from biggan_jax.models import biggan, biggan_deep
 from biggan_jax.pretrained import from_biggan_pytorch, to_biggan_pytorch
 from tests.tiny import random_variables

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from biggan_jax import checkpoint
+from biggan_jax.run import checkpoint
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.train_state import GANState, NetState
 from tests.tiny import tiny_config

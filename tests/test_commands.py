@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 TINY = """
 from tests.tiny import tiny_config
 def get_config(variant=""):
-    return tiny_config(model__attention_resolutions=(), recognition=True, keep_checkpoints=10)
+    return tiny_config(model__attention_resolutions=(), run__recognition=True, run__keep_checkpoints=10)
 """
 
 
@@ -121,7 +121,7 @@ def test_two_halves_equal_one_whole_bit_for_bit(trained, tmp):
             f"--config={tmp}/tiny.py",
             f"--workdir={halves}",
             f"--config.num_steps={steps}",
-            "--config.recognition=False",
+            "--config.run.recognition=False",
         )
         assert code == 0, stderr
     for a, b in zip(arrays_of(whole, 4), arrays_of(halves, 4), strict=True):
@@ -154,7 +154,7 @@ def test_sigterm_saves_and_the_same_command_continues(tmp):
         f"--config={tmp}/tiny.py",
         f"--workdir={workdir}",
         "--config.num_steps=100000",
-        "--config.checkpoint_every=100000",
+        "--config.run.checkpoint_every=100000",
     )
     process = start("train", *arguments, devices=8)
     deadline = time.monotonic() + 300
@@ -167,7 +167,7 @@ def test_sigterm_saves_and_the_same_command_continues(tmp):
     (step,) = [int(path.name) for path in (workdir / "checkpoints").iterdir()]
     assert f"stopped at step {step} " in stderr and step >= 3
     code, stdout, _ = run(
-        "train", *arguments, f"--config.num_steps={step + 1}", "--config.recognition=False", devices=8
+        "train", *arguments, f"--config.num_steps={step + 1}", "--config.run.recognition=False", devices=8
     )
     assert code == 0 and f"steps {step} to {step + 1}" in stdout
 

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 import biggan_jax
-from biggan_jax import checkpoint, convert, models, pretrained
+from biggan_jax import convert, models, pretrained
+from biggan_jax.run import checkpoint
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.models import biggan, biggan_deep
 from biggan_jax.pretrained.variables import expected_shapes, nest
@@ -99,7 +100,7 @@ def test_every_net_comes_back_with_its_values_and_settings(converted, name, net)
 
 def test_load_uses_the_statistics_of_the_file(converted):
     model = biggan_jax.load(converted)
-    assert model.config.standing_stats_batches == 0 and model.class_names == ()
+    assert model.config.run.standing_stats_batches == 0 and model.class_names == ()
     assert_equal(model.variables(0.5), random_net(G, 0))
     assert_equal(biggan_jax.load(converted, ema=False).variables(), random_net(G, 1))
     assert repr(model) == "<biggan 32 px, 3 classes, converted from biggan-pytorch, step 0>"

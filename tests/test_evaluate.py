@@ -15,13 +15,15 @@ import pytest
 
 import biggan_jax
 from biggan_jax import config as config_lib
-from biggan_jax import evaluate, models, sharding, train, train_step
-from biggan_jax.checkpoint import Checkpoints
+from biggan_jax import evaluate, models, train, train_step
+from biggan_jax.devices import sharding
+from biggan_jax.run.checkpoint import Checkpoints
 from biggan_jax.data import digits
 from biggan_jax.errors import CollapsedError, DataError, UsageError
-from biggan_jax.metrics import classifier, evaluation, image_files, pictures, reference, results, summary, table2
-from biggan_jax.metrics import run as run_lib
-from biggan_jax.metrics.protocol import Protocol
+from biggan_jax.evaluation import evaluator as evaluation, image_files, pictures, reference, results, table2
+from biggan_jax.metrics import classifier, summary
+from biggan_jax.evaluation import scoring as run_lib
+from biggan_jax.evaluation.protocol import Protocol
 from tests.tiny import random_variables, tiny_config
 
 PROTOCOL = Protocol(
@@ -211,7 +213,7 @@ def test_training_scores_itself(cache, tmp_path, monkeypatch, capsys):
         return state.replace(step=state.step + 1, ema=ema), dict.fromkeys(("loss/d", "loss/g", "finite"), jnp.ones(()))
 
     monkeypatch.setattr(train_step, "train_step", step)
-    config = run_config(cache, evaluate_every=2, evaluate_samples=40, keep_checkpoints=1, checkpoint_every=100)
+    config = run_config(cache, run__evaluate_every=2, run__evaluate_samples=40, run__keep_checkpoints=1, run__checkpoint_every=100)
     assert train.train(config, str(tmp_path)) == 0
     records = results.read(tmp_path)
     assert [r.step for r in records] == [2, 4] and records[0].protocol.samples == 40
@@ -221,7 +223,7 @@ def test_training_scores_itself(cache, tmp_path, monkeypatch, capsys):
     worst = max(records, key=lambda r: r.scores["FID"])
     assert results.fid_ratio(tmp_path, worst) == worst.scores["FID"] / best.scores["FID"] > 1
     monkeypatch.setattr(results, "fid_ratio", lambda workdir, record: record.step)
-    config.collapse.max_fid_ratio = 3.0
+    config.run.collapse.max_fid_ratio = 3.0
     with pytest.raises(CollapsedError, match="step 4: FID over its least is 4"):
         train.train(config, str(tmp_path / "collapsed"))
     assert biggan_jax.load(tmp_path / "collapsed" / "eval" / "best").step in (2, 4)
@@ -425,7 +427,7 @@ def test_statistics_that_came_with_the_weights_are_named(evaluators, cache):
     protocol = lambda *arguments: evaluators[0].model_protocol(run_config(cache), *arguments, own_statistics=True)
     assert protocol(0.5, "rescale").batch_norm == "statistics that came with the weights"
     assert protocol(0.5, "resample").batch_norm == protocol(None, "rescale").batch_norm == "standing statistics, 2 x 16"
-    assert evaluators[0].model_protocol(run_config(cache, standing_stats_batches=0)).batch_norm == "running statistics"
+    assert evaluators[0].model_protocol(run_config(cache, run__standing_stats_batches=0)).batch_norm == "running statistics"
 
 
 def test_a_broken_record_is_named(workdir):

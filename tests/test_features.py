@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from biggan_jax import sharding
+from biggan_jax.devices import sharding
 from biggan_jax.data import digits
 from biggan_jax.errors import DataError, UsageError
-from biggan_jax.metrics import classifier, features, moments, reference, scores, summary
+from biggan_jax.evaluation import features, reference
+from biggan_jax.metrics import classifier, moments, scores, summary
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,9 @@ from jax.sharding import NamedSharding
 import numpy as np
 import pytest
 
-from biggan_jax import checkpoint, fine_tune, gan, sharding, train_state
+from biggan_jax import gan, train_state
+from biggan_jax.devices import sharding
+from biggan_jax.run import checkpoint, fine_tune
 from biggan_jax.errors import DataError, UsageError
 from tests.test_commands import TINY, run
 from tests.tiny import tiny_config
@@ -178,7 +180,7 @@ def test_a_run_starts_from_weights_once_and_can_be_corrected(tmp_path):
     source, workdir = tmp_path / "source", tmp_path / "run"
     save(source, parts=["ema"], num_classes=7, model__attention_resolutions=(), model__bn_eps=1e-5)
     train = lambda *changes: run("train", f"--config={tmp_path}/tiny.py", f"--workdir={workdir}", *changes)
-    short = "--config.num_steps=2", "--config.recognition=False"
+    short = "--config.num_steps=2", "--config.run.recognition=False"
 
     code, _, stderr = train(f"--config.init_from={source}", *short, "--config.model.channels=2")
     assert code == 3 and stderr.count("\n") == 1 and "init_from: params/" in stderr
@@ -187,5 +189,5 @@ def test_a_run_starts_from_weights_once_and_can_be_corrected(tmp_path):
     assert code == 0, stderr
     assert f"weights from {source}, step 30" in stdout and "model.bn_eps was 1e-05 there" in stdout
     shutil.rmtree(source)
-    code, stdout, stderr = train(init_from, "--config.num_steps=4", "--config.recognition=False")
+    code, stdout, stderr = train(init_from, "--config.num_steps=4", "--config.run.recognition=False")
     assert code == 0 and "steps 2 to 4" in stdout and "weights from" not in stdout, stderr

@@ -19,16 +19,18 @@ os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # gcsfs reads it when
 gcsfs = pytest.importorskip("gcsfs")
 
 import biggan_jax
-from biggan_jax import checkpoint, convert, evaluate, storage
+from biggan_jax import convert, evaluate
+from biggan_jax.run import checkpoint, storage
 from biggan_jax import workdir as workdir_lib
-from biggan_jax.checkpoint import open_for_reading, read_net
+from biggan_jax.run.checkpoint import open_for_reading, read_net
 from biggan_jax.errors import StorageError, UsageError
-from biggan_jax.metrics import classifier, gallery, results
+from biggan_jax.evaluation import gallery, results
+from biggan_jax.metrics import classifier
 from tests.test_convert import EPS, G, random_net, state_dict
 
 pytestmark = pytest.mark.xdist_group("commands")  # one worker, so that programs are compiled once
 
-CHANGES = dict(num_steps=6, checkpoint_every=2, max_restarts=0)
+CHANGES = dict(num_steps=6, run__checkpoint_every=2, run__max_restarts=0)
 
 
 class Store(FakeGCS):
@@ -255,7 +257,7 @@ def test_a_bucket_that_refuses_what_it_once_allowed_stops_the_run_with_its_state
 
 def test_a_bucket_that_vanishes_ends_the_run(gcs):
     gcs.buckets["vanishing"] = {}
-    changes = CHANGES | {"num_steps": 5000, "checkpoint_every": 50}
+    changes = CHANGES | {"num_steps": 5000, "run__checkpoint_every": 50}
     process = faults.Process("gs://vanishing/run", faults.slow_steps, environment=gcs.environment, **changes)
     faults.wait_for(lambda: f"run/checkpoints/50/{storage.COMMIT_FILE}" in gcs.buckets["vanishing"], process)
     del gcs.buckets["vanishing"]

@@ -20,7 +20,7 @@ def test_rows_are_valid_different_and_addressed_by_name(name, scale):
         assert config_lib.from_json(config_lib.to_json(config)).to_dict() == config.to_dict()
         alone = cli.load_config(f"experiments/{name}.py:row={row},scale={scale}")
         assert alone.to_dict() == config.to_dict()
-        assert config.evaluate_every and config.num_steps >= config.evaluate_every
+        assert config.run.evaluate_every and config.num_steps >= config.run.evaluate_every
     assert len({jobs.config_id(config) for config in rows.values()}) == len(rows)
 
 
@@ -134,7 +134,7 @@ def test_each_ablation_changes_one_thing():
             changed = {key for key, value in workdir.flatten(c.to_dict()).items() if value != base[key]}
             kind = next(kind for kind in allowed if row.startswith(kind))
             # Both nets' attention; standing statistics are made of whole groups.
-            also = {"attention": {"model.attention_resolutions_d"}, "bn-group": {"standing_stats_batch_size"}}
+            also = {"attention": {"model.attention_resolutions_d"}, "bn-group": {"run.standing_stats_batch_size"}}
             assert {allowed[kind]} <= changed <= {allowed[kind]} | also.get(kind, set()), row
             seen.add(kind)
     assert seen == set(allowed)

@@ -4,7 +4,7 @@ import os
 from etils import epath
 import pytest
 
-from biggan_jax import integrity
+from biggan_jax.run import integrity
 from biggan_jax.errors import DataError
 from tests import checksum_cost
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from biggan_jax import latents
+from biggan_jax.gans import latents
 from biggan_jax.errors import UsageError
 
 DISTRIBUTIONS = {

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from biggan_jax import config as config_lib
-from biggan_jax import tpu
+from biggan_jax.devices import tpu
 from biggan_jax.errors import UsageError
 from experiments import table1
 from launch import contract, cost, jobs, sweep
@@ -180,8 +180,8 @@ def test_memory_is_checked_once_for_each_row(monkeypatch):
         (r"needs gs://", [PAPER, "--tpu=v4-128", "--image=i", "--workdir=runs"]),
         (r"GKE does not have v2", [PAPER, "--tpu=v2-128", *GKE]),
         (r"row 1: batch_size 256 does not divide over the 512 devices", [PAPER, "--tpu=v3-512", *GKE]),
-        (r"standing_stats_batch_size 64 does not divide over the 128",
-         [PAPER, "--tpu=v3-128", "--config.standing_stats_batch_size=64", *GKE]),
+        (r"run.standing_stats_batch_size 64 does not divide over the 128",
+         [PAPER, "--tpu=v3-128", "--config.run.standing_stats_batch_size=64", *GKE]),
         (r"tpu7x|v7 is on GKE only", [PAPER, "--tpu=tpu7x-128", "--backend=tpu-vm", "--zone=z", *GKE]),
         (r"needs --zone", [PAPER, "--tpu=v3-128", "--backend=tpu-vm", *GKE]),
         (r"only writes files: add --dry-run", [PAPER, "--tpu=v3-128", "--backend=skypilot", *GKE]),

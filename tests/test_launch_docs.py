@@ -162,7 +162,7 @@ def test_links_and_files_exist(readme):
 
 
 def test_the_costs_are_those_the_tool_prints():
-    from biggan_jax import tpu
+    from biggan_jax.devices import tpu
     from launch import cost, jobs
 
     text = (ROOT / "launch/README.md").read_text()

@@ -6,7 +6,7 @@ import json
 import pytest
 import yaml
 
-from biggan_jax import tpu
+from biggan_jax.devices import tpu
 from biggan_jax.errors import UsageError
 from launch import commands, gke, jobs, sweep
 from tests.launch_fakes import Fake

@@ -269,7 +269,7 @@ def test_logs_keep_what_every_start_printed(runs, capsys):
 
 
 def test_collect_reads_the_runs(runs, capsys):
-    from biggan_jax.metrics import results
+    from biggan_jax.evaluation import results
     from tests.test_report import record as scored
 
     found = runs.plan("0", "0")

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from biggan_jax import tpu
+from biggan_jax.devices import tpu
 from biggan_jax.errors import UsageError
 from launch import commands, jobs, sweep, tpu_vm
 from launch.tpu_vm import Action

@@ -1,7 +1,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from biggan_jax import config, losses
+from biggan_jax import config
+from biggan_jax.gans import losses
 
 REAL, FAKE = jnp.array([2.0, 0.5, -1.0]), jnp.array([-3.0, 0.0, 1.0])
 

@@ -4,7 +4,7 @@ import pytest
 
 from biggan_jax import models
 from biggan_jax.errors import UsageError
-from biggan_jax.model import Model
+from biggan_jax.run.trained import Model
 from tests.tiny import random_variables, tiny_config
 
 
@@ -41,7 +41,7 @@ def test_statistics_are_computed_once_per_truncation(model):
 
 def test_without_standing_statistics_the_stored_ones_are_used(model):
     config = model.config.copy_and_resolve_references()
-    config.standing_stats_batches = 0
+    config.run.standing_stats_batches = 0
     stored = Model(config, model.generator, model._trained_variables, 0)
     assert stored.variables(0.5) is model._trained_variables
 

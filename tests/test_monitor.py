@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from biggan_jax import monitor
+from biggan_jax.run import monitor
 from biggan_jax.data.dataset import Dataset
 from biggan_jax.errors import CollapsedError
 from biggan_jax.train_state import GANState, NetState
@@ -101,9 +101,9 @@ def test_accuracy_and_variety_are_what_they_say():
 )
 def test_a_limit_ends_the_run_and_none_does_not(key, name, fine, collapsed):
     limit = {"max_sigma": 5.0, "max_d_accuracy": 0.98, "min_variety": 0.3, "max_fid_ratio": 2.0}[key]
-    limits = tiny_config(**{f"collapse__{key}": limit}).collapse
+    limits = tiny_config(**{f"run__collapse__{key}": limit}).run.collapse
     monitor.check_collapse(7, {name: fine}, limits)
     monitor.check_collapse(7, {"loss/d": 1.0}, limits)
-    monitor.check_collapse(7, {name: collapsed}, tiny_config().collapse)
-    with pytest.raises(CollapsedError, match=f"step 7: {name} is {collapsed}, the limit config.collapse.{key}"):
+    monitor.check_collapse(7, {name: collapsed}, tiny_config().run.collapse)
+    with pytest.raises(CollapsedError, match=f"step 7: {name} is {collapsed}, the limit config.run.collapse.{key}"):
         monitor.check_collapse(7, {name: collapsed}, limits)

@@ -8,20 +8,20 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from biggan_jax.checkpoint import Checkpoints
+from biggan_jax.run.checkpoint import Checkpoints
 from tests import faults
 
 pytestmark = pytest.mark.xdist_group("commands")
 
 STEPS = 3
-CHANGES = dict(num_steps=STEPS, checkpoint_every=2, sample_every=2, num_d_steps=2, data__flip=True, keep_every=0)
+CHANGES = dict(num_steps=STEPS, run__checkpoint_every=2, run__sample_every=2, num_d_steps=2, data__flip=True, run__keep_every=0)
 
 
 def plain_sgd() -> None:
     """Adam would turn the sign of a rounding error into a full step."""
     import optax
 
-    from biggan_jax import optimizers
+    from biggan_jax.gans import optimizers
 
     optimizers.adam = lambda rate, *rest: optax.sgd(0.01)
 

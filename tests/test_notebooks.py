@@ -12,7 +12,7 @@ NOTEBOOKS = sorted((ROOT / "experiments" / "notebooks").glob("*.ipynb"))
 TINY = """
 from tests.tiny import tiny_config
 def get_config(variant=""):
-    return tiny_config(model__attention_resolutions=(), sample_every=2, monitor_every=2)
+    return tiny_config(model__attention_resolutions=(), run__sample_every=2, run__monitor_every=2)
 """
 
 

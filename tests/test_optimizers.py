@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from biggan_jax import ema, optimizers
+from biggan_jax.gans import averages as ema, optimizers
 
 
 def test_adam_without_a_first_moment_is_adam_and_stores_less():

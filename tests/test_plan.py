@@ -11,7 +11,8 @@ import jax
 import pytest
 
 from biggan_jax import gan as gan_lib
-from biggan_jax import plan, sharding, tpu, train_state
+from biggan_jax import plan, train_state
+from biggan_jax.devices import sharding, tpu
 from biggan_jax.errors import UsageError
 from tests.tiny import tiny_config
 

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from biggan_jax import models, regularizers
+from biggan_jax import models
+from biggan_jax.gans import regularizers
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5)])

@@ -11,7 +11,7 @@ from tests import faults
 
 pytestmark = pytest.mark.xdist_group("commands")  # one worker, so that programs are compiled once
 
-CHANGES = dict(num_steps=500, checkpoint_every=20, log_every=5, max_restarts=0)
+CHANGES = dict(num_steps=500, run__checkpoint_every=20, run__log_every=5, run__max_restarts=0)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_twenty_random_kills_change_no_bit(undisturbed, tmp_path):
 
 
 def test_two_sigterms_one_of_them_during_the_save(undisturbed, tmp_path):
-    process = faults.Process(tmp_path, faults.slow_steps, **CHANGES | {"checkpoint_every": 1000})
+    process = faults.Process(tmp_path, faults.slow_steps, **CHANGES | {"run__checkpoint_every": 1000})
     faults.wait_for(lambda: faults.records(tmp_path), process)
     process.signal(signal.SIGTERM)
     faults.wait_for(lambda: any((tmp_path / "checkpoints").glob("*")), process)
@@ -54,7 +54,7 @@ def test_two_sigterms_one_of_them_during_the_save(undisturbed, tmp_path):
     assert code == 42, output
     (step,) = faults.steps(tmp_path)
     assert f"stopped at step {step} with the state saved" in output
-    assert step <= faults.records(tmp_path)[-1]["step"] + 2 * CHANGES["log_every"]
+    assert step <= faults.records(tmp_path)[-1]["step"] + 2 * CHANGES["run__log_every"]
     code, output = faults.run(tmp_path, **CHANGES)
     assert code == 0 and f"steps {step} to" in output, output
     assert faults.digest(tmp_path, CHANGES["num_steps"]) == undisturbed
@@ -73,7 +73,7 @@ def test_a_flipped_bit_costs_a_checkpoint_and_nothing_else(undisturbed, tmp_path
     assert code == 3 and "none of the checkpoints" in output and "Traceback" not in output
 
 
-SHORT = CHANGES | {"num_steps": 16, "checkpoint_every": 5}
+SHORT = CHANGES | {"num_steps": 16, "run__checkpoint_every": 5}
 
 
 def test_nan_once_costs_one_rollback_with_other_randomness(tmp_path):
@@ -92,7 +92,7 @@ def test_nan_once_costs_one_rollback_with_other_randomness(tmp_path):
 
 
 def test_nan_every_time_ends_the_run_with_the_last_good_step_kept(tmp_path):
-    code, output = faults.run(tmp_path, faults.nan_always, **SHORT | {"max_rollbacks": 2})
+    code, output = faults.run(tmp_path, faults.nan_always, **SHORT | {"run__max_rollbacks": 2})
     assert code == 4 and "gave up after 2 rollbacks" in output and "Traceback" not in output, output
     assert faults.steps(tmp_path) == [5]
     code, output = faults.run(tmp_path, **SHORT)
@@ -116,7 +116,7 @@ def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_taken_over(tmp_path)
 
 
 def test_a_crash_loop_ends(tmp_path):
-    changes = SHORT | {"max_restarts": 2}
+    changes = SHORT | {"run__max_restarts": 2}
     assert [faults.run(tmp_path, faults.crash_at_start, **changes)[0] for _ in range(2)] == [70, 70]
     code, output = faults.run(tmp_path, **changes)
     assert code == 4 and "2 starts from step 0 ended before a newer checkpoint" in output and "restarts.json" in output
@@ -170,11 +170,11 @@ def test_run_json_says_what_ran(tmp_path):
 
 def test_a_collapsed_run_stops_with_its_checkpoints_kept(tmp_path):
     changes = SHORT | {
-        "monitor_every": 4,
-        "monitor_split": "test",
-        "collapse__min_variety": 5.0,  # more varied than real images: not reached
+        "run__monitor_every": 4,
+        "run__monitor_split": "test",
+        "run__collapse__min_variety": 5.0,  # more varied than real images: not reached
     }
-    code, output = faults.run(tmp_path, **changes | {"num_steps": 7, "collapse__min_variety": 0.0})
+    code, output = faults.run(tmp_path, **changes | {"num_steps": 7, "run__collapse__min_variety": 0.0})
     assert code == 0, output
     (look,) = [record for record in faults.records(tmp_path) if "variety" in record]
     assert (

@@ -8,7 +8,7 @@ from tests import faults
 
 pytestmark = pytest.mark.xdist_group("commands")
 
-CHANGES = dict(num_steps=1000, checkpoint_every=20, log_every=5)
+CHANGES = dict(num_steps=1000, run__checkpoint_every=20, run__log_every=5)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def start():
 
 @pytest.mark.parametrize("stopped", [0, 1])
 def test_sigterm_to_one_process_stops_both_at_one_step_and_one_process_continues(start, tmp_path, stopped):
-    group = start(tmp_path, faults.slow_steps, **CHANGES | {"checkpoint_every": 1000})
+    group = start(tmp_path, faults.slow_steps, **CHANGES | {"run__checkpoint_every": 1000})
     faults.wait_for(lambda: faults.records(tmp_path), group[0])
     group[stopped].signal(signal.SIGTERM)
     faults.wait_for(lambda: any((tmp_path / "checkpoints").glob("*")), group[0])

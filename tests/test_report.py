@@ -9,8 +9,8 @@ import pytest
 
 from biggan_jax import config as config_lib
 from biggan_jax.errors import DataError, UsageError
-from biggan_jax.metrics import results
-from biggan_jax.metrics.protocol import Protocol
+from biggan_jax.evaluation import results
+from biggan_jax.evaluation.protocol import Protocol
 from experiments import report, runs, table1, table2
 
 SPEC = "experiments/table1.py:scale=digits"
@@ -130,7 +130,7 @@ def test_collapse_by_fid(tmp_path, fids, step):
 
 def test_collapse_by_a_limit_of_the_config(tmp_path):
     config = row("8")
-    config.collapse.max_d_accuracy = 0.98
+    config.run.collapse.max_d_accuracy = 0.98
     metrics = [{"step": s, "d_accuracy/train": a} for s, a in ((100, 0.97), (200, 0.99), (300, 0.5))]
     run = runs.read(make_run(tmp_path / "a", config, [(400, 1.0)], metrics))
     assert runs.collapse_step(run, runs.common_protocol([run])) == 200
@@ -209,7 +209,7 @@ def test_table2_of_truncation_sweeps(tmp_path):
 
 
 def test_hours_are_counted_over_restarts(tmp_path):
-    config = row("8", log_every=100)
+    config = row("8", run__log_every=100)
     images = config.batch_size * config.num_d_steps
     second = lambda step: {"step": step, "images_per_second": images / 36.0}  # a step takes 36 s, 100 take an hour
     metrics = [second(100), second(200), {"step": 200, "sigma/g_first": 1.0}, second(100), second(200), second(300)]

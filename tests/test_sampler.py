@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from biggan_jax import models, sampler, sharding
-from biggan_jax.latents import sample_batch
-from biggan_jax.standing_stats import standing_stats
+from biggan_jax import models
+from biggan_jax.devices import sharding
+from biggan_jax.run import sampler
+from biggan_jax.gans.latents import sample_batch
+from biggan_jax.gans.standing_stats import standing_stats
 from tests.tiny import random_variables, tiny_config
 
 

@@ -5,7 +5,7 @@ import os
 import jax
 import pytest
 
-from biggan_jax import sharding
+from biggan_jax.devices import sharding
 
 NAMED = {"JAX_COORDINATOR_ADDRESS": "host:1234", "JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "3"}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from biggan_jax import tpu
+from biggan_jax.devices import tpu
 from biggan_jax.errors import UsageError
 
 

@@ -12,7 +12,9 @@ import optax
 import pytest
 
 from biggan_jax import gan as gan_lib
-from biggan_jax import latents, sharding, train_state
+from biggan_jax import train_state
+from biggan_jax.devices import sharding
+from biggan_jax.gans import latents
 from biggan_jax.train_step import apply_train, d_update, g_update, random_flip, to_float, train_step
 from tests.tiny import random_variables, tiny_config
 

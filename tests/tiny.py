@@ -5,21 +5,24 @@ import numpy as np
 from biggan_jax import config as config_lib
 
 
+NAMES = {"gan.name": "biggan", "model.name": "biggan", "dataset": "digits"}
+
+
 def tiny_config(**changes):
     """A few thousand parameters on 8x8 digits; `changes` are keys with dots written as double underscores."""
-    c = config_lib.default()
-    c.dataset, c.image_size, c.num_classes = "digits", 8, 10
+    changes = {key.replace("__", "."): value for key, value in changes.items()}
+    c = config_lib.default(*(changes.get(name) or given for name, given in NAMES.items()))
+    c.image_size, c.num_classes = 8, 10
     c.num_steps, c.batch_size, c.num_d_steps = 4, 16, 1
-    c.model.channels, c.model.z_dim, c.model.embedding_size, c.model.attention_resolutions = 4, 8, 8, (8,)
+    c.model.channels, c.model.z_dim = 4, 8
     c.compute_dtype, c.ema_start, c.data.flip = "float32", 0, False
-    c.log_every, c.checkpoint_every, c.sample_every = 1, 2, 0
-    c.standing_stats_batches, c.standing_stats_batch_size = 2, 16
+    for key, value in {"embedding_size": 8, "attention_resolutions": (8,)}.items():
+        if key in c.model:
+            c.model[key] = value
+    c.run.log_every, c.run.checkpoint_every, c.run.sample_every = 1, 2, 0
+    c.run.standing_stats_batches, c.run.standing_stats_batch_size = 2, 16
     for key, value in changes.items():
-        *path, last = key.split("__")
-        target = c
-        for name in path:
-            target = target[name]
-        target[last] = value
+        config_lib.put(c, key, value)
     config_lib.validate(c)
     return c
 

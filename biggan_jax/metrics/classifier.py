@@ -20,7 +20,7 @@ import optax
 from biggan_jax.data import batches
 from biggan_jax.data.dataset import fingerprint
 from biggan_jax.errors import UsageError
-from biggan_jax.metrics import cache
+from biggan_jax.evaluation import cache
 
 # Of the last hidden layer: fewer than the images of the smallest data sets, so that covariances have full rank.
 FEATURES = 64

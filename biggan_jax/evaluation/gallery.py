@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 
-from biggan_jax import writer
-from biggan_jax.metrics import features, pictures, results
+from biggan_jax.run import records as writer
+from biggan_jax.evaluation import features, pictures, results
 
 TRUNCATIONS = (None, 1.0, 0.5, 0.04)  # rows of truncation.png, after Figure 2 of the paper
 NEIGHBOUR_ROWS = 10  # samples in neighbours.png

@@ -9,12 +9,14 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
-from biggan_jax import data, sampler
+from biggan_jax import data
+from biggan_jax.run import sampler
 from biggan_jax.data import batches
 from biggan_jax.errors import DataError, UsageError
-from biggan_jax.metrics import features, results, summary
-from biggan_jax.metrics import reference as reference_lib
-from biggan_jax.metrics.protocol import Protocol
+from biggan_jax.evaluation import features, results
+from biggan_jax.metrics import summary
+from biggan_jax.evaluation import reference as reference_lib
+from biggan_jax.evaluation.protocol import Protocol
 
 NEIGHBOUR_SAMPLES = 10_000  # 80 MB of Inception features, and a minute of distances on two cores
 VALIDATION_SPLITS = (
@@ -76,8 +78,8 @@ class Evaluator:
         mode = mode or config.truncation_mode
         if own_statistics and truncation is not None and mode == "rescale":
             batch_norm = "statistics that came with the weights"
-        elif config.standing_stats_batches:
-            batches_of = f"{config.standing_stats_batches} x {config.standing_stats_batch_size}"
+        elif config.run.standing_stats_batches:
+            batches_of = f"{config.run.standing_stats_batches} x {config.run.standing_stats_batch_size}"
             batch_norm = f"standing statistics, {batches_of}"
         else:
             batch_norm = "running statistics"

@@ -10,7 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from biggan_jax import latents
+from biggan_jax.gans import latents
 
 
 @functools.partial(jax.jit, static_argnames=("generator", "batch_size", "mode"))

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from etils import epath
 
-from biggan_jax import storage, writer
+from biggan_jax.run import records as writer, storage
 from biggan_jax.errors import DataError
-from biggan_jax.metrics.protocol import Protocol, truncation_name
+from biggan_jax.evaluation.protocol import Protocol, truncation_name
 
 COLUMNS = ("FID", "IS", "IS deviation", "KID", "precision", "recall", "density", "coverage")
 

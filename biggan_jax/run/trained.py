@@ -7,9 +7,10 @@ images = model.sample([3, 7], truncation=0.5)
 import jax
 import numpy as np
 
-from biggan_jax import checkpoint, latents, sampler
+from biggan_jax.gans import latents
+from biggan_jax.run import checkpoint, sampler
 from biggan_jax.errors import UsageError
-from biggan_jax.standing_stats import standing_stats
+from biggan_jax.gans.standing_stats import standing_stats
 
 
 class Model:
@@ -54,8 +55,8 @@ class Model:
             self.generator,
             self._trained_variables,
             jax.random.key(c.seed),
-            c.standing_stats_batches,
-            c.standing_stats_batch_size,
+            c.run.standing_stats_batches,
+            c.run.standing_stats_batch_size,
             truncation,
             mode,
         )

@@ -8,7 +8,9 @@ import numpy as np
 
 from biggan_jax.data import batches
 from biggan_jax.data.dataset import fingerprint
-from biggan_jax.metrics import cache, features, moments, processes, summary
+from biggan_jax.devices import processes
+from biggan_jax.evaluation import cache, features
+from biggan_jax.metrics import moments, summary
 
 VERSION = 1  # of what is in the file; part of its name
 

@@ -13,7 +13,7 @@ from rich import progress as rich_progress
 from rich.console import Console
 import tensorboardX
 
-from biggan_jax import storage
+from biggan_jax.run import storage
 
 UPLOAD_SECONDS = 30.0  # between uploads of the records to a bucket; a kill loses those since the last
 MAX_UPLOAD_BYTES = 8 << 20  # a file of events that is longer is not added to, so that it need not be uploaded again

@@ -13,7 +13,7 @@ import os
 import jax
 import numpy as np
 
-from biggan_jax import sharding
+from biggan_jax.devices import sharding
 from biggan_jax.data import batches
 from biggan_jax.errors import UsageError
 from biggan_jax.metrics import classifier, inception

@@ -13,7 +13,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from biggan_jax import latents
+from biggan_jax.gans import latents
 from biggan_jax.errors import CollapsedError
 from biggan_jax.train_step import to_float
 
@@ -155,6 +155,6 @@ def check_collapse(step: int, values: dict[str, float], limits) -> None:
     for name, key, beyond in LIMITS:
         if limits[key] and name in values and beyond(values[name], limits[key]):
             raise CollapsedError(
-                f"step {step}: {name} is {values[name]:.4g}, the limit config.collapse.{key} is {limits[key]:g}. "
+                f"step {step}: {name} is {values[name]:.4g}, the limit config.run.collapse.{key} is {limits[key]:g}. "
                 "The checkpoints are kept; --config.init_from=RUN@STEP starts a new run from one of them"
             )

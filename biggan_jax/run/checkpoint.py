@@ -23,7 +23,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from biggan_jax import config as config_lib
-from biggan_jax import integrity, models, sharding, storage
+from biggan_jax import models
+from biggan_jax.devices import sharding
+from biggan_jax.run import integrity, storage
 from biggan_jax.errors import DataError, UsageError
 
 NETS = ("ema", "generator", "discriminator")

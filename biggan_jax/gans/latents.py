@@ -10,7 +10,7 @@ With threshold t (Brock et al. 2018, Section 3.1), for one and the same t these 
 import jax
 import jax.numpy as jnp
 
-from biggan_jax import sharding
+from biggan_jax.devices import sharding
 from biggan_jax.config import TRUNCATION_MODES
 from biggan_jax.errors import UsageError
 

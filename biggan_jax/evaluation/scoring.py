@@ -5,11 +5,14 @@ import time
 
 import jax
 
-from biggan_jax import checkpoint, cli, latents, storage
+from biggan_jax import cli
+from biggan_jax.gans import latents
+from biggan_jax.run import checkpoint, storage
 from biggan_jax import config as config_lib
-from biggan_jax import model as model_lib
+from biggan_jax.run import trained as model_lib
 from biggan_jax.errors import DataError, UsageError
-from biggan_jax.metrics import evaluation, gallery, pictures, processes, results, table2
+from biggan_jax.devices import processes
+from biggan_jax.evaluation import evaluator as evaluation, gallery, pictures, results, table2
 
 
 def data_config(options, overrides, run_config):

@@ -9,7 +9,7 @@ from flax import traverse_util
 import jax
 import jax.numpy as jnp
 
-from biggan_jax import checkpoint
+from biggan_jax.run import checkpoint
 from biggan_jax.errors import DataError
 from biggan_jax.train_state import GANState, NetState
 

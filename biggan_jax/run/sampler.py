@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from biggan_jax import latents, sharding
+from biggan_jax.devices import sharding
+from biggan_jax.gans import latents
 
 BATCH_SIZE = 64  # images per call of the generator, unless asked otherwise
 

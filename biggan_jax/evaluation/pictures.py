@@ -10,9 +10,9 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 import numpy as np
 
-from biggan_jax import sampler
+from biggan_jax.run import sampler
 from biggan_jax.metrics import moments, scores
-from biggan_jax.metrics.protocol import truncation_name
+from biggan_jax.evaluation.protocol import truncation_name
 
 ROWS, COLUMNS = 10, 10  # of grids of images
 MAX_BARS = 100  # classes in the chart of per-class FIDs

@@ -1,0 +1,46 @@
+"""Keys that every config has."""
+
+from biggan_jax.config.keys import ANYTHING, FINITE, Check, Key, at_least
+
+KEYS = {
+    "seed": Key(0, Check(lambda n: 0 <= n < 2**31, "0 or more and less than 2**31"),
+                "of the weights, the latents and the order of the data"),
+    "init_from": Key("", ANYTHING, "a run or converted weights to start from: DIR or DIR@STEP"),
+    "num_steps": Key(150_000, at_least(1), "generator updates", free=True),
+    "batch_size": Key(2048, at_least(1), "images per discriminator update, over all devices"),
+    "accumulation_steps": Key(1, at_least(1), "micro-batches a batch is cut into; BatchNorm sees one at a time"),
+    "image_size": Key(128, at_least(1), "pixels; which sizes there are depends on model.name"),
+    "num_classes": Key(1000, at_least(0), "0: unconditional"),
+    "dataset": Key("tfds:imagenet2012", ANYTHING, "digits | shapes | image_folder | prepared | tfds:NAME"),
+    "gan.name": Key("biggan", ANYTHING, "the recipe: one of config.gans.TABLES"),
+    "model.name": Key("biggan", ANYTHING, "the nets: one of config.models.TABLES"),
+}  # fmt: skip
+
+# What a run does besides its steps. It may go on with other values of all of these.
+RUN = {
+    "evaluate_every": Key(0, at_least(0), "steps between scores in WORKDIR/eval, the last is scored too; 0: never"),
+    "evaluate_samples": Key(10_000, at_least(20), "images generated for each"),
+    "log_every": Key(100, at_least(1), "steps between records in metrics.jsonl"),
+    "sample_every": Key(1000, at_least(0), "steps between sample grids; 0: only at the end"),
+    "checkpoint_every": Key(1000, at_least(1), "steps"),
+    "keep_checkpoints": Key(3, at_least(1), "newest checkpoints to keep"),
+    "keep_every": Key(10_000, at_least(0), "checkpoints at multiples of this are kept for good; 0: none"),
+    "monitor_every": Key(1000, at_least(0), "steps between looks at all singular values, D's accuracy and samples' "
+                         "variety; 0: never"),
+    "monitor_split": Key("", ANYTHING, 'held-out split on which D\'s accuracy is measured too, such as "test"'),
+    # A run ends with code 4 beyond one of these; 0: never.
+    "collapse.max_sigma": Key(0.0, FINITE, "of sigma/g_first, the top singular value of G's first layer"),
+    "collapse.max_d_accuracy": Key(0.0, FINITE, "of D on images it trains on (the paper's collapsed runs: 0.98)"),
+    "collapse.min_variety": Key(0.0, FINITE, "of samples, relative to real images"),
+    "collapse.max_fid_ratio": Key(0.0, FINITE, "of FID over the run's least, with evaluate_every; the least is kept"),
+    "max_rollbacks": Key(3, at_least(0), "times a run goes back to its newest checkpoint, with other randomness, "
+                         "when it diverges"),
+    "max_restarts": Key(10, at_least(0), "starts in a row without a new checkpoint after which a run refuses to "
+                        "start; 0: no limit"),
+    "standing_stats_batches": Key(100, at_least(0), "batches averaged into BatchNorm's sampling statistics (Brock et "
+                                  "al. 2018, Appendix C); 0: the running ones"),
+    "standing_stats_batch_size": Key(64, at_least(1), "images in each"),
+    "recognition": Key(False, ANYTHING, "finish with an independent classifier's count of recognised samples (up to "
+                       "32 pixels)"),
+}  # fmt: skip
+KEYS |= {f"run.{name}": key._replace(free=True) for name, key in RUN.items()}
