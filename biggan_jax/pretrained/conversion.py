@@ -13,6 +13,7 @@ import os
 import jax
 import jax.numpy as jnp
 
+from biggan_jax import gans
 from biggan_jax.config import default, to_json, validate
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.models import biggan
@@ -20,7 +21,7 @@ from biggan_jax.pretrained.biggan_pytorch import from_biggan_pytorch, to_biggan_
 from biggan_jax.pretrained.huggingface import from_huggingface, truncation_stats
 from biggan_jax.pretrained.readers import read_state_dict, write_state_dict
 from biggan_jax.run import storage
-from biggan_jax.run.checkpoint import Checkpoints, open_for_reading, read_net
+from biggan_jax.run.checkpoint import Checkpoints, open_for_reading, read_averages, read_net
 
 # The key by which a file of each kind is known, and the options that take such a file.
 SIGNS = {
@@ -105,8 +106,11 @@ def export_biggan_pytorch(out: str, workdir: str, step: int | None = None, net: 
         raise UsageError(f"--out={out} exists; choose a new file")
     checkpoints, step = open_for_reading(workdir, step)
     try:
-        averaged = net == "ema"
-        module, variables = read_net(checkpoints, step, "generator" if averaged else net, averaged)
+        if net == "ema":
+            module = gans.build(checkpoints.config(step)).nets["generator"].module
+            variables = read_averages(checkpoints, step)["generator"]
+        else:
+            module, variables = read_net(checkpoints, step, net)
     finally:
         checkpoints.close()
     state_dict = to_biggan_pytorch(variables, module, mybn=mybn)
