@@ -55,8 +55,8 @@ def parse(arguments):
     parser.add_argument(
         "--neighbour_samples",
         type=int,
-        default=10_000,
-        help="images of either set for KID, precision, recall, density and coverage (default: 10000)",
+        default=evaluator.NEIGHBOUR_SAMPLES,
+        help="images of either set for KID, precision, recall, density and coverage (default: %(default)s)",
     )
     parser.add_argument("--reference_split", help="split of the data set to compare with (default: the one trained on)")
     parser.add_argument(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from biggan_jax.errors import DataError, UsageError
-from biggan_jax.models import biggan, biggan_deep
+from biggan_jax.models import biggan, biggan_deep, wgan_gp
 from biggan_jax.pretrained import from_biggan_pytorch, to_biggan_pytorch
 from biggan_jax.pretrained.variables import GENERATORS, inputs
 from tests.tiny import random_variables
@@ -237,6 +237,11 @@ def test_wrong_calls():
 def test_nets_that_code_lacks(name, change):
     with pytest.raises(UsageError, match="has no such net"):
         to_biggan_pytorch({}, NETS[name].clone(**change))
+
+
+def test_nets_of_another_family_are_not_that_codes():
+    with pytest.raises(UsageError, match="a net of wgan_gp: BigGAN-PyTorch has no such net"):
+        to_biggan_pytorch({}, wgan_gp.Generator(image_size=32))
 
 
 def test_double_precision_stays():

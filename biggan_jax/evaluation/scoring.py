@@ -110,7 +110,7 @@ class Scoring:
                 results.release(self._workdir)
 
     def _hold(self, step) -> str:
-        """Keeps `step` from being deleted while it is scored. Why that is impossible, or nothing."""
+        """Keeps `step` from being deleted while it is scored. Returns why that is impossible, or nothing."""
         try:
             results.release(self._workdir)
             results.hold(self._workdir, step)

@@ -101,7 +101,10 @@ def read(path: Path) -> dict[str, np.ndarray]:
 # ------------------------------------------------------------------------------------------------------------
 def _interpret(file: BinaryIO) -> _Unpickled:
     """The value a pickle describes, made of dicts, lists, tuples, numbers, text and `_Tensor`s; leaves
-    `file` just after it."""
+    `file` just after it.
+
+    One long match, so that what is allowed is seen in one place.
+    """
     stack, memo, storages = [], {}, {}
 
     def pop(count):
