@@ -1,8 +1,8 @@
-"""BigGAN in JAX. `biggan_jax.load(workdir)` gives a trained generator; the commands are `python -m biggan_jax.VERB`."""
+"""BigGAN in JAX. `biggan_jax.load(workdir)` gives a trained GAN; the commands are `python -m biggan_jax.VERB`."""
 
 
 def load(workdir, step: int | None = None, ema: bool = True):
-    """The generator of a run or of converted weights, see `biggan_jax.model.load`."""
-    from biggan_jax.run import trained as model
+    """The GAN of a run or of converted weights, to sample from: see `biggan_jax.run.trained.load`."""
+    from biggan_jax.run import trained  # here, so that importing the package does not import JAX
 
-    return model.load(workdir, step, ema)
+    return trained.load(workdir, step, ema)

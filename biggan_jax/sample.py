@@ -8,8 +8,15 @@ images.
 
 import argparse
 
+import jax
+import numpy as np
+
 from biggan_jax import cli
+from biggan_jax.devices import processes, sharding
 from biggan_jax.errors import UsageError
+from biggan_jax.run import grids, storage
+from biggan_jax.run.records import save_png
+from biggan_jax.run.trained import load
 
 
 def main(arguments) -> int:
@@ -39,56 +46,51 @@ def main(arguments) -> int:
         help="a grid of rows that move from one latent, class, or both, to another",
     )
     options = parser.parse_args(arguments)
-    sample(options)
-    return 0
-
-
-def sample(options) -> None:
-    """Writes what the command line asks for. Raises UsageError for values out of range, DataError for a checkpoint
-    that cannot be read.
-    """
-    import jax
-    import numpy as np
-
-    from biggan_jax.devices import sharding
-    from biggan_jax.gans import latents
-    from biggan_jax.run import sampler, storage
-    from biggan_jax.run import trained as model_lib
-    from biggan_jax.run.records import save_png
-
-    latents.check_truncation(options.truncation, options.truncation_mode or "resample")
     for name in ("num", "batch_size"):
         if getattr(options, name) < 1:
             raise UsageError(f"--{name}={getattr(options, name)}; it must be at least 1")
     if not 0 <= options.seed < 2**31:
         raise UsageError(f"--seed={options.seed}; it must be at least 0 and less than 2**31")
-    sharding.initialize_processes()
+    processes.initialize()
     mesh = sharding.make_mesh()
     sharding.check_divisible(options.batch_size, mesh, "batch_size (--batch_size)")
+    columns = options.columns or max(1, round(options.num**0.5))
     with jax.set_mesh(mesh):
-        model = model_lib.load(options.workdir, options.step)
-        classes = model.labels(parse_classes(options.classes, model.config.num_classes))
-        mode = dict(truncation=options.truncation, mode=options.truncation_mode)
-        columns = options.columns or max(1, round(options.num**0.5))
+        trained = load(options.workdir, options.step)
+        classes = trained.labels(parse_classes(options.classes, trained.config.num_classes))
+        meant = dict(truncation=options.truncation, seed=options.seed, mode=options.truncation_mode)
         if options.interpolate:
-            rows = classes[np.arange(-(-options.num // columns)) % len(classes)]
-            ends = model.labels(np.roll(classes, -1))[np.arange(len(rows)) % len(classes)]
-            images = model.interpolate(rows, ends, columns, options.interpolate, seed=options.seed, **mode)
-            images, labels = images.reshape(-1, *images.shape[2:]), np.repeat(rows, columns)
+            images, labels = interpolation_rows(trained, classes, options.num, columns, options.interpolate, **meant)
         else:
             labels = classes[np.arange(options.num) % len(classes)]
-            images = model.sample(labels, seed=options.seed, batch_size=options.batch_size, **mode)
+            images = trained.sample(labels, batch_size=options.batch_size, **meant)
     if jax.process_index() == 0:
-        out = storage.path(options.out)
-        with storage.refusals(options.out):
-            save_png(out / "grid.png", sampler.grid(images, columns))
-            if options.png:
-                for i, (image, label) in enumerate(zip(images, labels)):
-                    save_png(out / f"{i:06d}_class{label}.png", image)
-            if options.npz:
-                with (out / "samples.npz").open("wb") as file:
-                    np.savez(file, images=images, labels=labels)
-        print(f"{len(images)} images in {out}")
+        write(options.out, images, labels, columns, options.png, options.npz)
+        print(f"{len(images)} images in {options.out}")
+    return 0
+
+
+def interpolation_rows(trained, classes, num: int, columns: int, between: str, **meant):
+    """`(images, labels)`: at least `num` images in rows of `columns` that move from one latent, class, or both, to
+    another.
+    """
+    starts = classes[np.arange(-(-num // columns)) % len(classes)]
+    ends = np.roll(classes, -1)[np.arange(len(starts)) % len(classes)]
+    images = trained.interpolate(starts, ends, columns, between, **meant)
+    return images.reshape(-1, *images.shape[2:]), np.repeat(starts, columns)
+
+
+def write(directory: str, images, labels, columns: int, png: bool, npz: bool) -> None:
+    """grid.png in `directory`; each image as `png` too, and all in samples.npz, where asked for."""
+    out = storage.path(directory)
+    with storage.refusals(directory):
+        save_png(out / "grid.png", grids.grid(images, columns))
+        if png:
+            for i, (image, label) in enumerate(zip(images, labels)):
+                save_png(out / f"{i:06d}_class{label}.png", image)
+        if npz:
+            with (out / "samples.npz").open("wb") as file:
+                np.savez(file, images=images, labels=labels)
 
 
 def parse_classes(text: str | None, num_classes: int) -> list[int]:

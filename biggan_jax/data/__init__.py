@@ -1,9 +1,10 @@
-"""Data: sources of labelled uint8 images, and the pure stream of batches drawn from them."""
+"""Data: sources of named arrays, and the pure stream of batches drawn from them."""
 
 import dataclasses
 import difflib
 import os
 
+import jax
 import numpy as np
 
 from biggan_jax.data import array_record, digits, image_folder, shapes, tfds_source
@@ -20,8 +21,8 @@ def load(config, split: str | None = None) -> Dataset:
     """The data set that `config` names, checked against the image size and number of classes it asks for.
 
     Args:
-        config: ConfigDict with dataset, image_size, num_classes (0: unconditional, all labels become 0) and
-            data.{dir, split, num_examples, cache_dir, skip_bad_records}; `num_examples` is for "shapes" only.
+        config: ConfigDict with dataset, image_size, num_classes (0: unconditional, all labels become 0) and the
+            data set's own keys, see `config.data`.
         split: replaces `config.data.split`, as evaluation on held-out data does.
 
     Raises:
@@ -29,7 +30,7 @@ def load(config, split: str | None = None) -> Dataset:
         DataError: missing, unreadable or unsuitable data; the message names the file or value.
     """
     name, image_size, num_classes = config.dataset, config.image_size, config.num_classes
-    split, skip = split or config.data.split, config.data.skip_bad_records
+    split, skip = split or config.data.split, config.data.get("skip_bad_records", 0)
     cache_dir = os.path.expanduser(config.data.cache_dir or DEFAULT_CACHE_DIR)
     if name == "digits":
         dataset = digits.load(split)
@@ -53,10 +54,16 @@ def load(config, split: str | None = None) -> Dataset:
     return dataset
 
 
+def example(config) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of one example of the data set that `config` names; nothing is loaded."""
+    size = config.image_size
+    return {"image": jax.ShapeDtypeStruct((size, size, 3), np.uint8), "label": jax.ShapeDtypeStruct((), np.int32)}
+
+
 def _without_classes(dataset):
     return dataclasses.replace(
         dataset,
-        labels=np.zeros_like(dataset.labels),
+        arrays={**dataset.arrays, "label": np.zeros_like(dataset.labels)},
         class_names=(),
         fingerprint=fingerprint(dataset.fingerprint, "unconditional"),
     )

@@ -14,7 +14,7 @@ import threading
 
 import numpy as np
 
-from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, local_folder
+from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, labelled_images, local_folder
 from biggan_jax.data.decode import resize_array
 from biggan_jax.data.image_source import ImageSource, in_memory_or_streamed, read_in_order, skip_bad
 from biggan_jax.errors import DataError
@@ -38,7 +38,7 @@ def load(directory: str, split: str, image_size: int, num_classes: int, skip_bad
     check_num_classes(name, tuple(entry["class_names"]), num_classes)
     source = ImageSource(name, labels, tuple(entry["class_names"]), RecordReader(root, entry))
     source = skip_bad(source, skip_bad_records)
-    return Dataset(
+    return labelled_images(
         name=name,
         images=in_memory_or_streamed(source, image_size),
         labels=labels,

@@ -56,8 +56,8 @@ def train_batch(
     batch_size: int,
     process_index: int = 0,
     process_count: int = 1,
-) -> tuple[np.ndarray, np.ndarray]:
-    """This process's part of the real images of one training step.
+) -> dict[str, np.ndarray]:
+    """This process's part of the real data of one training step.
 
     The step's global batch is the next `micro_batches * batch_size` examples of the stream, as rows of `batch_size`;
     process p gets columns [p * B / P, (p + 1) * B / P), so the union over processes is the same for every P.
@@ -68,16 +68,16 @@ def train_batch(
         batch_size: B, global, a multiple of `process_count`.
 
     Returns:
-        images uint8 [k, B / P, H, W, 3] and labels int32 [k, B / P].
+        The data set's arrays, each [k, B / P, ...]: `image` uint8 [k, B / P, H, W, 3], `label` int32 [k, B / P].
     """
     if batch_size % process_count:
         raise ValueError(f"batch_size={batch_size} is not a multiple of process_count={process_count}")
     local = batch_size // process_count
     count = micro_batches * batch_size
-    indices = example_indices(seed, step * count, count, len(dataset.labels)).reshape(micro_batches, batch_size)
+    indices = example_indices(seed, step * count, count, len(dataset)).reshape(micro_batches, batch_size)
     indices = indices[:, process_index * local : (process_index + 1) * local]
-    images = np.asarray(dataset.images[indices.ravel()])
-    return images.reshape(*indices.shape, *images.shape[1:]), dataset.labels[indices]
+    rows = {name: np.asarray(array[indices.ravel()]) for name, array in dataset.arrays.items()}
+    return {name: array.reshape(*indices.shape, *array.shape[1:]) for name, array in rows.items()}
 
 
 def prefetch(make_batch: Callable[[int], Batch], start_step: int, stop_step: int, depth: int = 2) -> Iterator[Batch]:

@@ -1,5 +1,6 @@
 """What every data source returns, and the checks it must pass before a step runs on it."""
 
+from collections.abc import Mapping
 import dataclasses
 import hashlib
 import json
@@ -18,20 +19,38 @@ MEMORY_SHARE = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Labelled images of one size.
+    """Examples as named arrays, of one kind.
 
-    images: anything with `.shape == (N, H, W, 3)` where `images[int64 [n]]` is uint8 [n, H, W, 3] in 0..255: an
-        ndarray, a memmap, or a lazy reader. It may be read from several threads.
-    labels: int32 [N], in 0..num_classes-1 (all 0 for unconditional training).
+    kind: "image": the array `image` is anything with `.shape == (N, H, W, 3)` where `image[int64 [n]]` is uint8
+        [n, H, W, 3] in 0..255: an ndarray, a memmap, or a lazy reader; it may be read from several threads. `label` is
+        int32 [N], in 0..num_classes-1 (all 0 for unconditional training).
+    arrays: by name, each with N rows; a batch is a dict of the same names.
     class_names: one name per class, in label order; empty for unconditional training.
     fingerprint: short stable hash of what the data is, for keys of caches and for refusing a changed data set.
     """
 
     name: str
-    images: Any = dataclasses.field(repr=False)
-    labels: np.ndarray = dataclasses.field(repr=False)
+    kind: str
+    arrays: Mapping[str, Any] = dataclasses.field(repr=False)
     class_names: tuple[str, ...]
     fingerprint: str
+
+    def __len__(self) -> int:
+        return next(iter(self.arrays.values())).shape[0]
+
+    @property
+    def images(self):
+        """The array `image` of a data set of images."""
+        return self.arrays["image"]
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.arrays["label"]
+
+
+def labelled_images(name: str, images, labels: np.ndarray, class_names: tuple[str, ...], fingerprint: str) -> Dataset:
+    """A Dataset of kind "image"."""
+    return Dataset(name, "image", {"image": images, "label": labels}, class_names, fingerprint)
 
 
 def fingerprint(*parts) -> str:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from biggan_jax.data.dataset import Dataset, fingerprint
+from biggan_jax.data.dataset import Dataset, fingerprint, labelled_images
 from biggan_jax.errors import UsageError
 
 SPLITS = ("train", "test")
@@ -24,7 +24,7 @@ def load(split: str) -> Dataset:
     grey = np.round(digits.images[members] * (255 / 16)).astype(np.uint8)  # 17 levels, 0..16
     images = np.repeat(grey[..., None], 3, axis=-1)
     labels = digits.target[members].astype(np.int32)
-    return Dataset(
+    return labelled_images(
         name=f"digits:{split}",
         images=images,
         labels=labels,

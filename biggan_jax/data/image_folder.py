@@ -10,7 +10,7 @@ import tempfile
 import numpy as np
 from PIL import Image
 
-from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, local_folder
+from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, labelled_images, local_folder
 from biggan_jax.data.decode import RESIZE, decode
 from biggan_jax.data.image_source import ImageSource, read_in_order, skip_bad, with_progress
 from biggan_jax.errors import DataError
@@ -42,7 +42,7 @@ def load(
     images, digest = _cached_images(
         files, source, image_size, skip_bad_records, pathlib.Path(cache_dir) / "image_folder"
     )
-    return Dataset(
+    return labelled_images(
         name=source.name,
         images=images,
         labels=source.labels,

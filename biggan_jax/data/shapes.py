@@ -9,7 +9,7 @@ import colorsys
 
 import numpy as np
 
-from biggan_jax.data.dataset import Dataset, fingerprint, fits_in_memory
+from biggan_jax.data.dataset import Dataset, fingerprint, fits_in_memory, labelled_images
 from biggan_jax.errors import DataError, UsageError
 
 SPLITS = ("train", "validation", "test")
@@ -133,7 +133,7 @@ def load(split: str, image_size: int, num_classes: int, num_examples: int) -> Da
         )
     class_names = CLASS_NAMES[: num_classes or None]
     labels = (np.arange(num_examples) % len(class_names)).astype(np.int32)
-    return Dataset(
+    return labelled_images(
         name=f"shapes:{split}",
         images=ShapeImages(SEED, split, image_size, labels),
         labels=labels,

@@ -8,7 +8,7 @@ import tempfile
 
 import numpy as np
 
-from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, local_folder
+from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, labelled_images, local_folder
 from biggan_jax.data.decode import decode, resize_array
 from biggan_jax.data.image_source import ImageSource, in_memory_or_streamed
 from biggan_jax.errors import DataError, UsageError
@@ -43,7 +43,7 @@ def load(name: str, split: str, image_size: int, num_classes: int, data_dir: str
         )
     source, identity = open_source(builder, split, unconditional=num_classes == 0, cache_dir=cache_dir)
     check_num_classes(source.name, source.class_names, num_classes)
-    return Dataset(
+    return labelled_images(
         name=source.name,
         images=in_memory_or_streamed(source, image_size),
         labels=source.labels,

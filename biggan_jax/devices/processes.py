@@ -1,20 +1,58 @@
-"""Agreement between the processes of a job: what one of them read from files, all of them act on."""
+"""The processes of a job: how they come together, agree, and are asked to stop."""
 
+from collections.abc import Callable
+import contextlib
+import itertools
 import json
+import os
+import signal
 
 import jax
+from jax.experimental import multihost_utils
 import numpy as np
 
+# Processes end, with code 134, when one of them is not heard of for so long, or when not all have come together by
+# then.
+_TIMEOUTS = {"heartbeat_timeout_seconds": 30, "initialization_timeout": 300}
 _BYTES = 2**16
+
+
+def initialize() -> None:
+    """Joins the other processes of the job, if it has any, before any other JAX call.
+
+    Those named by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or those that JAX finds by itself: on
+    the hosts of a TPU slice, under SLURM and Open MPI. A process that JAX_PLATFORMS keeps on the CPU, beside one that
+    trains on the host's TPU for instance, looks for none.
+    """
+    if "JAX_COORDINATOR_ADDRESS" in os.environ:
+        jax.distributed.initialize(
+            num_processes=int(os.environ["JAX_NUM_PROCESSES"]),
+            process_id=int(os.environ["JAX_PROCESS_ID"]),
+            **_TIMEOUTS,
+        )
+    elif jax.config.jax_platforms != "cpu":
+        # JAX has no public way to ask whether there is a cluster; it says so by an error about the missing address.
+        with contextlib.suppress(ValueError):
+            jax.distributed.initialize(**_TIMEOUTS)
 
 
 def from_first(value):
     """Process 0's `value` (JSON, under 64 kB) on every process; all of them must call this together."""
     if jax.process_count() == 1:
         return value
-    from jax.experimental import multihost_utils
-
     text = json.dumps(value).encode()
     message = np.zeros(_BYTES, np.uint8)
     message[: len(text)] = np.frombuffer(text, np.uint8)
     return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(message)).tobytes().rstrip(b"\0"))
+
+
+def on_sigterm() -> Callable[[], bool]:
+    """The function that tells, once for each step, whether this run was asked to stop; on many processes they all
+    learn it at the same step.
+    """
+    if jax.distributed.is_initialized():  # JAX has put its own handler in place
+        steps = itertools.count()
+        return lambda: multihost_utils.reached_preemption_sync_point(next(steps))
+    received = []
+    signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    return lambda: bool(received)

@@ -4,9 +4,6 @@ The state is replicated, a batch is sharded over images, and `jit` sees global a
 devices.
 """
 
-import contextlib
-import os
-
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
@@ -16,29 +13,7 @@ from biggan_jax.errors import UsageError
 AXIS = "data"
 REPLICATED = PartitionSpec()
 BATCH = PartitionSpec(AXIS)  # [B, ...]
-MICRO_BATCHES = PartitionSpec(None, AXIS)  # [num_d_steps * accumulation_steps, B, ...]
-# Processes end, with code 134, when one of them is not heard of for so long, or when not all have come together by
-# then.
-_TIMEOUTS = {"heartbeat_timeout_seconds": 30, "initialization_timeout": 300}
-
-
-def initialize_processes() -> None:
-    """Joins the other processes of the job, if it has any, before any other JAX call.
-
-    Those named by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or those that JAX finds by itself: on
-    the hosts of a TPU slice, under SLURM and Open MPI. A process that JAX_PLATFORMS keeps on the CPU, beside one that
-    trains on the host's TPU for instance, looks for none.
-    """
-    if "JAX_COORDINATOR_ADDRESS" in os.environ:
-        jax.distributed.initialize(
-            num_processes=int(os.environ["JAX_NUM_PROCESSES"]),
-            process_id=int(os.environ["JAX_PROCESS_ID"]),
-            **_TIMEOUTS,
-        )
-    elif jax.config.jax_platforms != "cpu":
-        # JAX has no public way to ask whether there is a cluster; it says so by an error about the missing address.
-        with contextlib.suppress(ValueError):
-            jax.distributed.initialize(**_TIMEOUTS)
+MICRO_BATCHES = PartitionSpec(None, AXIS)  # [k, B, ...]
 
 
 def make_mesh(devices=None) -> Mesh:

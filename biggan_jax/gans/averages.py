@@ -1,13 +1,19 @@
-"""Exponential moving average of the generator (Brock et al. 2018, Section 3)."""
+"""Moving averages of nets."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 
 
-def update(average, new, step: jax.Array, decay: float, start: int):
-    """The average after update number `step` (1 for the first).
+@dataclasses.dataclass(frozen=True)
+class ExponentialAverage:
+    """Exponential moving average (Brock et al. 2018, Section 3). Before step `start` it is a copy."""
 
-    Before `start` it is a copy of `new`, from then on decay * average + (1 - decay) * new.
-    """
-    decay = jnp.where(step < start, 0.0, decay)
-    return jax.tree.map(lambda a, n: decay * a + (1.0 - decay) * n, average, new)
+    decay: float
+    start: int
+
+    def __call__(self, average, new, step: jax.Array):
+        """The average after step number `step` (1 for the first): decay * average + (1 - decay) * new."""
+        decay = jnp.where(step < self.start, 0.0, self.decay)
+        return jax.tree.map(lambda a, n: decay * a + (1.0 - decay) * n, average, new)

@@ -7,46 +7,63 @@ With threshold t (Brock et al. 2018, Section 3.1), for one and the same t these 
   clip       N(0, 1) clipped to [-t, t]
 """
 
+import dataclasses
+
+from flax import struct
 import jax
 import jax.numpy as jnp
 
+from biggan_jax.config.gans import TRUNCATION_MODES
 from biggan_jax.devices import sharding
-from biggan_jax.config import TRUNCATION_MODES
 from biggan_jax.errors import UsageError
 
 
-def check_truncation(truncation: float | None, mode: str) -> None:
-    """Raises UsageError unless `truncation` is None or in (0, 10] and `mode` one of TRUNCATION_MODES."""
+@struct.dataclass
+class Truncation:
+    """One of the four with its threshold."""
+
+    threshold: float
+    mode: str = struct.field(pytree_node=False)
+
+
+def truncation(threshold: float | None, mode: str) -> Truncation | None:
+    """None for no threshold. Raises UsageError unless it is in (0, 10] and `mode` one of TRUNCATION_MODES."""
     if mode not in TRUNCATION_MODES:
         raise UsageError(f"truncation mode {mode!r}; it must be one of {', '.join(TRUNCATION_MODES)}")
-    if truncation is not None and not 0 < truncation <= 10:
-        raise UsageError(f"truncation {truncation}; it must be more than 0 and at most 10")
+    if threshold is not None and not 0 < threshold <= 10:
+        raise UsageError(f"truncation {threshold}; it must be more than 0 and at most 10")
+    return None if threshold is None else Truncation(threshold, mode)
 
 
-def sample_z(
-    key: jax.Array, shape: tuple[int, ...], truncation: float | None = None, mode: str = "resample"
-) -> jax.Array:
-    """Latents of `shape`, float32; standard normal when `truncation` is None."""
+def sample_z(key: jax.Array, shape: tuple[int, ...], truncation: Truncation | None = None) -> jax.Array:
+    """Latents of `shape`, float32; standard normal without a truncation."""
     if truncation is None:
         return jax.random.normal(key, shape)
-    if mode == "resample":
-        return jax.random.truncated_normal(key, -truncation, truncation, shape)
-    if mode == "rescale":
-        return truncation * jax.random.truncated_normal(key, -2.0, 2.0, shape)
-    if mode == "scale":
-        return truncation * jax.random.normal(key, shape)
-    return jnp.clip(jax.random.normal(key, shape), -truncation, truncation)
+    threshold = truncation.threshold
+    if truncation.mode == "resample":
+        return jax.random.truncated_normal(key, -threshold, threshold, shape)
+    if truncation.mode == "rescale":
+        return threshold * jax.random.truncated_normal(key, -2.0, 2.0, shape)
+    if truncation.mode == "scale":
+        return threshold * jax.random.normal(key, shape)
+    return jnp.clip(jax.random.normal(key, shape), -threshold, threshold)
 
 
-def sample_batch(key: jax.Array, batch_size: int, z_dim: int, num_classes: int, truncation=None, mode="resample"):
-    """A training batch's z [B, z_dim] and uniform labels int32 [B] (0 when unconditional), sharded over the mesh."""
-    z_key, label_key = jax.random.split(key)
-    z = sample_z(z_key, (batch_size, z_dim), truncation, mode)
-    labels = jax.random.randint(label_key, (batch_size,), 0, max(num_classes, 1))
-    return sharding.shard_batch(z), sharding.shard_batch(labels)
+@dataclasses.dataclass(frozen=True)
+class Prior:
+    """Normal latents and uniform labels, drawn sharded over the mesh."""
 
+    z_dim: int
+    num_classes: int  # 0: unconditional, every label is 0
 
-def sample_z_at(key: jax.Array, indices: jax.Array, z_dim: int, truncation=None, mode="resample") -> jax.Array:
-    """z [N, z_dim] of the samples numbered `indices` [N]. Each depends on the key and its own number only."""
-    draw = lambda index: sample_z(jax.random.fold_in(key, index), (z_dim,), truncation, mode)
-    return sharding.shard_batch(jax.vmap(draw)(indices))
+    def __call__(self, key: jax.Array, count: int, truncation: Truncation | None = None) -> tuple[jax.Array, jax.Array]:
+        """z float32 [count, z_dim] and labels int32 [count]."""
+        z_key, label_key = jax.random.split(key)
+        z = sample_z(z_key, (count, self.z_dim), truncation)
+        labels = jax.random.randint(label_key, (count,), 0, max(self.num_classes, 1))
+        return sharding.shard_batch(z), sharding.shard_batch(labels)
+
+    def at(self, key: jax.Array, indices: jax.Array, truncation: Truncation | None = None) -> jax.Array:
+        """z [N, z_dim] of the samples numbered `indices` [N]. Each depends on the key and its own number only."""
+        draw = lambda index: sample_z(jax.random.fold_in(key, index), (self.z_dim,), truncation)
+        return sharding.shard_batch(jax.vmap(draw)(indices))

@@ -10,27 +10,25 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from biggan_jax.gans import latents
 
-
-@functools.partial(jax.jit, static_argnames=("generator", "batch_size", "mode"))
-def _batch_stats(generator, variables, key, batch_size, truncation, mode):
+@functools.partial(jax.jit, static_argnames=("module", "prior", "batch_size"))
+def _batch_stats(module, prior, variables, key, batch_size, truncation):
     """`batch_stats` of exactly one batch: with momentum 0 BatchNorm keeps nothing of what it held."""
-    z, labels = latents.sample_batch(key, batch_size, generator.z_dim, generator.num_classes, truncation, mode)
-    _, new = generator.clone(bn_momentum=0.0).apply(variables, z, labels, train=True, mutable=["batch_stats"])
+    inputs = prior(key, batch_size, truncation)
+    _, new = module.clone(bn_momentum=0.0).apply(variables, *inputs, train=True, mutable=["batch_stats"])
     return new["batch_stats"]
 
 
-def standing_stats(generator, variables, key, num_batches: int, batch_size: int, truncation=None, mode="resample"):
-    """`variables` with `batch_stats` replaced by the average over `num_batches` batches of `batch_size` latents and
-    uniform labels.
+def standing_stats(module, prior, variables, key, num_batches: int, batch_size: int, truncation=None):
+    """`variables` with `batch_stats` replaced by the average over `num_batches` batches of `batch_size` draws of
+    `prior`.
 
-    With `num_batches` 0 they keep the statistics they have.
+    With `num_batches` 0, and where there are no such statistics, they stay as they are.
     """
-    if not num_batches:
+    if not num_batches or "batch_stats" not in variables:
         return variables
     total = None
     for i in range(num_batches):
-        new = _batch_stats(generator, variables, jax.random.fold_in(key, i), batch_size, truncation, mode)
+        new = _batch_stats(module, prior, variables, jax.random.fold_in(key, i), batch_size, truncation)
         total = new if total is None else jax.tree.map(jnp.add, total, new)
     return {**variables, "batch_stats": jax.tree.map(lambda a: a / num_batches, total)}

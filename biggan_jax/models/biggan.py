@@ -8,7 +8,7 @@ pixels continue the 32 pixel one downwards.
 
 import functools
 import inspect
-from typing import Any
+from typing import Any, ClassVar
 
 from flax import linen as nn
 import jax.numpy as jnp
@@ -153,10 +153,7 @@ class Generator(nn.Module):
     remat: bool = False
     dtype: Any = None
 
-    @staticmethod
-    def z_slots(image_size: int) -> int:
-        """How many equal chunks `skip_z` cuts z into."""
-        return len(GENERATOR_WIDTHS[image_size])
+    watched: ClassVar = {"first": ("linear",), "last": ("output_conv",)}
 
     @nn.compact
     def __call__(self, z, labels=None, train: bool = False):
@@ -223,6 +220,8 @@ class Discriminator(nn.Module):
     remat: bool = False
     dtype: Any = None
 
+    watched: ClassVar = {"first": ("block_0", "conv_1"), "last": ("linear",)}
+
     @nn.compact
     def __call__(self, images, labels=None, train: bool = False):
         conv, _, attention = layer_factories(self)
@@ -241,3 +240,46 @@ class Discriminator(nn.Module):
             if x.shape[1] in self.attention_resolutions:
                 x = attention(name=f"attention_{i}")(x, train)
         return projection_head(self, x, labels, train)
+
+
+def build(config) -> tuple[Generator, Discriminator]:
+    return (
+        Generator(**generator_fields(config), **embedding_fields(config)),
+        Discriminator(**discriminator_fields(config), wide=config.model.wide_d),
+    )
+
+
+def generator_fields(config) -> dict:
+    """The fields that the generators of BigGAN, BigGAN-deep and SA-GAN have in common."""
+    model = config.model
+    return _common_fields(config) | dict(
+        z_dim=model.z_dim,
+        attention_resolutions=tuple(model.attention_resolutions),
+        spectral_norm=model.spectral_norm_g,
+        bn_group_size=config.bn_group_size,
+        bn_eps=model.bn_eps,
+        output_bn_eps=model.output_bn_eps,
+    )
+
+
+def embedding_fields(config) -> dict:
+    """What BigGAN added to them (Table 1)."""
+    return {name: config.model[name] for name in ("shared_embedding", "embedding_size", "skip_z")}
+
+
+def discriminator_fields(config) -> dict:
+    """The fields that their discriminators have in common."""
+    model = config.model
+    attention = model.attention_resolutions if model.attention_resolutions_d is None else model.attention_resolutions_d
+    return _common_fields(config) | dict(attention_resolutions=tuple(attention), spectral_norm=model.spectral_norm_d)
+
+
+def _common_fields(config):
+    return dict(
+        image_size=config.image_size,
+        channels=config.model.channels,
+        num_classes=config.num_classes,
+        sn_eps=config.model.sn_eps,
+        remat=config.model.remat,
+        dtype=jnp.dtype(config.compute_dtype),
+    )

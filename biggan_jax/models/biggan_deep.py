@@ -5,7 +5,7 @@ and as the input of the first linear layer. The sizes under 128 are continued do
 code.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from flax import linen as nn
 import jax.numpy as jnp
@@ -64,10 +64,7 @@ class Generator(nn.Module):
     rgb_channels: int = 3
     dtype: Any = None
 
-    @staticmethod
-    def z_slots(image_size: int) -> int:
-        """z is never cut."""
-        return 1
+    watched: ClassVar = {"first": ("linear",), "last": ("output_conv",)}
 
     @nn.compact
     def __call__(self, z, labels=None, train: bool = False):
@@ -131,6 +128,8 @@ class Discriminator(nn.Module):
     remat: bool = False
     dtype: Any = None
 
+    watched: ClassVar = {"first": ("input_conv",), "last": ("linear",)}
+
     @nn.compact
     def __call__(self, images, labels=None, train: bool = False):
         conv, _, attention = biggan.layer_factories(self)
@@ -149,3 +148,11 @@ class Discriminator(nn.Module):
             if x.shape[1] in self.attention_resolutions:
                 x = attention(name=f"attention_{2 * i + 1}")(x, train)
         return biggan.projection_head(self, x, labels, train)
+
+
+def build(config) -> tuple[Generator, Discriminator]:
+    fields = biggan.generator_fields(config) | biggan.embedding_fields(config)
+    return (
+        Generator(**fields, rgb_channels=config.model.rgb_channels),
+        Discriminator(**biggan.discriminator_fields(config)),
+    )

@@ -3,8 +3,9 @@
 The manifest is written after all else and before Orbax gives the folder its final name, in Orbax's thread: a step that
 is there has one. What it lists is compared before anything is restored. A checkpoint has one item per part, so that a
 part can be read without the others:
-  ema, generator, discriminator   variables of the averaged generator, of the generator and of the discriminator
-  training                        step, key, both optimizers' states
+  one for each net, by its name   its variables: `generator`, `discriminator`
+  ema                             variables of the averaged nets, by name
+  training                        step, attempt, key, optimizers' states, what else the recipe carries
   config, data                    the run's config; where in the data the next step starts
 Converted weights have some of the nets and no `training`; those that come with BatchNorm statistics for a row of
 truncations hold them as
@@ -16,19 +17,17 @@ import sys
 
 import jax
 from jax.experimental import multihost_utils
-import jax.numpy as jnp
 from jax.sharding import NamedSharding, SingleDeviceSharding
 import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 
-from biggan_jax import config as config_lib
-from biggan_jax import models
+from biggan_jax import config as configs
+from biggan_jax import gans
 from biggan_jax.devices import sharding
-from biggan_jax.run import integrity, storage
 from biggan_jax.errors import DataError, UsageError
+from biggan_jax.run import integrity, storage
 
-NETS = ("ema", "generator", "discriminator")
 _ORBAX_FILES = (  # written after the manifest; nothing is restored from them
     "_CHECKPOINT_METADATA",
     storage.COMMIT_FILE,
@@ -60,12 +59,13 @@ class Checkpoints:
         """Starts to save a GANState, unless `step` is there already. `state` may be donated to a step right after."""
         if step in self._manager.all_steps():
             return
-        nets = {"ema": state.ema, "generator": state.g.variables, "discriminator": state.d.variables}
-        self._save(step, nets | {"training": _training(state)}, config, {"next_step": step, "seed": config.seed})
+        self._save(step, _items(state), config, {"next_step": step, "seed": config.seed})
 
-    def save_nets(self, step: int, nets: dict, config) -> None:
-        """Saves variables of any of NETS without a training state, as conversion from another project does."""
-        self._save(step, nets, config, {})
+    def save_nets(self, step: int, items: dict, config) -> None:
+        """Saves variables of nets, and averages of them, without a training state, as conversion from another project
+        does.
+        """
+        self._save(step, items, config, {})
         self.wait()
 
     def _save(self, step, trees, config, data) -> None:
@@ -148,18 +148,15 @@ class Checkpoints:
         """The GANState of `step`, shaped and sharded like `abstract_state`. Raises DataError if it is missing, broken
         or another shape.
         """
-        g, d = abstract_state.g, abstract_state.d
-        nets = {"ema": abstract_state.ema, "generator": g.variables, "discriminator": d.variables}
-        found = self.restore_items(step, nets | {"training": _training(abstract_state)})
+        found = self.restore_items(step, _items(abstract_state))
         training = found["training"]
-        return abstract_state.replace(
-            step=training["step"],
-            attempt=training["attempt"],
-            key=training["key"],
-            ema=found["ema"],
-            g=_net_state(g, found["generator"], training["g_opt_state"]),
-            d=_net_state(d, found["discriminator"], training["d_opt_state"]),
-        )
+        nets = {
+            name: net.with_variables(found[name]).replace(opt_state=training["opt_states"].get(name, ()))
+            for name, net in abstract_state.nets.items()
+        }
+        kept = {name: training[name] for name in ("step", "attempt", "key")}
+        extra = training.get("extra", abstract_state.extra)
+        return abstract_state.replace(nets=nets, ema=found.get("ema", {}), extra=extra, **kept)
 
     def restore_items(self, step: int, abstract: dict) -> dict:
         """The named parts of `step`, each shaped and sharded like its value in `abstract`. Raises DataError."""
@@ -189,7 +186,7 @@ class Checkpoints:
         self.verify(step, ["config"])
         path = self.directory / str(step) / "config" / "metadata"
         try:
-            return config_lib.from_json(path.read_text())
+            return configs.from_json(path.read_text())
         except (OSError, UsageError) as error:
             raise DataError(f"{path}: {error}") from error
 
@@ -200,19 +197,16 @@ class Checkpoints:
         self._manager.close()
 
 
-def _training(state) -> dict:
-    return {
+def _items(state) -> dict:
+    """A state as the parts of a checkpoint; parts without arrays are left out."""
+    training = {
         "step": state.step,
         "attempt": state.attempt,
         "key": state.key,
-        "g_opt_state": state.g.opt_state,
-        "d_opt_state": state.d.opt_state,
-    }
-
-
-def _net_state(abstract, variables, opt_state):
-    stats = {name: collection for name, collection in variables.items() if name != "params"}
-    return abstract.replace(params=variables["params"], stats=stats, opt_state=opt_state)
+        "opt_states": {name: net.opt_state for name, net in state.nets.items() if jax.tree.leaves(net.opt_state)},
+    } | ({"extra": state.extra} if jax.tree.leaves(state.extra) else {})
+    items = {name: net.variables for name, net in state.nets.items()} | {"ema": state.ema, "training": training}
+    return {name: tree for name, tree in items.items() if jax.tree.leaves(tree)}
 
 
 def exist(workdir) -> bool:
@@ -252,11 +246,14 @@ def _everywhere():
 
 
 def read_net(checkpoints: Checkpoints, step: int, name: str):
-    """`(module, variables)` of one of NETS, as the checkpoint's own config builds it. Raises DataError."""
-    generator, discriminator = models.build(checkpoints.config(step))
-    module = discriminator if name == "discriminator" else generator
-    size = module.image_size
-    shape = (1, size, size, 3) if name == "discriminator" else (1, generator.z_dim)
-    inputs = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct((1,), jnp.int32)
-    abstract = abstract_like(jax.eval_shape(module.init, jax.random.key(0), *inputs), _everywhere())
-    return module, checkpoints.restore_items(step, {name: abstract})[name]
+    """`(module, variables)` of a net, as the checkpoint's own config builds it. Raises DataError."""
+    net = gans.build(checkpoints.config(step)).nets[name]
+    abstract = abstract_like(net.shapes(), _everywhere())
+    return net.module, checkpoints.restore_items(step, {name: abstract})[name]
+
+
+def read_averages(checkpoints: Checkpoints, step: int) -> dict:
+    """Variables of the averaged nets by name, as the checkpoint's own config builds them. Raises DataError."""
+    gan = gans.build(checkpoints.config(step))
+    shapes = {name: gan.nets[name].shapes() for name in gan.averaged}
+    return checkpoints.restore_items(step, {"ema": abstract_like(shapes, _everywhere())})["ema"]

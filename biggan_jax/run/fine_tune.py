@@ -9,9 +9,10 @@ from flax import traverse_util
 import jax
 import jax.numpy as jnp
 
-from biggan_jax.run import checkpoint
+from biggan_jax import gans
 from biggan_jax.errors import DataError
-from biggan_jax.train_state import GANState, NetState
+from biggan_jax.gans.core import GANState
+from biggan_jax.run import checkpoint
 
 CLASS_MODULES = ("embedding", "class_gain", "class_bias")
 
@@ -22,48 +23,55 @@ def split_spec(spec: str) -> tuple[str, int | None]:
     return (directory, int(step)) if separator and step.isdecimal() else (spec, None)
 
 
-def initialize(create, config) -> tuple[GANState, list[str]]:
-    """The state of `create(config.seed)` with its nets' values taken from `config.init_from`, placed as they were, and
-    lines for the log: what was taken, what was not, and which settings of the nets differ.
+def initialize(program) -> tuple[GANState, list[str]]:
+    """A new state whose nets have the values found in `config.init_from`, placed as its own were, and lines for the
+    log: what was taken, what was not, and which settings of the nets differ.
 
-    Converted weights may lack a net: without a generator beside its average both start from the average, without a
-    discriminator it starts afresh. Raises UsageError when there is no such checkpoint, DataError naming a variable that
-    does not fit; both before anything is computed.
+    Converted weights may lack a net: one that is averaged starts from its average, as its average does; any other
+    starts afresh. Raises UsageError when there is no such checkpoint, DataError naming a variable that does not fit;
+    both before anything is computed.
     """
+    config = program.config
     directory, step = split_spec(config.init_from)
     checkpoints, step = checkpoint.open_for_reading(directory, step)
     try:
         items = checkpoints.items(step)
-        source = {name: checkpoint.read_net(checkpoints, step, name)[1] for name in checkpoint.NETS if name in items}
-        source_model = checkpoints.config(step).model
+        there = checkpoints.config(step)
+        known = [name for name in gans.build(there).nets if name in items]
+        source = {name: checkpoint.read_net(checkpoints, step, name)[1] for name in known}
+        averages = checkpoint.read_averages(checkpoints, step) if "ema" in items else {}
     finally:
         checkpoints.close()
-    if "ema" not in source:
-        raise DataError(f"{directory}, step {step}: there are no generator weights; found {', '.join(items)}")
+    averaged = program.gan.averaged
+    if missing := [name for name in averaged if name not in averages]:
+        raise DataError(f"{directory}, step {step}: there are no {missing[0]} weights; found {', '.join(items)}")
 
     log = [f"weights from {directory}, step {step}; optimizers start afresh"]
     for key, value in config.model.items():
-        if source_model[key] != value:
-            log.append(f"model.{key} was {source_model[key]!r} there, is {value!r} here")
-    if "generator" not in source:
-        log.append("generator: starts from its average, the checkpoint has no other")
-    if "discriminator" not in source:
-        log.append("discriminator: not in the checkpoint, starts afresh")
-    if config.ema_start:
-        log.append(f"ema: a copy of the generator until step {config.ema_start} (ema_start)")
-    fresh = _nets(jax.eval_shape(create, config.seed))
-    source = {"generator": source["ema"]} | source
-    for name, variables in source.items():
-        afresh = starting_afresh(fresh[name], variables)
-        if afresh:
+        if there.model.get(key) != value:
+            log.append(f"model.{key} was {there.model.get(key)!r} there, is {value!r} here")
+    for name in program.gan.nets:
+        if name not in source and name in averaged:
+            log.append(f"{name}: starts from its average, the checkpoint has no other")
+        elif name not in source:
+            log.append(f"{name}: not in the checkpoint, starts afresh")
+    if config.get("ema_start"):
+        log.append(f"ema: a copy of the {' and '.join(averaged)} until step {config.ema_start} (ema_start)")
+    source = {name: source.get(name, averages.get(name)) for name in program.gan.nets}
+    fresh = program.abstract_state()
+    pairs = {f"ema/{name}": (fresh.ema[name], averages[name]) for name in averaged}
+    pairs |= {name: (fresh.nets[name].variables, variables) for name, variables in source.items() if variables}
+    for name, (own, found) in pairs.items():
+        if afresh := starting_afresh(own, found):
             more = f" and {len(afresh) - 4} more" if len(afresh) > 4 else ""
             log.append(f"{name}: {len(afresh)} variables start afresh: {', '.join(afresh[:4])}{more}")
 
-    state = create(config.seed)
-    nets = _nets(state)
-    nets |= {name: merge(nets[name], variables) for name, variables in source.items()}
-    g, d = _replace(state.g, nets["generator"]), _replace(state.d, nets["discriminator"])
-    return state.replace(g=g, d=d, ema=nets["ema"]), log
+    state = program.create(config.seed)
+    merged = {name: net.with_variables(merge(net.variables, source[name])) for name, net in state.nets.items()
+              if source[name]}
+    return state.replace(
+        nets=state.nets | merged, ema={name: merge(state.ema[name], averages[name]) for name in averaged}
+    ), log
 
 
 def starting_afresh(fresh, source) -> list[str]:
@@ -105,12 +113,3 @@ def _may_start_afresh(path, value, found) -> bool:
     if found is None:
         return path[0] == "spectral_stats"
     return path[-2] in CLASS_MODULES and found.shape[1:] == value.shape[1:]
-
-
-def _nets(state: GANState) -> dict:
-    return {"ema": state.ema, "generator": state.g.variables, "discriminator": state.d.variables}
-
-
-def _replace(net: NetState, variables) -> NetState:
-    stats = {name: collection for name, collection in variables.items() if name != "params"}
-    return net.replace(params=variables["params"], stats=stats)

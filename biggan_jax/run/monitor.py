@@ -13,9 +13,8 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from biggan_jax.gans import latents
-from biggan_jax.errors import CollapsedError
-from biggan_jax.train_step import to_float
+from biggan_jax.errors import CollapsedError, UsageError
+from biggan_jax.gans.images import to_float
 
 TOP = 3  # singular values recorded of each layer, as the paper's Figure 3
 EXACT_UP_TO = 256  # rows of the smaller Gram matrix up to which its eigenvalues are computed; above, they are estimated
@@ -52,26 +51,29 @@ def estimated_singular_values(matrix: jax.Array, vectors: jax.Array) -> tuple[ja
     return exact_singular_values(product(matrix.T, vectors).T), vectors
 
 
-def weights(g_params, d_params) -> dict[str, jax.Array]:
-    """The matrices of both nets, by name such as `g/block_0/conv_1`; per-class tables are left out."""
+def matrices(gan, nets) -> dict[str, jax.Array]:
+    """The weights of all nets as matrices, by name such as `g/block_0/conv_1`; per-class tables are left out.
+
+    `nets`: NetStates by name.
+    """
     found = {}
-    for net, params in (("g", g_params), ("d", d_params)):
-        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    for name, net in gan.nets.items():
+        for path, leaf in jax.tree_util.tree_leaves_with_path(nets[name].params):
             if path[-1].key == "kernel" and leaf.ndim >= 2:
-                found["/".join([net, *(key.key for key in path[:-1])])] = as_matrix(leaf)
+                found["/".join([net.symbol, *(key.key for key in path[:-1])])] = as_matrix(leaf)
     return found
 
 
-def first_vectors(g_params, d_params) -> dict[str, jax.Array]:
+def first_vectors(gan, nets) -> dict[str, jax.Array]:
     """Where the estimates start: random vectors, the same for every run."""
-    large = {name: m.shape[0] for name, m in weights(g_params, d_params).items() if m.shape[0] > EXACT_UP_TO}
+    large = {name: m.shape[0] for name, m in matrices(gan, nets).items() if m.shape[0] > EXACT_UP_TO}
     return {name: jax.random.normal(jax.random.key(rows), (rows, TOP + 2)) for name, rows in large.items()}
 
 
-def spectra(g_params, d_params, vectors) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+def spectra(gan, nets, vectors) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """`spectrum/LAYER/1` to `/3` of every layer, before normalisation, and the vectors for the next look."""
     values, new_vectors = {}, {}
-    for name, matrix in weights(g_params, d_params).items():
+    for name, matrix in matrices(gan, nets).items():
         if name in vectors:
             top, new_vectors[name] = estimated_singular_values(matrix, vectors[name])
         else:
@@ -80,37 +82,37 @@ def spectra(g_params, d_params, vectors) -> tuple[dict[str, jax.Array], dict[str
     return values, new_vectors
 
 
-@jax.jit
-def edge_singular_values(g_params, d_params) -> dict[str, jax.Array]:
-    """Top singular values, before normalisation, of the first and last layers of both nets, where collapse shows."""
-    d_first = d_params["input_conv"] if "input_conv" in d_params else d_params["block_0"]["conv_1"]
-    layers = {
-        "sigma/g_first": g_params["linear"],
-        "sigma/g_last": g_params["output_conv"],
-        "sigma/d_first": d_first,
-        "sigma/d_last": d_params["linear"],
-    }
-    return {name: top_singular_value(layer["kernel"]) for name, layer in layers.items()}
+@functools.partial(jax.jit, static_argnames="gan")
+def watched_singular_values(gan, nets) -> dict[str, jax.Array]:
+    """Top singular values, before normalisation, of the layers that each net says are to be watched: `sigma/g_first`."""
+    found = {}
+    for name, net in gan.nets.items():
+        for place, path in net.watched.items():
+            layer = functools.reduce(lambda tree, key: tree[key], path, nets[name].params)
+            found[f"sigma/{net.symbol}_{place}"] = top_singular_value(layer["kernel"])
+    return found
 
 
-def judgement(generator, discriminator, state, reals: dict) -> dict[str, jax.Array]:
-    """D's accuracy on each set of `reals`, name -> (uint8 [N, H, W, 3], labels [N]), "train" among them, and on
-    samples; and their variety.
+def judgement(gan, nets, reals: dict) -> dict[str, jax.Array]:
+    """D's accuracy on each set of `reals`, name -> batch of images and labels, "train" among them, and on samples; and
+    the samples' variety.
 
-    Accuracy is the share that D gives the right sign. Variety is the mean over pixels of the standard deviation of N
-    samples, relative to that of "train": 1 is as varied as real images, 0 is one image. Nothing of the state changes.
+    Accuracy is the share that D puts on the right side of its loss's boundary; there is none where the loss has no
+    boundary. Variety is the mean over pixels of the standard deviation of N samples, relative to that of "train": 1 is
+    as varied as real images, 0 is one image. Nothing of the state changes.
     """
-    accuracy = lambda logits, sign: (sign * logits > 0).mean()
-    judge = lambda images, labels: discriminator.apply(state.d.variables, images, labels, train=False)
-    found = {
-        f"d_accuracy/{name}": accuracy(judge(to_float(images), labels), 1) for name, (images, labels) in reals.items()
-    }
-    train, labels = reals["train"]
-    z = latents.sample_z(jax.random.key(0), (len(labels), generator.z_dim))
-    samples = generator.apply(state.g.variables, z, labels, train=False)
-    found["d_accuracy/samples"] = accuracy(judge(samples, labels), -1)
+    train = reals["train"]
+    count = len(train["image"])
+    variables = {name: state.variables for name, state in nets.items()}
+    samples = gan.sample(variables, jax.random.key(0), jnp.arange(count), train["label"], None)
     spread = lambda images: images.std(axis=0).mean()
-    return found | {"variety": spread(samples) / spread(to_float(train))}
+    found = {"variety": spread(samples) / spread(to_float(train["image"]))}
+    for name, batch in reals.items():
+        if (real := gan.verdicts(nets, to_float(batch["image"]), batch["label"])) is not None:
+            found[f"d_accuracy/{name}"] = real.mean()
+    if (real := gan.verdicts(nets, samples, train["label"])) is not None:
+        found["d_accuracy/samples"] = 1 - real.mean()
+    return found
 
 
 class Monitor:
@@ -120,28 +122,30 @@ class Monitor:
 
     def __init__(self, gan, datasets: dict, where):
         """`datasets`: "train" and, if there is one, "held_out". `where`: the sharding of everything, replicated."""
-        self._reals = {
-            name: jax.tree.map(lambda x: jax.device_put(x, where), _some(dataset)) for name, dataset in datasets.items()
-        }
-        self._spectra = jax.jit(spectra, out_shardings=where)
-        self._judgement = jax.jit(functools.partial(judgement, gan.generator, gan.discriminator), out_shardings=where)
-        self._first_vectors = jax.jit(first_vectors, out_shardings=where)
+        self._reals = jax.device_put({name: _some(dataset) for name, dataset in datasets.items()}, where)
+        self._spectra = jax.jit(functools.partial(spectra, gan), out_shardings=where)
+        self._judgement = jax.jit(functools.partial(judgement, gan), out_shardings=where)
+        self._first_vectors = jax.jit(functools.partial(first_vectors, gan), out_shardings=where)
         self._vectors = None
+
+    def records(self, state) -> set[str]:
+        """Names of what a look at D and the samples records; `state` may be abstract."""
+        return set(jax.eval_shape(self._judgement, state.nets, self._reals))
 
     def __call__(self, state) -> dict[str, jax.Array]:
         if self._vectors is None:
-            self._vectors = self._first_vectors(state.g.params, state.d.params)
-        values, self._vectors = self._spectra(state.g.params, state.d.params, self._vectors)
-        return values | self._judgement(state, self._reals)
+            self._vectors = self._first_vectors(state.nets)
+        values, self._vectors = self._spectra(state.nets, self._vectors)
+        return values | self._judgement(state.nets, self._reals)
 
 
-def _some(dataset) -> tuple[np.ndarray, np.ndarray]:
-    indices = np.random.PCG64(0).random_raw(min(IMAGES, len(dataset.labels))) % len(dataset.labels)
+def _some(dataset) -> dict[str, np.ndarray]:
+    indices = np.random.PCG64(0).random_raw(min(IMAGES, len(dataset))) % len(dataset)
     indices = indices.astype(np.int64)
-    return np.asarray(dataset.images[indices]), dataset.labels[indices]
+    return {name: np.asarray(array[indices]) for name, array in dataset.arrays.items()}
 
 
-# Record, config key below `collapse`, and which side of the limit is collapse.
+# Record, config key below `run.collapse`, and which side of the limit is collapse.
 LIMITS = (
     ("sigma/g_first", "max_sigma", operator.gt),
     ("d_accuracy/train", "max_d_accuracy", operator.gt),
@@ -150,11 +154,33 @@ LIMITS = (
 )
 
 
-def check_collapse(step: int, values: dict[str, float], limits) -> None:
-    """Raises CollapsedError when a record has passed one of the config's `collapse` limits that is not 0."""
+def check_limits(config, monitor: Monitor | None, program) -> None:
+    """Raises UsageError for a limit on what this run does not record: it would never be reached."""
+    state = program.abstract_state()
+    recorded = set(jax.eval_shape(functools.partial(watched_singular_values, program.gan), state.nets))
+    recorded |= monitor.records(state) if monitor else set()
+    recorded |= {"FID over its least"} if config.run.evaluate_every else set()
+    for name, key, _ in LIMITS:
+        if config.run.collapse[key] and name not in recorded:
+            raise UsageError(
+                f"config.run.collapse.{key} is {config.run.collapse[key]:g}, but this run does not record {name}: it "
+                "needs run.evaluate_every for FID, run.monitor_every for the others, and a loss with a decision "
+                "boundary for D's accuracy; it must be 0"
+            )
+
+
+def passed_limit(values: dict[str, float], limits) -> str | None:
+    """What is said of the first record that has passed one of the config's `run.collapse` limits that is not 0."""
     for name, key, beyond in LIMITS:
         if limits[key] and name in values and beyond(values[name], limits[key]):
-            raise CollapsedError(
-                f"step {step}: {name} is {values[name]:.4g}, the limit config.run.collapse.{key} is {limits[key]:g}. "
-                "The checkpoints are kept; --config.init_from=RUN@STEP starts a new run from one of them"
-            )
+            return f"{name} is {values[name]:.4g}, the limit config.run.collapse.{key} is {limits[key]:g}"
+    return None
+
+
+def check_collapse(step: int, values: dict[str, float], limits) -> None:
+    """Raises CollapsedError when a record has passed a limit."""
+    if passed := passed_limit(values, limits):
+        raise CollapsedError(
+            f"step {step}: {passed}. "
+            "The checkpoints are kept; --config.init_from=RUN@STEP starts a new run from one of them"
+        )

@@ -5,16 +5,30 @@ upload ends. Small files are reached through etils and gcsfs, checkpoints' array
 """
 
 import contextlib
+import datetime
+import errno
 import functools
 import importlib.util
+import json
 import logging
 import os
 
 from etils import epath
 
-from biggan_jax.errors import UsageError
+from biggan_jax.errors import BigGANError, StorageError, UsageError
 
 COMMIT_FILE = "commit_success.txt"  # by which Orbax knows that a checkpoint in a bucket is complete
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE)
+_DISK_MESSAGES = (
+    "RESOURCE_EXHAUSTED",
+    "No space left",
+    "Read-only file system",
+    "File too large",
+    "Disk quota exceeded",
+    "Input/output error",
+)
+_REFUSALS = ("Forbidden", "PERMISSION_DENIED", "UNAUTHENTICATED")  # of a bucket that was open to us before
 
 
 def is_bucket(name) -> bool:
@@ -72,6 +86,19 @@ def write_text(file: epath.Path, text: str) -> None:
     temporary.replace(file)
 
 
+def read_json(path) -> dict:
+    """A small JSON file; empty when it is missing or was written by hand."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def now() -> str:
+    """The time, as records show it."""
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+
+
 class Lines:
     """A text file that grows line by line, after what it holds already."""
 
@@ -127,3 +154,46 @@ def copy_in_bucket(source: epath.Path, target: epath.Path) -> None:
     last = [file for file in files if file.endswith(f"/{COMMIT_FILE}")]
     for group in (files[: len(files) - len(last)], last):
         store.copy(group, [str(target) + file.removeprefix(root) for file in group])
+
+
+@contextlib.contextmanager
+def disk_errors(workdir):
+    """Turns a failed write to `workdir` inside the block into a StorageError that says what is free and what is still
+    there.
+    """
+    try:
+        yield
+    except BigGANError:
+        raise
+    except Exception as error:  # Orbax reports a full disk as ValueError and several others
+        if not is_disk_error(error, _DISK_MESSAGES + _REFUSALS) and _exists(workdir):
+            raise
+        raise StorageError(
+            f"{workdir} cannot be written: {reason(error)}{_free_space(workdir)}; "
+            "checkpoints finished before are intact, the same command continues from the newest"
+        ) from error
+
+
+def is_disk_error(error, messages=_DISK_MESSAGES) -> bool:
+    """Whether an error, or what caused it, says that the disk is full, read-only or broken."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS or any(text in str(error) for text in messages):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _free_space(workdir) -> str:
+    try:
+        status = os.statvfs(workdir)
+    except OSError:  # a bucket, or gone
+        return "" if _exists(workdir) else " (it is not there any more)"
+    return f" ({status.f_bavail * status.f_frsize:,} bytes free)"
+
+
+def _exists(workdir) -> bool:
+    """False also for a bucket that does not answer."""
+    try:
+        return path(workdir).exists()
+    except Exception:
+        return False

@@ -1,31 +1,32 @@
-"""A trained generator in two lines, for notebooks and for the commands that sample and evaluate.
+"""A trained GAN in two lines, for notebooks and for the commands that sample and evaluate.
 
-model = biggan_jax.load("runs/digits")
-images = model.sample([3, 7], truncation=0.5)
+trained = biggan_jax.load("runs/digits")
+images = trained.sample([3, 7], truncation=0.5)
 """
 
 import jax
 import numpy as np
+from PIL import Image
 
-from biggan_jax.gans import latents
-from biggan_jax.run import checkpoint, sampler
+from biggan_jax import gans
 from biggan_jax.errors import UsageError
-from biggan_jax.gans.standing_stats import standing_stats
+from biggan_jax.run import checkpoint, grids, identity, sampler
 
 
-class Model:
-    """A generator with its weights. `class_names` is empty where they are not known.
+class TrainedGAN:
+    """A recipe with weights to sample from, by net. `class_names` is empty where they are not known.
 
     BatchNorm statistics for sampling are computed once per truncation and kept (`variables`). `mode` says what
-    truncation means, see `latents`; None is the config's `truncation_mode`. Weights that came with statistics of their
-    own for a row of truncations (`truncation_stats`, see `checkpoint`) use those in mode "rescale", and only at them.
+    truncation means, see `gans.latents`; None is the config's `truncation_mode`. Weights that came with statistics of
+    their own for a row of truncations (`truncation_stats`, see `checkpoint`) use those in mode "rescale", and only at
+    them.
     """
 
-    def __init__(self, config, generator, variables, step: int, truncation_stats=None):
+    def __init__(self, config, gan, variables: dict, step: int, class_names=(), truncation_stats=None):
         self.config = config
-        self.generator = generator
+        self.gan = gan
         self.step = step
-        self.class_names = tuple(config.data.class_names)
+        self.class_names = tuple(class_names)
         self._trained_variables = variables
         self._truncation_stats = truncation_stats
         self._variables = {}  # by (truncation, mode)
@@ -35,30 +36,25 @@ class Model:
         return f"<{c.model.name} {c.image_size} px, {c.num_classes} classes, {c.dataset}, step {self.step}>"
 
     def variables(self, truncation: float | None = None, mode: str | None = None):
-        """The generator's variables with the statistics to sample with at this truncation."""
-        mode = mode or self.config.truncation_mode
-        latents.check_truncation(truncation, mode)
-        if (truncation, mode) not in self._variables:
-            self._variables[truncation, mode] = self._with_statistics(truncation, mode)
-        return self._variables[truncation, mode]
+        """The variables by net, with the statistics to sample with at this truncation."""
+        meant = self.gan.truncation(truncation, mode)
+        key = truncation, meant and mode
+        if key not in self._variables:
+            self._variables[key] = self._with_statistics(truncation, meant)
+        return self._variables[key]
 
-    def _with_statistics(self, truncation, mode):
-        if self._truncation_stats is not None and mode == "rescale" and truncation is not None:
+    def _with_statistics(self, truncation, meant):
+        if self._truncation_stats is not None and meant is not None and meant.mode == "rescale":
             count = jax.tree.leaves(self._truncation_stats)[0].shape[0]
             index = round(truncation * count) - 1
             if not 0 <= index < count or abs((index + 1) / count - truncation) > 1e-6:
                 stored = f"multiples of {1 / count:g} up to 1"
                 raise UsageError(f"truncation {truncation}: these weights have statistics for {stored}")
-            return {**self._trained_variables, "batch_stats": jax.tree.map(lambda x: x[index], self._truncation_stats)}
-        c = self.config
-        return standing_stats(
-            self.generator,
-            self._trained_variables,
-            jax.random.key(c.seed),
-            c.run.standing_stats_batches,
-            c.run.standing_stats_batch_size,
-            truncation,
-            mode,
+            stats = jax.tree.map(lambda x: x[index], self._truncation_stats)
+            return {"generator": {**self._trained_variables["generator"], "batch_stats": stats}}
+        run, key = self.config.run, jax.random.key(self.config.seed)
+        return self.gan.standing(
+            self._trained_variables, key, run.standing_stats_batches, run.standing_stats_batch_size, meant
         )
 
     def labels(self, classes) -> np.ndarray:
@@ -92,13 +88,12 @@ class Model:
         """One image per label (numbers or names), uint8 [N, H, W, 3]; the same for the same seed, whatever the batch
         size.
         """
-        mode = mode or self.config.truncation_mode
-        variables = self.variables(truncation, mode)
-        return sampler.sample(self.generator, variables, self.labels(labels), seed, truncation, mode, batch_size, start)
+        variables, meant = self.variables(truncation, mode), self.gan.truncation(truncation, mode)
+        return sampler.sample(self.gan, variables, self.labels(labels), seed, meant, batch_size, start)
 
     def generate(self, z, labels, truncation: float | None = None, mode: str | None = None) -> np.ndarray:
         """Images of your own latents z [N, z_dim], with the statistics of `truncation`; uint8 [N, H, W, 3]."""
-        return sampler.generate(self.generator, self.variables(truncation, mode), z, self.labels(labels))
+        return sampler.generate(self.gan, self.variables(truncation, mode), z, self.labels(labels))
 
     def interpolate(
         self,
@@ -115,7 +110,6 @@ class Model:
         `between` "z": from one latent to another within the class; "class": from `labels` to `to_labels` (by default
         the next of `labels`) with the latent held fixed; "both": both at once.
         """
-        mode = mode or self.config.truncation_mode
         if between not in ("z", "class", "both"):
             raise UsageError(f"between={between!r}; it must be z, class or both")
         start = self.labels(labels)
@@ -124,27 +118,24 @@ class Model:
             raise UsageError(f"to_labels has {len(end)} entries for {len(start)} labels; they must agree")
         if between == "z":
             end = start
-        rows, z_dim = len(start), self.generator.z_dim
-        z = latents.sample_z_at(jax.random.key(seed), np.arange(2 * rows), z_dim, truncation, mode)
-        z = np.asarray(z).reshape(2, rows, z_dim)
+        rows, meant = len(start), self.gan.truncation(truncation, mode)
+        z = np.asarray(self.gan.prior.at(jax.random.key(seed), np.arange(2 * rows), meant)).reshape(2, rows, -1)
         if between == "class":
             z = np.stack([z[0], z[0]])
-        images = sampler.interpolate(self.generator, self.variables(truncation, mode), z, np.stack([start, end]), steps)
+        images = sampler.interpolate(self.gan, self.variables(truncation, mode), z, np.stack([start, end]), steps)
         return images.reshape(rows, steps, *images.shape[1:])
 
     def grid(
         self, classes=None, columns: int = 8, truncation: float | None = None, seed: int = 0, mode: str | None = None
     ):
         """A PIL image with one row of samples per class (the first ten classes by default)."""
-        from PIL import Image
-
         classes = range(min(max(self.config.num_classes, 1), 10)) if classes is None else classes
         labels = np.repeat(self.labels(classes), columns)
-        return Image.fromarray(sampler.grid(self.sample(labels, truncation, seed, mode), columns))
+        return Image.fromarray(grids.grid(self.sample(labels, truncation, seed, mode), columns))
 
 
-def load(workdir, step: int | None = None, ema: bool = True) -> Model:
-    """The generator of a run, or of converted weights; local or gs:// path.
+def load(workdir, step: int | None = None, ema: bool = True) -> TrainedGAN:
+    """The GAN of a run, or of converted weights, to sample from; local or gs:// path.
 
     `step`: the checkpoint (default: the newest). `ema`: averaged weights, or those being trained. Raises UsageError
     when there is no such checkpoint, DataError when it cannot be read.
@@ -152,10 +143,14 @@ def load(workdir, step: int | None = None, ema: bool = True) -> Model:
     checkpoints, step = checkpoint.open_for_reading(workdir, step)
     try:
         config = checkpoints.config(step)
-        generator, variables = checkpoint.read_net(checkpoints, step, "ema" if ema else "generator")
+        gan = gans.build(config)
+        names = [name for name in gan.nets if name in gan.averaged and not ema or gan.nets[name].optimizer is None]
+        variables = {name: checkpoint.read_net(checkpoints, step, name)[1] for name in names}
+        if ema:
+            variables |= checkpoint.read_averages(checkpoints, step)
         truncation_stats = None
         if "truncation_stats" in checkpoints.items(step):
             truncation_stats = checkpoints.restore_any(step, "truncation_stats")
     finally:
         checkpoints.close()
-    return Model(config, generator, variables, step, truncation_stats)
+    return TrainedGAN(config, gan, variables, step, identity.class_names(workdir), truncation_stats)

@@ -1,6 +1,7 @@
-"""What the two READMEs tell a user to type: every command is parsed by the program that it is for."""
+"""What the READMEs tell a user: every command is parsed by the program that it is for, and what they name is there."""
 
 import argparse
+import ast
 import contextlib
 import functools
 import importlib
@@ -14,24 +15,32 @@ import subprocess
 import pytest
 
 from biggan_jax import cli
+from biggan_jax import config as configs
+from biggan_jax.devices import tpu
+from biggan_jax.gans import core
 from experiments import grid
+from launch import cost, jobs
 
 ROOT = pathlib.Path(__file__).parent.parent
-READMES = ("README.md", "launch/README.md")
+READMES = ("README.md", "launch/README.md", "tests/README.md", "experiments/README.md")
+PLACEHOLDERS = {"num_classes=N": "num_classes=10"}  # what a user puts in the place of a word
 
 
-def blocks(readme: str) -> list[str]:
-    """The shell in a README."""
-    return re.findall(r"```sh\n(.*?)```", (ROOT / readme).read_text(), re.DOTALL)
+def blocks(readme: str, language: str = "sh") -> list[str]:
+    """The code in a README, without the environments that it is run in."""
+    found = re.findall(rf"```{language}\n(.*?)```", (ROOT / readme).read_text(), re.DOTALL)
+    return [re.sub(r"\.venv(-test)?/bin/", "", block) for block in found]
 
 
 @functools.cache
 def commands(readme: str) -> tuple[tuple[str, ...], ...]:
-    """The argv of each command, as bash makes it: its exports in force, its loops run, nothing of it carried out."""
-    names = ("python", "gcloud", "kubectl", "xpk", "curl", "pip", "python3", ".venv/bin/pip", ".venv/bin/python")
+    """The argv of each command, as bash makes it: its exports in force, its loops run, nothing of it carried out.
+    Commands within the text follow those in blocks.
+    """
+    names = ("python", "gcloud", "kubectl", "xpk", "curl", "pip", "python3")
     show = "show() { printf '%s\\0' \"$@\" $'\\n' >&3; }\n"
-    show += "".join(f'{name}() {{ show {name} "$@"; }}\n' for name in names if "/" not in name)
-    text = show + "\n".join(block for block in blocks(readme) if ".venv" not in block)
+    show += "".join(f'{name}() {{ show {name} "$@"; }}\n' for name in names)
+    text = show + "\n".join([*blocks(readme), *re.findall(r"`(python -m [^`\n]+)`", (ROOT / readme).read_text())])
     read, write = os.pipe()
     try:
         subprocess.run(["bash", "-c", f"exec 3>&{write}\n{text}"], pass_fds=[write], check=True, timeout=60,
@@ -44,13 +53,18 @@ def commands(readme: str) -> tuple[tuple[str, ...], ...]:
 
 
 def of(program: str):
-    return [pytest.param(argv, id=shlex.join(argv)[:70]) for readme in READMES for argv in commands(readme)
-            if argv[0] == program]  # fmt: skip
+    found = dict.fromkeys(argv for readme in READMES for argv in commands(readme) if argv[0] == program)
+    return [pytest.param(argv, id=shlex.join(argv)[:70]) for argv in found]
+
+
+def ours():
+    """The commands of this project."""
+    return [case for case in of("python") if case.values[0][2] != "pytest"]
 
 
 @pytest.mark.parametrize("readme", READMES)
 def test_blocks_are_shell(readme):
-    assert len(blocks(readme)) > 5
+    assert len(blocks(readme)) >= 5
     for block in blocks(readme):
         done = subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True)
         assert done.returncode == 0, (block, done.stderr)
@@ -59,16 +73,21 @@ def test_blocks_are_shell(readme):
 def test_the_commands_are_found():
     """Otherwise the tests below would test nothing."""
     programs = [argv[0] for readme in READMES for argv in commands(readme)]
-    assert programs.count("python") > 30 and programs.count("gcloud") > 20 and programs.count("kubectl") == 4
+    assert programs.count("python") > 50 and programs.count("gcloud") > 20 and programs.count("kubectl") == 4
+    demo = ("python", "-m", "biggan_jax.train", "--config=experiments/digits.py", "--workdir=runs/digits")
+    assert demo in commands("README.md")
     create = next(argv for argv in commands("launch/README.md") if argv[0] == "xpk")
     assert "--tpu-type=v4-128" in create and "--zone=us-central2-b" in create
 
 
-@pytest.mark.parametrize("argv", of("python"))
+@pytest.mark.parametrize("argv", ours())
 def test_our_own_parsers_accept_it(argv, tmp_path, monkeypatch, capsys):
     assert argv[1] == "-m"
+    monkeypatch.chdir(ROOT)
     module = importlib.import_module(argv[2])
-    arguments = [a.replace("num_classes=N", "num_classes=10") for a in argv[3:] if a != "..."]
+    arguments = [a for a in argv[3:] if a != "..."]
+    for word, value in PLACEHOLDERS.items():
+        arguments = [a.replace(word, value) for a in arguments]
     if argv[2] == "launch.sweep":
         return check_sweep(module, arguments, tmp_path, capsys)
     check_parsed(argv[2], module, arguments, tmp_path, monkeypatch)
@@ -104,7 +123,7 @@ def check_parsed(name, module, arguments, tmp_path, monkeypatch) -> None:
             parser.error(f"unrecognized arguments: {unknown}")
         if getattr(options, "config", None):
             config = cli.load_config(options.config.removesuffix(":all"))
-            cli.override(config, [a for a in arguments if a.startswith("--config.")])
+            configs.validate(cli.override(config, [a for a in arguments if a.startswith("--config.")]))
         for spec in getattr(options, "grid", None) or []:
             grid.load(spec)
         raise Parsed
@@ -146,25 +165,68 @@ def test_xpk_accepts_it(argv):
     assert "usage:" not in done.stderr and "--tpu-topology=4x4x4" in done.stdout, done.stderr
 
 
+def test_the_first_page_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_test_command_is_where_ci_looks():
+    found = re.findall(r"^python3 -m venv \.venv-test .*pytest.*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(found) == 1
+
+
+def anchors(page: pathlib.Path) -> list[str]:
+    """What follows the # in links to the headings of a page, as GitHub makes it."""
+    headings = [line.lstrip("# ") for line in page.read_text().splitlines() if line.startswith("#")]
+    return [re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
 @pytest.mark.parametrize("readme", READMES)
-def test_links_and_files_exist(readme):
+def test_links_and_pictures_exist(readme):
     text = (ROOT / readme).read_text()
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
-    headings = [re.sub(r"[^a-z0-9 -]", "", line.lower().lstrip("# ")).replace(" ", "-")
-                for line in text.splitlines() if line.startswith("#")]  # fmt: skip
+    links = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    assert links
     for link in links:
-        if link.startswith("#"):
-            assert link[1:] in headings, link
-        else:
-            assert (ROOT / readme).parent.joinpath(link).exists(), link
-    for name in re.findall(r"\b(?:experiments|launch|tests)/[\w/]+\.(?:py|yaml|png)", text):
-        assert (ROOT / name).exists(), name
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        page = (ROOT / readme).parent / path if path else ROOT / readme
+        assert page.exists(), link
+        assert not anchor or anchor in anchors(page), link
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_files_and_tests_that_are_named_exist(readme):
+    text = (ROOT / readme).read_text()
+    for name in re.findall(r"\b(?:biggan_jax|experiments|launch|tests)/[\w/]+\.(?:py|yaml|png)", text):
+        assert "NAME" in name or (ROOT / name).exists(), name
+    for name, word in re.findall(r"\b(test_\w+\.py)(?: -k (\w+))?", text):
+        assert re.search(rf"def test_\w*{word}", (ROOT / "tests" / name).read_text()), f"{name} -k {word}"
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_python_is_python_and_its_imports_exist(readme):
+    for block in blocks(readme, "python"):
+        imports = [node for node in ast.parse(block).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        exec("\n".join(map(ast.unparse, imports)), {})
+
+
+def test_keys_that_are_named_exist():
+    """Those written with `run.`, `data.` or `model.` in the text."""
+    known = {key for gan in configs.gans.TABLES for model in configs.models.TABLES
+             for data in configs.data.TABLES for key in configs.keys_of(configs.default(gan, model, data))}  # fmt: skip
+    for readme in READMES:
+        for key in re.findall(r"`(?:--config\.)?((?:run|data|model)\.[a-z_.]+)[`=*]", (ROOT / readme).read_text()):
+            assert any(name.startswith(key) for name in known), key
+
+
+def test_adding_a_recipe_names_all_that_a_recipe_has():
+    item = (ROOT / "tests/README.md").read_text().partition("a frozen dataclass with ")[2].partition(", each")[0]
+    protocol = vars(core.GAN)
+    members = set(core.GAN.__annotations__) | {name for name in protocol if callable(protocol[name])}
+    assert set(re.findall(r"`(\w+)`", item)) == {name for name in members if not name.startswith("_")}
 
 
 def test_the_costs_are_those_the_tool_prints():
-    from biggan_jax.devices import tpu
-    from launch import cost, jobs
-
     text = (ROOT / "launch/README.md").read_text()
     table = text.partition("| row | runs")[2].splitlines()[2:12]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]

@@ -1,0 +1,52 @@
+"""Grids of samples: which classes and thresholds they show, and how images are laid out."""
+
+import numpy as np
+
+ROWS, COLUMNS = 10, 10
+TRUNCATIONS = (None, 1.0, 0.5, 0.04)  # rows of a truncation grid, after Figure 2 of Brock et al. 2018
+
+
+def classes_to_show(num_classes: int) -> np.ndarray:
+    """At most ROWS classes, evenly spread."""
+    classes = max(num_classes, 1)
+    return np.unique(np.linspace(0, classes - 1, min(classes, ROWS)).round().astype(int))
+
+
+def class_grid(trained, seed: int) -> np.ndarray:
+    """One row of samples per class, uint8 [height, width, 3]."""
+    labels = np.repeat(classes_to_show(trained.config.num_classes), COLUMNS)
+    return grid(trained.sample(labels, seed=seed), COLUMNS)
+
+
+def truncation_grid(trained, seed: int, mode: str | None = None) -> np.ndarray:
+    """One row per threshold, one column per class; down a column nothing but the threshold changes."""
+    classes = _columns(trained)
+    rows = [trained.sample(classes, truncation, seed, mode) for truncation in TRUNCATIONS]
+    return grid(np.concatenate(rows), len(classes))
+
+
+def interpolation_grid(trained, between: str, seed: int) -> np.ndarray:
+    """Rows that move between two latents ("z") or two classes ("class")."""
+    images = trained.interpolate(_columns(trained), None, COLUMNS, between, seed=seed)
+    return grid(images.reshape(-1, *images.shape[2:]), COLUMNS)
+
+
+def _columns(trained) -> np.ndarray:
+    classes = classes_to_show(trained.config.num_classes)
+    return np.repeat(classes, COLUMNS) if len(classes) == 1 else classes
+
+
+def grid(images: np.ndarray, columns: int, min_size: int = 48, gap: int = 2) -> np.ndarray:
+    """uint8 images [N, H, W, 3] as one [height, width, 3], row by row, `gap` white pixels between them.
+
+    Pixels of images under `min_size` are repeated, so that small ones can be looked at. Cells missing at the end are
+    white.
+    """
+    factor = -(-min_size // images.shape[1]) if images.shape[1] < min_size else 1
+    images = images.repeat(factor, 1).repeat(factor, 2)
+    count, height, width, channels = images.shape
+    rows = -(-count // columns)
+    cells = np.full((rows * columns, height + gap, width + gap, channels), 255, np.uint8)
+    cells[:count, :height, :width] = images
+    picture = cells.reshape(rows, columns, height + gap, width + gap, channels).swapaxes(1, 2)
+    return picture.reshape(rows * (height + gap), columns * (width + gap), channels)[: -gap or None, : -gap or None]

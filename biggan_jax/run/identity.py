@@ -1,0 +1,96 @@
+"""What a working directory belongs to.
+
+config.json     the run's config; a start with another one is refused
+run.json        of the latest start: command, versions, devices, data and its classes
+"""
+
+import contextlib
+import importlib.metadata
+import json
+import pathlib
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+
+from biggan_jax import config as configs
+from biggan_jax.errors import UsageError
+from biggan_jax.run import storage
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_collections")
+
+
+def check_config(workdir, config) -> None:
+    """Raises UsageError when `workdir` holds checkpoints of a run with another config."""
+    path, checkpoints = storage.path(workdir) / "config.json", storage.path(workdir) / "checkpoints"
+    # A command that failed before its first checkpoint may be corrected and given again.
+    with storage.refusals(workdir):
+        begun = checkpoints.exists() and any(step.name.isdecimal() for step in checkpoints.iterdir())
+        if begun and path.exists():
+            check_resumable(configs.from_json(path.read_text()), config, path)
+
+
+def check_resumable(found, config, path) -> None:
+    """Raises UsageError with the keys that differ, unless a run may go on with other values of all of them."""
+    keys = configs.keys_of(found) | configs.keys_of(config)
+    found, config = configs.flatten(found.to_dict()), configs.flatten(config.to_dict())
+    absent = object()
+    changed = [k for k in keys if not keys[k].free and found.get(k, absent) != config.get(k, absent)]
+    if changed:
+        say = lambda values, key: repr(values[key]) if key in values else "absent"
+        differences = "; ".join(f"{key} was {say(found, key)}, is now {say(config, key)}" for key in changed)
+        raise UsageError(f"{path} belongs to another run: {differences}. Choose another --workdir, or the old values")
+
+
+def write_config(workdir, config) -> None:
+    storage.write_text(storage.path(workdir) / "config.json", configs.to_json(config))
+
+
+def write_identity(workdir, dataset, devices) -> None:
+    """Writes run.json. Raises UsageError when the run there was trained on other data than `dataset`."""
+    path = storage.path(workdir) / "run.json"
+    found = storage.read_json(path).get("data_fingerprint")
+    if found not in (None, dataset.fingerprint):
+        raise UsageError(
+            f"{path}: the run was trained on other data ({found}) than {dataset.name} holds now "
+            f"({dataset.fingerprint}). Choose another --workdir, or put the old data back"
+        )
+    storage.write_text(path, json.dumps({
+        "started": storage.now(),
+        "command": shlex.join(sys.orig_argv),
+        "host": socket.gethostname(),
+        "code": _code_version(),
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "devices": f"{len(devices)} x {devices[0].device_kind}",
+        "processes": len({device.process_index for device in devices}),
+        "data": dataset.name,
+        "data_fingerprint": dataset.fingerprint,
+        "class_names": dataset.class_names,
+    }, indent=2))  # fmt: skip
+
+
+def class_names(workdir) -> tuple[str, ...]:
+    """The names of a run's classes; empty where they are not known."""
+    return tuple(storage.read_json(storage.path(workdir) / "run.json").get("class_names", ()))
+
+
+def _code_version() -> str:
+    """The installed version, and the commit where the code runs from a checkout."""
+    version = importlib.metadata.version("biggan_jax") if _installed() else "not installed"
+    root = pathlib.Path(__file__).parent.parent
+    try:
+        commit = subprocess.run(
+            ["git", "-C", root, "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return version
+    return f"{version}, commit {commit.stdout.strip()}" if commit.returncode == 0 else version
+
+
+def _installed() -> bool:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        importlib.metadata.version("biggan_jax")
+        return True
+    return False

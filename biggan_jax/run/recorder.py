@@ -1,0 +1,52 @@
+"""From the metrics of steps to records, with a check of each step."""
+
+import collections
+import math
+import re
+import time
+
+from biggan_jax import config as configs
+from biggan_jax.errors import DivergedError
+from biggan_jax.run import monitor
+
+
+class Recorder:
+    """Turns step metrics into records, some steps late, so that the host never waits for the device."""
+
+    def __init__(self, writer, progress, config, start: int):
+        self._writer, self._progress = writer, progress
+        self._images_per_step = configs.images_per_step(config)
+        self._limits = config.run.collapse
+        self._pending = collections.deque()
+        self._last = (start, time.monotonic())
+        self.data_wait = 0.0  # seconds since the last record
+
+    def defer(self, step: int, metrics: dict, record: bool) -> None:
+        """Takes the metrics of a step; those of all steps are checked, those to `record` are written too."""
+        self._pending.append((step, metrics, record))
+
+    def read(self, up_to: int) -> None:
+        """Checks and records the steps deferred, to `up_to`. Raises DivergedError at the first that is not finite, or
+        CollapsedError.
+        """
+        while self._pending and self._pending[0][0] <= up_to:
+            step, metrics, record = self._pending.popleft()
+            finite = bool(metrics.pop("finite"))
+            if record or not finite:
+                values = {name: float(value) for name, value in metrics.items()}
+                self._record(step, values)
+                broken = [name for name, value in values.items() if not math.isfinite(value)]
+                if broken:
+                    raise DivergedError(f"step {step}: {', '.join(broken)} not finite")
+                monitor.check_collapse(step, values, self._limits)
+
+    def _record(self, step, values) -> None:
+        last_step, last_time = self._last
+        now = time.monotonic()
+        seconds = now - last_time
+        values["images_per_second"] = self._images_per_step * (step - last_step) / seconds
+        values["data_wait"] = self.data_wait / seconds  # share of the time spent waiting for images
+        self._last, self.data_wait = (step, now), 0.0
+        self._writer.scalars(step, values)
+        losses = {name.removeprefix("loss/").upper(): v for name, v in values.items() if re.fullmatch(r"loss/\w", name)}
+        self._progress.update(step, losses | {"img/s": values["images_per_second"]})
