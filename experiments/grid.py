@@ -1,8 +1,8 @@
 """What the grids share: the scales a grid can be run at, and how a row becomes a config.
 
 A grid is a file with two pure functions. `get_grid(variant="")` returns its rows, named configs; `get_config` returns
-one of them, chosen by `row=NAME`, so that any row can be trained by hand. `launch.sweep` runs a grid, and
-`experiments.report` makes its tables.
+one of them, chosen by `row=NAME`, so that any row can be trained by hand. A third, `get_paper`, may give what was
+published for that row. `launch.sweep` runs a grid, and `experiments.report` makes its tables.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import difflib
 from typing import Any
 
 from biggan_jax import cli
-from biggan_jax import config as config_lib
+from biggan_jax import config as configs
 from biggan_jax.errors import UsageError
 from experiments import cifar10, digits, fashion_mnist, imagenet
 
@@ -113,6 +113,16 @@ def load(spec: str):
     return module, variant
 
 
+def with_row(variant: str, name: str) -> str:
+    """The variant of a grid's file that is its row `name`."""
+    return ",".join(filter(None, (variant, f"row={name}")))
+
+
+def paper(module, variant: str, name: str) -> dict:
+    """What was published for the row `name` of a loaded grid: figures by name, none where it has no `get_paper`."""
+    return module.get_paper(with_row(variant, name)) if hasattr(module, "get_paper") else {}
+
+
 def no_row(name: str, rows) -> str:
     if all(row.isdecimal() for row in rows):
         return f"the grid has rows {min(rows, key=int)} to {max(rows, key=int)}"
@@ -129,8 +139,8 @@ def one_of(name: str, allowed) -> str:
 def changed(base, **changes):
     """A copy of `base` with `changes`, keys with dots written as double underscores; checked."""
     changes = {key.replace("__", "."): value for key, value in changes.items()}
-    c = config_lib.switch(base, *(changes.get(name) for name in config_lib.NAMES))
+    c = configs.switch(base, *(changes.get(name) for name in configs.NAMES))
     for key, value in changes.items():
-        config_lib.put(c, key, value)
-    config_lib.validate(c)
+        configs.put(c, key, value)
+    configs.validate(c)
     return c

@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib import ticker
 
-from experiments import runs as runs_lib
+from experiments import runs
 
 MOST_TICKS = 4  # along x, so that labels such as 0.0025 do not touch
 
@@ -29,7 +29,7 @@ def rows(path, section, curves) -> None:
         means = [np.mean([r.scores["FID"] for c in curves[name] for r in c if r.step == step]) for step in steps]
         if steps:
             right.plot(steps, means, color=colors[name], marker=".", label=name)
-    paper = [section.rows[name].paper.get("fid") for name in names]
+    paper = [section.paper[name].get("fid") for name in names]
     if any(paper):
         other = left.twinx()
         other.plot([x for x, v in enumerate(paper) if v], [v for v in paper if v], "--", color="#999999", linewidth=1)
@@ -57,7 +57,7 @@ def scaling(path, section) -> None:
     for name in names:
         style = dict(color=colors[name], marker=".", markersize=5)
         for run in filter(section.best, section.runs[name]):
-            best, curve = section.best(run), runs_lib.curve(run, section.protocol)
+            best, curve = section.best(run), runs.curve(run, section.protocol)
             for row, score in enumerate(("FID", "IS")):
                 axes[row, 0].plot(run.config.batch_size, best.scores[score], linestyle="", **style)
                 axes[row, 1].plot(run.config.model.channels, best.scores[score], linestyle="", **style)
@@ -79,7 +79,7 @@ def scaling(path, section) -> None:
 
 
 def _fid_name(section) -> str:
-    record = next(r for run in section.all_runs for r in runs_lib.curve(run, section.protocol))
+    record = next(r for run in section.all_runs for r in runs.curve(run, section.protocol))
     return record.name("FID")
 
 

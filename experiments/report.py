@@ -12,15 +12,17 @@ import math
 import os
 
 from biggan_jax import cli
+from biggan_jax import config as configs
+from biggan_jax.evaluation import table2
 from biggan_jax.run import storage
-from biggan_jax.evaluation import table2 as table2_lib
-from experiments import grid as grid_lib
-from experiments import runs as runs_lib
+from experiments import grid, plots, runs
 
 MISSING = "missing"
 GRIDS = ("table1", "table2", "batch_scaling", "ablations")
 COLUMNS = ("row", "batch", "ch.", "shared", "skip-z", "ortho.", "runs", "FID", "FID, paper", "IS", "IS, paper",
            "best step", "collapse", "k steps, paper")  # fmt: skip
+RUN_COLUMNS = ("row", "seed", "FID", "IS", "best step", "last step", "collapse", "images", "hours", "chip-hours",
+               "workdir")  # fmt: skip
 
 
 def main(arguments) -> int:
@@ -35,8 +37,9 @@ def main(arguments) -> int:
     parser.epilog = "Keys that the sweep changed are given here too: --config.num_steps=1000"
     overrides = [argument for argument in arguments if argument.startswith("--config.")]
     options = parser.parse_args([argument for argument in arguments if argument not in overrides])
-    found = runs_lib.find(options.workdirs)
-    sections = [Section(spec, rows_of(spec, overrides), found) for spec in options.grid or known_grids()]
+    found = runs.find(options.workdirs)
+    sections = [Section(spec, overrides, found) for spec in options.grid or known_grids()]
+    check_overrides(overrides, sections)
     sections = [s for s in sections if options.grid or s.all_runs]
     out = storage.path(options.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -52,73 +55,77 @@ def main(arguments) -> int:
 
 def known_grids() -> list[str]:
     folder = os.path.dirname(__file__)
-    return [f"{os.path.join(folder, name)}.py:scale={scale}" for name in GRIDS for scale in grid_lib.SCALES]
+    return [f"{os.path.join(folder, name)}.py:scale={scale}" for name in GRIDS for scale in grid.SCALES]
 
 
-def rows_of(spec: str, overrides) -> dict:
-    """The rows of a grid, with overrides. Raises UsageError."""
-    module, variant = grid_lib.load(spec)
-    rows = module.get_grid(variant)
-    for config in rows.values():
-        cli.override(config, list(overrides))
-    return rows
+def overridden(config, overrides: list[str]):
+    """`config` with those of `overrides` that act on it; a sweep has refused the others for that row."""
+    names = [argument for argument in overrides if _key(argument) in configs.NAMES]  # they bring keys of their own
+    config = cli.override(config, names) if names else config
+    acting = [argument for argument in overrides if _key(argument) in configs.keys_of(config)]
+    return cli.override(config, acting) if acting else config
+
+
+def check_overrides(overrides: list[str], sections) -> None:
+    """Raises UsageError for an override that acts on no row of any section."""
+    rows = [config for section in sections for config in section.rows.values()]
+    known = set().union(*map(configs.keys_of, rows))
+    for argument in overrides:
+        if _key(argument) not in known:
+            cli.override(rows[0], [argument])  # it says what is wrong
+
+
+def _key(override: str) -> str:
+    return override.removeprefix("--config.").partition("=")[0]
 
 
 class Section:
-    """The tables of one grid. `table` and `run_table` are lists of rows of text, the first of them the header."""
+    """The tables of one grid: what is in `found`, all runs, of its rows, with `overrides` of their configs.
 
-    def __init__(self, spec, rows, found):
-        path, _, variant = spec.partition(".py")
-        self.title = os.path.basename(path) + (f" ({variant[1:]})" if variant[1:] else "")
-        self.name = "_".join(filter(None, [os.path.basename(path), variant.rpartition("=")[2]]))
-        self.rows = rows
-        keys = {name: runs_lib.same_row(config) for name, config in rows.items()}
-        self.runs = {name: [r for r in found if runs_lib.same_row(r.config) == key] for name, key in keys.items()}
-        self.all_runs = [run for runs in self.runs.values() for run in runs]
-        self.protocol = runs_lib.common_protocol(self.all_runs)
-        self.table = [list(COLUMNS)] + [self._row(name) for name in rows]
+    rows, paper, runs: by name of the row its config, the paper's figures, and its runs. table, run_table: lists of rows
+    of text, the first of them the header. Raises UsageError for what is not a grid, and for wrong values.
+    """
+
+    def __init__(self, spec: str, overrides: list[str], found: list[runs.Run]):
+        module, variant = grid.load(spec)
+        name = os.path.basename(spec.partition(".py")[0])
+        self.title = name + (f" ({variant})" if variant else "")
+        self.name = "_".join(filter(None, [name, variant.rpartition("=")[2]]))
+        self.rows = {name: overridden(config, overrides) for name, config in module.get_grid(variant).items()}
+        self.paper = {name: grid.paper(module, variant, name) for name in self.rows}
+        keys = {name: runs.same_row(config) for name, config in self.rows.items()}
+        self.runs = {name: [r for r in found if runs.same_row(r.config) == key] for name, key in keys.items()}
+        self.all_runs = [run for of_row in self.runs.values() for run in of_row]
+        self.protocol = runs.common_protocol(self.all_runs)
+        self.table = [list(COLUMNS)] + [self._row(name) for name in self.rows]
         self.run_table = self._run_table()
         self.markdown = self._markdown()
 
     def best(self, run):
-        return runs_lib.best(run, self.protocol)
+        return runs.best(run, self.protocol)
 
     def _scored(self, name):
         return [run for run in self.runs[name] if self.best(run)]
 
     def _row(self, name) -> list[str]:
-        c, scored = self.rows[name], self._scored(name)
-        paper = c.paper.to_dict()
-        cells = [name, str(c.batch_size), str(c.model.channels)]
-        cells += [_mark(c.model.shared_embedding), _mark(c.model.skip_z), _mark(c.orthogonal_reg > 0), str(len(scored))]
+        c, scored, paper = self.rows[name], self._scored(name), self.paper[name]
+        # Nets and recipes without such a key do without the thing.
+        marks = [c.model.get("shared_embedding", False), c.model.get("skip_z", False), c.get("orthogonal_reg", 0.0) > 0]
+        cells = [name, str(c.batch_size), str(c.model.channels), *map(_mark, marks), str(len(scored))]
         for score, key in (("FID", "fid"), ("IS", "inception_score")):
             cells += [_mean([self.best(run).scores[score] for run in scored]), _paper(paper, key)]
-        collapses = [runs_lib.collapse_step(run, self.protocol) for run in scored]
+        collapses = [runs.collapse_step(run, self.protocol) for run in scored]
         cells += [_mean([self.best(run).step for run in scored], "{:.0f}"), _collapse(collapses, scored)]
         return [*cells, _paper(paper, "thousand_steps", stable=1000)]
 
     def _run_table(self) -> list[list[str]]:
-        header = [
-            "row",
-            "seed",
-            "FID",
-            "IS",
-            "best step",
-            "last step",
-            "collapse",
-            "images",
-            "hours",
-            "chip-hours",
-            "workdir",
-        ]
-        lines = [header]
-        for name, runs in self.runs.items():
-            for run in runs:
-                best = self.best(run)
-                collapse = runs_lib.collapse_step(run, self.protocol) if best else None
-                scores = (
-                    [f"{best.scores['FID']:.6g}", f"{best.scores['IS']:.6g}", str(best.step)] if best else [MISSING] * 3
-                )
+        lines = [list(RUN_COLUMNS)]
+        for name, of_row in self.runs.items():
+            for run in of_row:
+                best, collapse, scores = self.best(run), None, [MISSING] * 3
+                if best:
+                    collapse = runs.collapse_step(run, self.protocol)
+                    scores = [f"{best.scores['FID']:.6g}", f"{best.scores['IS']:.6g}", str(best.step)]
                 hours = run.hours(run.last_step)
                 cells = [name, str(run.config.seed), *scores, str(run.last_step), str(collapse or "")]
                 cells += [str(run.images(run.last_step)), f"{hours:.4g}", f"{hours * run.chips:.4g}"]
@@ -130,7 +137,7 @@ class Section:
         if self.protocol is None:
             parts.append("No run of this grid has been scored yet.\n")
         else:
-            first = next(r for run in self.all_runs for r in runs_lib.curve(run, self.protocol))
+            first = next(r for run in self.all_runs for r in runs.curve(run, self.protocol))
             name, score = first.name("FID"), first.name("IS")
             parts.append(
                 f"FID: {name}. IS: {score}. Mean ± sample deviation over runs; each run by its best checkpoint.\n"
@@ -139,7 +146,7 @@ class Section:
         if self.protocol is not None:
             parts.append(
                 f"\nProtocol: {first.protocol.describe()}. Best checkpoint: the least FID of those scored in the run. "
-                f"Collapse: a limit of config.run.collapse was passed, or FID rose above {runs_lib.COLLAPSE_FACTOR:g} "
+                f"Collapse: a limit of config.run.collapse was passed, or FID rose above {runs.COLLAPSE_FACTOR:g} "
                 "times the best and stayed there; otherwise > the last step.\n"
             )
             parts += self._scored_otherwise()
@@ -156,30 +163,24 @@ class Section:
 
     def _table2(self) -> str:
         """The four columns of Table 2, each beside the paper's, as means over the runs that have been swept."""
-        header = ["row", "runs"] + [c for column in table2_lib.COLUMNS for c in (column, f"{column}, paper")]
+        header = ["row", "runs"] + [c for column in table2.COLUMNS for c in (column, f"{column}, paper")]
         lines = [header]
-        for name, runs in self.runs.items():
-            swept = [table2_lib.columns(run.sweep, run.validation_score) for run in runs if run.sweep]
+        for name, of_row in self.runs.items():
+            swept = [table2.columns(run.sweep, run.validation_score) for run in of_row if run.sweep]
             c = self.rows[name]
-            paper = table2_lib.PAPER.get((c.model.name, c.image_size)) if c.num_classes == 1000 else None
+            paper = table2.PAPER.get((c.model.name, c.image_size)) if c.num_classes == 1000 else None
             cells = [name, str(len(swept))]
-            for i, column in enumerate(table2_lib.COLUMNS):
+            for i, column in enumerate(table2.COLUMNS):
                 points = [found[column] for found in swept if found[column]]
-                ours = (
-                    f"{_mean([p.fid for p in points])} / {_mean([p.inception_score for p in points])}"
-                    if points
-                    else MISSING
-                )
-                cells += [ours, paper[i] if paper else ""]
+                ours = f"{_mean([p.fid for p in points])} / {_mean([p.inception_score for p in points])}"
+                cells += [ours if points else MISSING, paper[i] if paper else ""]
             lines.append(cells)
         return "Table 2, FID / IS along the truncation curve:\n\n" + to_markdown(lines)
 
     def draw(self, out) -> None:
-        from experiments import plots
-
         if self.protocol is None:
             return
-        curves = {name: [runs_lib.curve(run, self.protocol) for run in self._scored(name)] for name in self.rows}
+        curves = {name: [runs.curve(run, self.protocol) for run in self._scored(name)] for name in self.rows}
         plots.rows(out / f"{self.name}.png", self, curves)
         plots.scaling(out / f"{self.name}_scaling.png", self)
 
@@ -215,13 +216,13 @@ def _paper(paper: dict, key: str, stable: float | None = None) -> str:
     return f"{paper[key]:g}" + (f" ± {deviation:g}" if deviation is not None else "")
 
 
-def _collapse(collapses, runs) -> str:
-    if not runs:
+def _collapse(collapses, scored) -> str:
+    if not scored:
         return MISSING
     seen = [step for step in collapses if step]
     if not seen:
-        return f"> {min(run.last_step for run in runs)}"
-    return _mean(seen, "{:.0f}") + (f" ({len(seen)} of {len(runs)})" if len(seen) < len(runs) else "")
+        return f"> {min(run.last_step for run in scored)}"
+    return _mean(seen, "{:.0f}") + (f" ({len(seen)} of {len(scored)})" if len(seen) < len(scored) else "")
 
 
 def to_markdown(table) -> str:

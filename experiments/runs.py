@@ -3,25 +3,22 @@
 import collections
 import dataclasses
 import json
-import re
 from typing import Any
 
-from biggan_jax import config as config_lib
+from biggan_jax import config as configs
 from biggan_jax.devices import tpu
-from biggan_jax.run import storage
-from biggan_jax import workdir as workdir_lib
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.evaluation import results, table2
+from biggan_jax.run import monitor, storage
 
 COLLAPSE_FACTOR = 2.0  # times the best FID, for good
-
-# Keys in which runs of one row may differ.
-_FREE_KEYS = ({"seed"} | set(workdir_lib.RESUMABLE_KEYS)) - {"num_steps"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run. records: scores of any protocol. metrics: the lines of metrics.jsonl. identity: run.json."""
+    """One run. records: scores of any protocol, without truncation. metrics: the lines of metrics.jsonl. identity:
+    run.json. sweep: points of its truncation curve; validation_score: the IS of real validation images.
+    """
 
     workdir: str
     config: Any
@@ -46,12 +43,12 @@ class Run:
 
     def images(self, step: int) -> int:
         """Real images D has seen after `step`, repetitions counted."""
-        return step * self.config.batch_size * self.config.num_d_steps
+        return step * configs.images_per_step(self.config)
 
     def hours(self, step: int) -> float:
         """Wall time of training up to `step`, as its records add up: work that was done twice counts twice."""
         seconds, previous = 0.0, 0
-        images = self.config.batch_size * self.config.num_d_steps
+        images = configs.images_per_step(self.config)
         for record in self.metrics:
             if record["step"] > step or not record.get("images_per_second"):
                 continue
@@ -85,12 +82,11 @@ def read(path) -> Run:
     """Raises DataError, naming the file, for one that cannot be read."""
     path = storage.path(path)
     try:
-        config = config_lib.from_json((path / "config.json").read_text())
+        config = configs.from_json((path / "config.json").read_text())
     except UsageError as error:
         raise DataError(f"{path / 'config.json'}: {error}") from error
-    best = path / "eval" / "best"
-    places = [place for place in (best, path) if (place / "eval" / "table2.md").exists()]
-    sweep, validation = _sweep(places[0]) if places else ([], None)
+    curves = [place / "eval" / "table2.json" for place in (path / "eval" / "best", path)]
+    sweep, validation_score = _sweep(next((curve for curve in curves if curve.exists()), None))
     return Run(
         workdir=str(path),
         config=config,
@@ -98,20 +94,23 @@ def read(path) -> Run:
         metrics=_lines(path / "metrics.jsonl"),
         identity=_json(path / "run.json"),
         sweep=sweep,
-        validation_score=validation,
+        validation_score=validation_score,
     )
 
 
 def _sweep(path) -> tuple[list[table2.Point], float | None]:
-    """The points of the largest truncation sweep that was made, and the score of real validation images."""
-    groups = collections.defaultdict(dict)
-    for r in results.read(path):
-        groups[r.step, r.protocol.untruncated()][r.protocol.truncation] = r
-    records = max(groups.values(), key=len, default={}).values()
-    text = (path / "eval" / "table2.md").read_text()
-    score = re.search(r"real images of .*?, ([\d.]+); interpolated", text)
-    points = [table2.Point(r.protocol.truncation, r.scores["FID"], r.scores["IS"]) for r in records]
-    return points, float(score[1]) if score else None
+    """The points of the truncation curve in a table2.json, and the score of real validation images. Raises DataError.
+
+    path: None where no curve was made.
+    """
+    if path is None:
+        return [], None
+    found = _json(path)
+    try:
+        points = [table2.Point(point["truncation"], point["FID"], point["IS"]) for point in found["points"]]
+        return points, found["validation_score"]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path} is not a truncation curve of biggan_jax.evaluate --sweep: {error}") from error
 
 
 def _lines(path) -> list[dict]:
@@ -133,10 +132,12 @@ def _json(path) -> dict:
 
 
 def same_row(config) -> tuple:
-    """What the runs of one row have in common: everything but the seed and what may change between starts."""
-    flat = workdir_lib.flatten(config.to_dict())
-    kept = {key: value for key, value in flat.items() if key not in _FREE_KEYS and not key.startswith("paper")}
-    return tuple(sorted((key, json.dumps(value)) for key, value in kept.items()))
+    """What the runs of one row have in common: everything but the seed and what may change between starts, of which
+    only their length counts.
+    """
+    free = {name for name, key in configs.keys_of(config).items() if key.free} - {"num_steps"} | {"seed"}
+    kept = {name: value for name, value in configs.flatten(config.to_dict()).items() if name not in free}
+    return tuple(sorted((name, json.dumps(value)) for name, value in kept.items()))
 
 
 def comparable(protocol):
@@ -161,14 +162,9 @@ def best(run, protocol) -> results.Record | None:
 
 
 def collapse_step(run, protocol) -> int | None:
-    """When a limit of `config.run.collapse` was passed, or the FID rose above COLLAPSE_FACTOR times its best for good."""
-    from biggan_jax.run import monitor
-    from biggan_jax.errors import CollapsedError
-
+    """When a limit of `config.run.collapse` was passed, or FID rose above COLLAPSE_FACTOR times its best for good."""
     for record in run.metrics:
-        try:
-            monitor.check_collapse(record["step"], record, run.config.run.collapse)
-        except CollapsedError:
+        if monitor.passed_limit(record, run.config.run.collapse):
             return record["step"]
     found, top = None, best(run, protocol)
     for record in curve(run, protocol):

@@ -2,8 +2,8 @@
 
 import json
 
-from biggan_jax.run import storage
 from biggan_jax.evaluation import results
+from biggan_jax.run import storage
 
 
 def states(found) -> str:

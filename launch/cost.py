@@ -1,20 +1,21 @@
 """What a sweep asks for: slices, chips and an estimate of chip-hours, before anything is started."""
 
 import functools
-import json
 
-from biggan_jax.devices import tpu
+from biggan_jax import config as configs
+from biggan_jax.devices import description, planning, tpu
 from biggan_jax.errors import UsageError
 
-UTILIZATION = 0.125  # of peak; it puts row 8 of Table 1 on v3-128 within the 24 to 48 hours that the paper says
+# The share of its peak at which a slice is taken to do a step's FLOPs. It calibrates the estimate against the paper:
+# row 8 of Table 1 on v3-128 comes out within the 24 to 48 hours that it says.
+UTILIZATION = 0.125
 
 
 def check_slice(jobs, devices: int, where: str) -> None:
     """Raises UsageError for a job whose batches do not spread evenly over `devices`."""
     for job in jobs:
-        c = job.config
-        sizes = {"batch_size": c.batch_size // c.accumulation_steps}
-        sizes["run.standing_stats_batch_size"] = c.run.standing_stats_batch_size
+        sizes = {"batch_size": configs.micro_batch(job.config)}
+        sizes["run.standing_stats_batch_size"] = job.config.run.standing_stats_batch_size
         for key, size in sizes.items():
             if size % devices:
                 raise UsageError(f"row {job.row}: {key} {size} does not divide over the {devices} devices of {where}")
@@ -25,12 +26,10 @@ def check_memory(jobs, slice_: tpu.Slice, report) -> None:
 
     Without libtpu says so, by `report(line)`, and checks nothing.
     """
-    from biggan_jax import plan
-
     for job in _distinct(jobs):
         report(f"row {job.row}: compiling for {slice_.name} to see whether it fits; --skip-plan leaves this out")
         try:
-            found = plan.plan(job.config, slice_.name)
+            found = planning.plan(job.config, slice_.name)
         except UsageError as error:
             if "libtpu" not in str(error):
                 raise
@@ -49,34 +48,16 @@ def _distinct(jobs):
     return {job.row: job for job in jobs}.values()
 
 
-def step_flops(config) -> float:
-    """FLOPs of one step, from those of a forward pass; a backward pass costs twice a forward one.
-
-    Each D update runs G once, and D on real and fake images forward and backward; the G update runs both forward and
-    backward.
-    """
-    generator, discriminator = _forward_flops(config.model.to_json(), config.image_size, config.num_classes)
-    d_update = generator + 2 * 3 * discriminator
-    g_update = 3 * generator + 3 * discriminator
-    return config.batch_size * (config.num_d_steps * d_update + g_update)
-
-
-@functools.cache
-def _forward_flops(model_json: str, image_size: int, num_classes: int) -> tuple[int, int]:
-    from biggan_jax import config as config_lib
-    from biggan_jax.describe import describe
-
-    config = config_lib.from_json(
-        json.dumps({"model": json.loads(model_json), "image_size": image_size, "num_classes": num_classes})
-    )
-    found = describe(config)
-    return found["generator_flops_per_image"], found["discriminator_flops_per_image"]
-
-
 def hours(config, slice_: tpu.Slice) -> float:
     """Of one run, at UTILIZATION of the slice's peak: an estimate, good to a factor of two."""
     peak = slice_.devices * slice_.generation.peak_flops
-    return config.num_steps * step_flops(config) / (peak * UTILIZATION) / 3600
+    return config.num_steps * _step_flops(configs.to_json(config)) / (peak * UTILIZATION) / 3600
+
+
+@functools.cache
+def _step_flops(config_json: str) -> float:
+    """Of the real step, which takes seconds to trace."""
+    return description.step_flops(configs.from_json(config_json))
 
 
 def table(jobs, slice_: tpu.Slice, price: float | None = None) -> str:

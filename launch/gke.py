@@ -12,11 +12,13 @@ matched; the JobSet's failure policy tells the rules apart by that message:
 Python is the container's first process, so that SIGTERM reaches it at once.
 """
 
+import dataclasses
 import functools
 import json
 
 import yaml
 
+from biggan_jax.devices import tpu
 from biggan_jax.errors import UsageError
 from launch import cloud, commands, contract
 
@@ -27,36 +29,49 @@ API = "jobset.x-k8s.io/v1alpha2"
 QUEUE_API = "kueue.x-k8s.io/v1beta1"
 
 
+@dataclasses.dataclass(frozen=True)
+class Queue:
+    """Kueue's LocalQueue that the jobs wait in. chips: its quota, where it is to be made; None: it is there."""
+
+    name: str
+    namespace: str
+    chips: int | None = None
+
+
 class Backend:
     can_submit = True
 
-    def __init__(self, options):
-        self._options = options
-        self.slice = cloud.requested_slice(options)
-        if self.slice:
+    def __init__(self, request: cloud.Request | None, queue: Queue):
+        """`request`: None for what starts no job."""
+        self._request, self._queue = request, queue
+        if request:
+            self.slice = request.slice
             if not self.slice.machine_type:
                 raise UsageError(
-                    f"--tpu={options.tpu}: GKE does not have {self.slice.generation.name}; use --backend=tpu-vm"
+                    f"--tpu={request.slice_name}: GKE does not have {self.slice.generation.name}; use --backend=tpu-vm"
                 )
             self.devices = self.slice.devices
             self.where = f"{self.slice.name} on GKE"
 
     def files(self, jobs) -> dict[str, str]:
-        files = {f"{job.name}.yaml": to_yaml([jobset(job, self.slice, self._options)]) for job in jobs}
-        if self._options.queue_chips:
-            files["queue.yaml"] = to_yaml(queue(self.slice, self._options))
+        files = {f"{job.name}.yaml": self._manifest(job) for job in jobs}
+        if self._queue.chips:
+            files["queue.yaml"] = to_yaml(queue_objects(self._queue, self.slice))
         return files
+
+    def _manifest(self, job) -> str:
+        return to_yaml([jobset(job, self._request, self._queue.name)])
 
     def submit(self, jobs, report) -> int:
         commands.check("kubectl")
         there = self._jobsets
-        if self._options.queue_chips:
-            self._kubectl("apply", "-f", "-", stdin=to_yaml(queue(self.slice, self._options)))
+        if self._queue.chips:
+            self._kubectl("apply", "-f", "-", stdin=to_yaml(queue_objects(self._queue, self.slice)))
         for job in jobs:
             if job.name in there:
                 report(f"{job.name}: {self.state(job)}; it is there already")
             else:
-                self._kubectl("apply", "-f", "-", stdin=to_yaml([jobset(job, self.slice, self._options)]))
+                self._kubectl("apply", "-f", "-", stdin=self._manifest(job))
                 report(f"{job.name}: submitted")
         return 0
 
@@ -81,7 +96,7 @@ class Backend:
 
     def _kubectl(self, *arguments, stdin: str = "") -> str:
         try:
-            return commands.call(["kubectl", "--namespace", self._options.namespace, *arguments], stdin)
+            return commands.call(["kubectl", "--namespace", self._queue.namespace, *arguments], stdin)
         except commands.CommandError as error:
             if "resource type" in error.output or "no matches for kind" in error.output:
                 raise UsageError(f"the cluster lacks JobSet or Kueue, see launch/README.md ({error})") from error
@@ -104,7 +119,7 @@ def state(found: dict | None) -> str:
     return "running" + restarts
 
 
-def jobset(job, slice_, options) -> dict:
+def jobset(job, request: cloud.Request, queue_name: str) -> dict:
     """The JobSet of a job."""
     labels = {"xpk.google.com/workload": job.name, "biggan-jax/row": job.row, "biggan-jax/id": job.id}
     return {
@@ -112,22 +127,20 @@ def jobset(job, slice_, options) -> dict:
         "kind": "JobSet",
         "metadata": {
             "name": job.name,
-            "labels": labels | {"kueue.x-k8s.io/queue-name": options.queue},
+            "labels": labels | {"kueue.x-k8s.io/queue-name": queue_name},
             # One run to a node pool: its pods are the hosts of one slice.
             "annotations": {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"},
         },
         "spec": {
             "failurePolicy": {
-                "maxRestarts": options.max_retries,
+                "maxRestarts": request.max_retries,
                 "rules": [
                     _jobset_rule("evicted", "RestartJobSetAndIgnoreMaxRestarts", 0),
                     _jobset_rule("stateSaved", "RestartJobSetAndIgnoreMaxRestarts", 1),
                     _jobset_rule("neverRetried", "FailJobSet", 2),
                 ],
             },
-            "replicatedJobs": [
-                {"name": REPLICATED_JOB, "replicas": 1, "template": job_template(job, slice_, options, labels)}
-            ],
+            "replicatedJobs": [{"name": REPLICATED_JOB, "replicas": 1, "template": job_template(job, request, labels)}],
         },
     }
 
@@ -141,14 +154,14 @@ def _jobset_rule(name: str, action: str, index: int) -> dict:
     }
 
 
-def job_template(job, slice_, options, labels: dict) -> dict:
+def job_template(job, request: cloud.Request, labels: dict) -> dict:
     """metadata and spec of the Job: a pod for each host, all of them or none."""
     on_codes = lambda codes: {"containerName": CONTAINER, "operator": "In", "values": list(codes)}
     return {
         "spec": {
             "completionMode": "Indexed",
-            "completions": slice_.hosts,
-            "parallelism": slice_.hosts,
+            "completions": request.slice.hosts,
+            "parallelism": request.slice.hosts,
             "backoffLimit": 0,
             "podFailurePolicy": {
                 "rules": [
@@ -157,31 +170,28 @@ def job_template(job, slice_, options, labels: dict) -> dict:
                     {"action": "FailJob", "onExitCodes": on_codes(contract.NEVER_RETRIED)},
                 ]
             },
-            "template": {"metadata": _pod_metadata(options, labels), "spec": pod_spec(job, slice_, options)},
+            "template": {"metadata": _pod_metadata(request, labels), "spec": pod_spec(job, request)},
         }
     }
 
 
-def _pod_metadata(options, labels: dict) -> dict:
+def _pod_metadata(request: cloud.Request, labels: dict) -> dict:
     metadata = {"labels": labels}
-    if cloud.mounts(options):
+    if request.mounts:
         metadata["annotations"] = {"gke-gcsfuse/volumes": "true"}
     return metadata
 
 
-def pod_spec(job, slice_, options) -> dict:
-    chips = {"google.com/tpu": slice_.chips_per_host}
+def pod_spec(job, request: cloud.Request) -> dict:
+    chips = {"google.com/tpu": request.slice.chips_per_host}
     spec = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "nodeSelector": {
-            "cloud.google.com/gke-tpu-accelerator": slice_.generation.gke_accelerator,
-            "cloud.google.com/gke-tpu-topology": slice_.topology,
-        },
+        "nodeSelector": _node_labels(request.slice),
         "containers": [
             {
                 "name": CONTAINER,
-                "image": options.image,
+                "image": request.image,
                 "command": ["python"],
                 "args": list(job.command),
                 "env": [{"name": "PYTHONUNBUFFERED", "value": "1"}],
@@ -189,17 +199,24 @@ def pod_spec(job, slice_, options) -> dict:
             }
         ],
     }
-    if options.spot:
+    if request.spot:
         spec["nodeSelector"]["cloud.google.com/gke-spot"] = "true"
-    if options.service_account:
-        spec["serviceAccountName"] = options.service_account
-    mounts = cloud.mounts(options)
-    if mounts:
+    if request.service_account:
+        spec["serviceAccountName"] = request.service_account
+    if request.mounts:
         spec["containers"][0]["volumeMounts"] = [
-            {"name": path.strip("/"), "mountPath": path, "readOnly": path == cloud.DATA} for path in mounts
+            {"name": path.strip("/"), "mountPath": path, "readOnly": path == cloud.DATA} for path in request.mounts
         ]
-        spec["volumes"] = [_bucket_volume(path, address) for path, address in mounts.items()]
+        spec["volumes"] = [_bucket_volume(path, address) for path, address in request.mounts.items()]
     return spec
+
+
+def _node_labels(slice_: tpu.Slice) -> dict[str, str]:
+    """By which GKE's nodes of a slice are known."""
+    return {
+        "cloud.google.com/gke-tpu-accelerator": slice_.generation.gke_accelerator,
+        "cloud.google.com/gke-tpu-topology": slice_.topology,
+    }
 
 
 def _bucket_volume(path: str, address: str) -> dict:
@@ -211,19 +228,15 @@ def _bucket_volume(path: str, address: str) -> dict:
     return {"name": path.strip("/"), "csi": csi}
 
 
-def queue(slice_, options) -> list[dict]:
+def queue_objects(queue: Queue, slice_: tpu.Slice) -> list[dict]:
     """Kueue's objects for a cluster that xpk did not make: the slice as a flavor, a quota of chips, the jobs' queue."""
     flavor = f"tpu-{slice_.name}".replace(":", "-")
-    labels = {
-        "cloud.google.com/gke-tpu-accelerator": slice_.generation.gke_accelerator,
-        "cloud.google.com/gke-tpu-topology": slice_.topology,
-    }
-    quota = {"name": flavor, "resources": [{"name": "google.com/tpu", "nominalQuota": options.queue_chips}]}
+    quota = {"name": flavor, "resources": [{"name": "google.com/tpu", "nominalQuota": queue.chips}]}
     group = {"coveredResources": ["google.com/tpu"], "flavors": [quota]}
-    local = {"name": options.queue, "namespace": options.namespace}
+    local = {"name": queue.name, "namespace": queue.namespace}
     kueue = lambda kind, metadata, spec: {"apiVersion": QUEUE_API, "kind": kind, "metadata": metadata, "spec": spec}
     return [
-        kueue("ResourceFlavor", {"name": flavor}, {"nodeLabels": labels}),
+        kueue("ResourceFlavor", {"name": flavor}, {"nodeLabels": _node_labels(slice_)}),
         kueue("ClusterQueue", {"name": "biggan-jax"}, {"namespaceSelector": {}, "resourceGroups": [group]}),
         kueue("LocalQueue", local, {"clusterQueue": "biggan-jax"}),
     ]

@@ -8,9 +8,9 @@ import re
 from typing import Any
 
 from biggan_jax import cli
-from biggan_jax import config as config_lib
+from biggan_jax import config as configs
 from biggan_jax.errors import UsageError
-from experiments import grid as grid_lib
+from experiments import grid
 
 MAX_NAME = 40  # Kubernetes puts the name into pod names, which have 63 characters at most
 ID_LENGTH = 8
@@ -48,11 +48,11 @@ def expand(
     the outer order, so that jobs beside each other do not compile the same program. Raises UsageError for rows and
     values that do not exist, and for two rows with one config.
     """
-    module, variant = grid_lib.load(spec)
+    module, variant = grid.load(spec)
     found = module.get_grid(variant)
     for row in rows:
         if row not in found:
-            raise UsageError(f"--rows={row}: {grid_lib.no_row(row, found)}")
+            raise UsageError(f"--rows={row}: {grid.no_row(row, found)}")
     of_row = module.get_seeds(variant) if hasattr(module, "get_seeds") else {row: (0,) for row in found}
     of_row = {row: tuple(seeds) or of_row[row] for row in rows or found}
     jobs = []
@@ -70,24 +70,22 @@ def expand(
 
 def config_id(config) -> str:
     """A name for a resolved config: the same on every machine, whatever the order of its keys."""
-    values = {key: value for key, value in config.to_dict().items() if key != "paper"}  # printed only
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(config.to_dict(), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
 
 
 def _job(spec, variant, root, row, seed, config, overrides, run) -> Job:
     arguments = (f"--config.seed={seed}", *overrides)
-    config = config.copy_and_resolve_references()
-    cli.override(config, list(arguments))
-    config_lib.validate(config)
+    config = cli.override(config, arguments)
+    configs.validate(config)
     job_id = config_id(config)
     path = spec.partition(".py")[0]
     label = re.sub(r"[^a-z0-9]+", "-", f"{os.path.basename(path)}-{row}-s{seed}".lower())
     label = label[: MAX_NAME - ID_LENGTH - 1].strip("-")
     workdir = f"{root.rstrip('/')}/{label}-{job_id}"
     if run == "train":
-        source = f"{path}.py:" + ",".join(filter(None, (variant, f"row={row}")))
-        command = ("-m", "biggan_jax.train", f"--config={source}", *arguments, f"--workdir={workdir}")
+        source = f"--config={path}.py:{grid.with_row(variant, row)}"
+        command = ("-m", "biggan_jax.train", source, *arguments, f"--workdir={workdir}")
         return Job(job_id, f"{label}-{job_id}", row, seed, workdir, command, config)
     data = [o for o in overrides if o.startswith(("--config.data.", "--config.dataset="))]
     command = ("-m", "biggan_jax.evaluate", f"--workdir={workdir}/eval/best", "--sweep", *data)

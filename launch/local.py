@@ -215,29 +215,25 @@ class Backend:
     slice = None
     can_submit = True
 
-    def __init__(self, options):
-        if "://" in options.workdir:
-            raise UsageError(f"--workdir={options.workdir}: --backend=local needs a local directory")
-        self._options = options
-        self.devices = options.devices or 1
-        self.where = "this machine" + (f", {options.devices} simulated devices" if options.devices else "")
+    def __init__(self, workdir: str, *, parallel: int, max_retries: int, retry_seconds: float, devices: int | None):
+        """`workdir`: of the sweep, which holds those of its jobs. `devices`: simulated ones of each job; None: those
+        there are.
+        """
+        if "://" in workdir:
+            raise UsageError(f"--workdir={workdir}: --backend=local needs a local directory")
+        self._workdir, self._simulated = workdir, devices
+        self._how = {"parallel": parallel, "max_retries": max_retries, "retry_seconds": retry_seconds}
+        self.devices = devices or 1
+        self.where = "this machine" + (f", {devices} simulated devices" if devices else "")
 
     def submit(self, jobs, report) -> int:
-        o = self._options
-        return submit(
-            jobs,
-            parallel=o.parallel,
-            max_retries=o.max_retries,
-            retry_seconds=o.retry_seconds,
-            environment=self.environment(),
-            report=report,
-        )
+        return submit(jobs, **self._how, environment=self.environment(), report=report)
 
     def environment(self) -> dict:
         """The user's own, with a compilation cache that all jobs share, so that the seeds of a row compile once."""
-        cache = os.path.abspath(os.path.join(self._options.workdir, "compilation_cache"))
+        cache = os.path.abspath(os.path.join(self._workdir, "compilation_cache"))
         shared = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
-        simulated = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(self.devices)} if self._options.devices else {}
+        simulated = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(self.devices)} if self._simulated else {}
         return shared | dict(os.environ) | simulated
 
     def state(self, job) -> str:

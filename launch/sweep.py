@@ -10,8 +10,7 @@ import sys
 
 from biggan_jax import cli
 from biggan_jax.errors import UsageError
-from launch import collect, cost
-from launch import jobs as jobs_lib
+from launch import cloud, collect, cost, jobs, local, tpu_vm
 
 VERBS = ("submit", "status", "cancel", "logs", "collect")
 BACKENDS = ("gke", "tpu-vm", "local", "skypilot")
@@ -19,7 +18,7 @@ BACKENDS = ("gke", "tpu-vm", "local", "skypilot")
 
 def main(arguments) -> int:
     options, overrides = parse(arguments)
-    jobs = jobs_lib.expand(
+    found = jobs.expand(
         options.grid,
         options.workdir,
         rows=options.rows,
@@ -28,39 +27,39 @@ def main(arguments) -> int:
         run=options.run,
     )
     if options.verb == "collect":
-        print(collect.table(jobs))
+        print(collect.table(found))
         return 0
-    backend = _backend(options)
+    backend = make_backend(options)
     if options.verb == "status":
-        print(collect.states([(job, backend.state(job)) for job in jobs]))
+        print(collect.states([(job, backend.state(job)) for job in found]))
     elif options.verb == "cancel":
-        names = backend.cancel(jobs)
+        names = backend.cancel(found)
         print("\n".join(f"cancelled {name}" for name in names) or "none of these jobs is waiting or running")
     elif options.verb == "logs":
-        print("\n".join(f"== {job.name}\n{backend.log(job, options.lines)}" for job in jobs))
+        print("\n".join(f"== {job.name}\n{backend.log(job, options.lines)}" for job in found))
     else:
-        return submit(options, jobs, backend)
+        return _submit(options, found, backend)
     return 0
 
 
-def submit(options, jobs, backend) -> int:
+def _submit(options, found, backend) -> int:
     """Checks, shows what it will cost, asks, and starts the jobs."""
-    cost.check_slice(jobs, backend.devices, backend.where)
+    cost.check_slice(found, backend.devices, backend.where)
     if options.dry_run:
-        for name, text in backend.files(jobs).items():
+        for name, text in backend.files(found).items():
             _write_file(options.out, name, text)
         return 0
     if not backend.can_submit:
         raise UsageError(f"--backend={options.backend} only writes files: add --dry-run --out=DIR")
     if backend.slice and options.run == "train":
         if not options.skip_plan:
-            cost.check_memory(jobs, backend.slice, report)
-        print(cost.table(jobs, backend.slice, options.price))
+            cost.check_memory(found, backend.slice, report)
+        print(cost.table(found, backend.slice, options.price))
     else:
-        print(f"{len(jobs)} jobs on {backend.where}, {options.parallel} at a time")
+        print(f"{len(found)} jobs on {backend.where}, {options.parallel} at a time")
     if not options.yes and not _confirmed():
         return 0
-    return backend.submit(jobs, report)
+    return backend.submit(found, report)
 
 
 def parse(arguments):
@@ -83,33 +82,27 @@ def parse(arguments):
     add("--out", default=".", metavar="DIR")
     add("--max-retries", type=int, default=10, help="of codes other than 42, which is always retried (default: 10)")
     add("--lines", type=int, default=20, help="of each log (default: 20)")
-    local = parser.add_argument_group("local")
-    add = local.add_argument
+    add = parser.add_argument_group("local").add_argument
     add("--parallel", type=int, default=1, help="processes at a time (default: 1)")
     add("--devices", type=int, help="simulated CPU devices of each process")
     add("--retry-seconds", type=float, default=5.0, help="before the first retry, then doubled (default: 5)")
-    cloud = parser.add_argument_group("gke, tpu-vm, skypilot")
-    add = cloud.add_argument
+    add = parser.add_argument_group("gke, tpu-vm, skypilot").add_argument
     add("--tpu", metavar="NAME", help="slice of each job, such as v4-128 or v5e:16x16")
     add("--image", help="container image, see launch/Dockerfile")
     add("--data", metavar="gs://...", help="data set; jobs find it at /data, which becomes config.data.dir")
-    add(
-        "--cache",
-        metavar="gs://...",
-        help="Inception weights and reference moments, which becomes config.data.cache_dir",
-    )
+    add("--cache", metavar="gs://...", help="Inception weights and moments, which becomes config.data.cache_dir")
     add("--spot", action="store_true", help="preemptible capacity")
     add("--service-account", help="of Kubernetes (gke) or Google Cloud (tpu-vm)")
     add("--skip-plan", action="store_true", help="do not compile each row to see whether it fits")
     add("--price", type=float, metavar="USD", help="of a chip-hour, for the table of costs")
-    gke = parser.add_argument_group("gke")
-    gke.add_argument("--namespace", default="default")
-    gke.add_argument("--queue", default="multislice-queue", help="Kueue's LocalQueue (default: the one xpk makes)")
-    gke.add_argument("--queue-chips", type=int, help="make that queue too, with so many chips")
-    tpu_vm = parser.add_argument_group("tpu-vm")
-    tpu_vm.add_argument("--zone")
-    tpu_vm.add_argument("--project", help="(default: gcloud's)")
-    tpu_vm.add_argument("--poll-seconds", type=float, default=60.0, help="between looks (default: 60)")
+    add = parser.add_argument_group("gke").add_argument
+    add("--namespace", default="default")
+    add("--queue", default="multislice-queue", help="Kueue's LocalQueue (default: the one xpk makes)")
+    add("--queue-chips", type=int, help="make that queue too, with so many chips")
+    add = parser.add_argument_group("tpu-vm").add_argument
+    add("--zone")
+    add("--project", help="(default: gcloud's)")
+    add("--poll-seconds", type=float, default=60.0, help="between looks (default: 60)")
     # Taken out first: argparse would read a value with a space in it as a verb.
     overrides = tuple(argument for argument in arguments if argument.startswith("--config."))
     options = parser.parse_args([argument for argument in arguments if argument not in overrides])
@@ -118,19 +111,19 @@ def parse(arguments):
     for name, least in (("parallel", 1), ("max_retries", 0), ("retry_seconds", 0), ("poll_seconds", 0)):
         if getattr(options, name) < least:
             raise UsageError(f"--{name.replace('_', '-')}={getattr(options, name)}; it must be at least {least}")
-    return options, overrides + _mounts(options)
+    return options, overrides + _overrides_of_mounts(options)
 
 
-def _mounts(options) -> tuple[str, ...]:
+def _overrides_of_mounts(options) -> tuple[str, ...]:
     """Overrides that point a job at what --data and --cache put into its container."""
-    mounts = {"data": "--config.data.dir=/data", "cache": "--config.data.cache_dir=/cache"}
-    given = {name: override for name, override in mounts.items() if getattr(options, name)}
-    for name in given:
+    given = [("data", options.data, "data.dir", cloud.DATA), ("cache", options.cache, "data.cache_dir", cloud.CACHE)]
+    given = [option for option in given if option[1]]
+    for name, address, key, _ in given:
         if options.backend == "local":
-            raise UsageError(f"--{name} is for jobs in containers; with --backend=local give {given[name][:-5]}DIR")
-        if not getattr(options, name).startswith("gs://"):
-            raise UsageError(f"--{name}={getattr(options, name)}; it must begin with gs://")
-    return tuple(given.values())
+            raise UsageError(f"--{name} is for jobs in containers; with --backend=local give --config.{key}=DIR")
+        if not address.startswith("gs://"):
+            raise UsageError(f"--{name}={address}; it must begin with gs://")
+    return tuple(f"--config.{key}={path}" for _, _, key, path in given)
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -140,12 +133,46 @@ def _seeds(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def _backend(options):
-    """The chosen backend: `devices`, `where`, `slice`, `state`, `cancel`, `log`, `files` and `submit`."""
-    from launch import gke, local, skypilot, tpu_vm
+def make_backend(options):
+    """The chosen backend: `devices`, `where`, `slice`, `state`, `cancel`, `log`, `files` and `submit`.
 
-    make = {"gke": gke.Backend, "tpu-vm": tpu_vm.Backend, "local": local.Backend, "skypilot": skypilot.Backend}
-    return make[options.backend](options)
+    Raises UsageError for options that it cannot do with.
+    """
+    # gke and skypilot are imported once chosen: they need PyYAML, of the extra `launch`, which the others do without.
+    if options.backend == "local":
+        return local.Backend(
+            options.workdir,
+            parallel=options.parallel,
+            max_retries=options.max_retries,
+            retry_seconds=options.retry_seconds,
+            devices=options.devices,
+        )
+    if options.backend == "skypilot":
+        if options.verb != "submit":
+            raise UsageError(f"--backend=skypilot only writes files; ask `sky jobs` instead of {options.verb}")
+        from launch import skypilot
+
+        return skypilot.Backend(make_request(options), options.zone)
+    request = make_request(options) if options.verb == "submit" else None
+    if options.backend == "tpu-vm":
+        place = tpu_vm.Place(options.zone, options.project)
+        return tpu_vm.Backend(request, place, options.workdir, options.poll_seconds)
+    from launch import gke
+
+    return gke.Backend(request, gke.Queue(options.queue, options.namespace, options.queue_chips))
+
+
+def make_request(options) -> cloud.Request:
+    """What `submit` asks the cloud for. Raises UsageError for what is missing or unknown."""
+    return cloud.Request(
+        slice=cloud.requested_slice(options.backend, options.tpu, options.image, options.workdir),
+        slice_name=options.tpu,
+        image=options.image,
+        mounts=cloud.mounts(options.data, options.cache),
+        spot=options.spot,
+        service_account=options.service_account,
+        max_retries=options.max_retries,
+    )
 
 
 def report(line: str) -> None:

@@ -6,6 +6,7 @@ needs no memory: queued resources and those files say all, so it can be stopped 
 """
 
 import collections
+import dataclasses
 import enum
 import functools
 import json
@@ -40,25 +41,39 @@ def next_action(state: str | None, ended: bool) -> Action:
     return Action.DELETE if ended or state in ("SUSPENDED", "FAILED") else Action.WAIT
 
 
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where the queued resources are. project: None for gcloud's own."""
+
+    zone: str
+    project: str | None = None
+
+    @property
+    def flags(self) -> list[str]:
+        return [f"--zone={self.zone}"] + ([f"--project={self.project}"] if self.project else [])
+
+
 class Backend:
     can_submit = True
 
-    def __init__(self, options):
-        self._options = options
-        self.slice = cloud.requested_slice(options)
-        if not options.zone:
+    def __init__(self, request: cloud.Request | None, place: Place, workdir: str, poll_seconds: float):
+        """`request`: None for what starts no job. `workdir`: of the sweep, which holds those of its jobs."""
+        self._request, self._place, self._workdir, self._poll_seconds = request, place, workdir, poll_seconds
+        if not place.zone:
             raise UsageError("--backend=tpu-vm needs --zone, such as us-central2-b")
-        if self.slice:
-            if not self.slice.generation.runtime_version:
-                raise UsageError(f"--tpu={options.tpu}: {self.slice.generation.name} is on GKE only; use --backend=gke")
+        if request:
+            self.slice = request.slice
+            generation = self.slice.generation
+            if not generation.runtime_version:
+                raise UsageError(f"--tpu={request.slice_name}: {generation.name} is on GKE only; use --backend=gke")
             self.devices = self.slice.devices
             self.where = f"{self.slice.cloud_name} TPU VMs"
 
     def files(self, jobs) -> dict[str, str]:
         files = {}
         for job in jobs:
-            files[f"{job.name}.startup.sh"] = startup_script(job, self.slice, self._options)
-            argv = create_argv(job, self.slice, self._options, f"{job.name}.startup.sh")
+            files[f"{job.name}.startup.sh"] = startup_script(job, self._request)
+            argv = create_argv(job, self._request, self._place, f"{job.name}.startup.sh")
             files[f"{job.name}.create.sh"] = f"{shlex.join(argv)}\n"
         return files
 
@@ -72,9 +87,9 @@ class Backend:
         waiting = list(jobs)
         while waiting and not stopping:
             waiting = self._look(waiting, failures, report)
-            deadline = time.monotonic() + self._options.poll_seconds
+            deadline = time.monotonic() + self._poll_seconds
             while waiting and not stopping and time.monotonic() < deadline:
-                time.sleep(min(0.5, self._options.poll_seconds))
+                time.sleep(min(0.5, self._poll_seconds))
         if waiting:
             report("stopped looking; the jobs go on, and the same command looks after them again")
             return EXIT_STOPPED_WITH_STATE_SAVED
@@ -86,16 +101,16 @@ class Backend:
         try:
             states, codes = self._states(), self._exit_codes()
         except commands.CommandError as error:  # of the service, most likely
-            report(f"warning: {error}; looking again in {self._options.poll_seconds:.0f} s")
+            report(f"warning: {error}; looking again in {self._poll_seconds:.0f} s")
             failures[""] += 1
-            if failures[""] > self._options.max_retries:
+            if failures[""] > self._request.max_retries:
                 raise
             return jobs
         failures[""] = 0
         waiting = []
         for job in jobs:
             state, code = states.get(job.name), codes.get(job.name)
-            gave_up = failures[job.name] > self._options.max_retries
+            gave_up = failures[job.name] > self._request.max_retries
             action = next_action(state, code is not None or gave_up)
             try:
                 self._act(action, job, state, report)
@@ -115,11 +130,11 @@ class Backend:
             with tempfile.TemporaryDirectory() as folder:
                 path = os.path.join(folder, "startup.sh")
                 with open(path, "w") as file:
-                    file.write(startup_script(job, self.slice, self._options))
-                commands.call(create_argv(job, self.slice, self._options, path))
+                    file.write(startup_script(job, self._request))
+                commands.call(create_argv(job, self._request, self._place, path))
             report(f"{job.name}: queued")
         elif action is Action.DELETE:
-            commands.call(delete_argv(job, self._options))
+            commands.call(delete_argv(job, self._place))
             report(f"{job.name}: was {state}, deleted")
 
     def state(self, job) -> str:
@@ -133,7 +148,7 @@ class Backend:
         names = []
         for job in jobs:
             if job.name in self._states_once:
-                commands.call(delete_argv(job, self._options))
+                commands.call(delete_argv(job, self._place))
             if job.name in self._exit_codes_once:
                 commands.call(["gcloud", "storage", "rm", exit_code_file(job)])
             if job.name in self._states_once or job.name in self._exit_codes_once:
@@ -141,15 +156,15 @@ class Backend:
         return names
 
     def log(self, job, lines: int) -> str:
-        return commands.call(log_argv(job, self._options, lines))
+        return commands.call(log_argv(job, self._place, lines))
 
     def _states(self) -> dict[str, str]:
-        found = json.loads(commands.call(list_argv(self._options)))
+        found = json.loads(commands.call(list_argv(self._place)))
         return {item["name"].rpartition("/")[2]: item["state"]["state"] for item in found}
 
     def _exit_codes(self) -> dict[str, int]:
         """Of the jobs under --workdir that have ended."""
-        pattern = f"{self._options.workdir.rstrip('/')}/*/exit_code*"
+        pattern = f"{self._workdir.rstrip('/')}/*/exit_code*"
         try:
             found = commands.call(["gcloud", "storage", "ls", pattern]).split()
         except commands.CommandError as error:
@@ -168,43 +183,30 @@ class Backend:
         return self._exit_codes()
 
 
-def create_argv(job, slice_, options, startup_script_path: str) -> list[str]:
-    argv = [*QUEUED_RESOURCES, "create", job.name, f"--node-id={job.name}", f"--accelerator-type={slice_.cloud_name}"]
-    argv += [f"--runtime-version={slice_.generation.runtime_version}", *_place(options)]
+def create_argv(job, request: cloud.Request, place: Place, startup_script_path: str) -> list[str]:
+    argv = [*QUEUED_RESOURCES, "create", job.name, f"--node-id={job.name}"]
+    argv += [f"--accelerator-type={request.slice.cloud_name}"]
+    argv += [f"--runtime-version={request.slice.generation.runtime_version}", *place.flags]
     argv += [f"--metadata-from-file=startup-script={startup_script_path}", f"--labels=biggan-jax-id={job.id}"]
-    if options.spot:
+    if request.spot:
         argv.append("--spot")
-    if options.service_account:
-        argv.append(f"--service-account={options.service_account}")
+    if request.service_account:
+        argv.append(f"--service-account={request.service_account}")
     return argv
 
 
-def delete_argv(job, options) -> list[str]:
+def delete_argv(job, place: Place) -> list[str]:
     """Of the resource and its slice, without waiting."""
-    return [*QUEUED_RESOURCES, "delete", job.name, *_place(options), "--force", "--async", "--quiet"]
+    return [*QUEUED_RESOURCES, "delete", job.name, *place.flags, "--force", "--async", "--quiet"]
 
 
-def list_argv(options) -> list[str]:
-    return [*QUEUED_RESOURCES, "list", *_place(options), "--format=json"]
+def list_argv(place: Place) -> list[str]:
+    return [*QUEUED_RESOURCES, "list", *place.flags, "--format=json"]
 
 
-def log_argv(job, options, lines: int) -> list[str]:
-    command = f"tail -n {lines} {LOG}"
-    return [
-        "gcloud",
-        "compute",
-        "tpus",
-        "tpu-vm",
-        "ssh",
-        job.name,
-        "--worker=0",
-        *_place(options),
-        f"--command={command}",
-    ]
-
-
-def _place(options) -> list[str]:
-    return [f"--zone={options.zone}"] + ([f"--project={options.project}"] if options.project else [])
+def log_argv(job, place: Place, lines: int) -> list[str]:
+    ssh = ["gcloud", "compute", "tpus", "tpu-vm", "ssh", job.name, "--worker=0", *place.flags]
+    return [*ssh, f"--command=tail -n {lines} {LOG}"]
 
 
 def exit_code_file(job) -> str:
@@ -212,17 +214,16 @@ def exit_code_file(job) -> str:
     return f"{job.workdir}/exit_code-*"
 
 
-def startup_script(job, slice_, options) -> str:
+def startup_script(job, request: cloud.Request) -> str:
     """What each host does at every boot: fetch, run by the contract, say how it ended. Every value is quoted."""
     quote = shlex.quote
-    registry = options.image.partition("/")[0]
+    registry = request.image.partition("/")[0]
     docker = ["docker", "run", "--rm", "--net=host", "--privileged", "--stop-timeout=120", "--env=PYTHONUNBUFFERED=1"]
-    docker += [f"--volume={path}:{path}" for path in cloud.mounts(options)]
-    fetch = [f"mkdir -p {path}\ngcloud storage rsync --recursive {quote(address)} {path}"
-             for path, address in cloud.mounts(options).items()]  # fmt: skip
-    keep = (
-        f"gcloud storage rsync --recursive {cloud.CACHE} {quote(options.cache.rstrip('/'))}\n" if options.cache else ""
-    )
+    docker += [f"--volume={path}:{path}" for path in request.mounts]
+    copy = "gcloud storage rsync --recursive"
+    fetch = [f"mkdir -p {path}\n{copy} {quote(address)} {path}" for path, address in request.mounts.items()]
+    cache = request.mounts.get(cloud.CACHE)
+    keep = f"{copy} {cloud.CACHE} {quote(cache)}\n" if cache else ":\n"
     never = "|".join(map(str, contract.NEVER_RETRIED))
     return f"""#!/bin/bash
 # {job.name}
@@ -242,18 +243,18 @@ failures=0
 while true; do
   {shlex.join(docker)} \\
     --env=JAX_COORDINATOR_ADDRESS="${{first##*:}}:{COORDINATOR_PORT}" \\
-    --env=JAX_NUM_PROCESSES={slice_.hosts} --env=JAX_PROCESS_ID="$worker" \\
-    {shlex.join([options.image, "python", *job.command])} >> {LOG} 2>&1
+    --env=JAX_NUM_PROCESSES={request.slice.hosts} --env=JAX_PROCESS_ID="$worker" \\
+    {shlex.join([request.image, "python", *job.command])} >> {LOG} 2>&1
   code=$?
   if [ "$worker" = 0 ]; then
-    {keep or ":" + chr(10)}  fi
+    {keep}  fi
   case $code in
     0) if [ "$worker" = 0 ]; then finish 0; fi; exit 0 ;;
     {never}) finish $code ;;
     {contract.RETRIED}) ;;
     *)
       failures=$((failures + 1))
-      if [ $failures -gt {options.max_retries} ]; then finish $code; fi ;;
+      if [ $failures -gt {request.max_retries} ]; then finish $code; fi ;;
   esac
   sleep 5
 done

@@ -1,9 +1,11 @@
+"""Configs: every experiment is valid, and what is wrong is named."""
+
 import glob
 
 import pytest
 
 from biggan_jax import cli
-from biggan_jax import config as config_lib
+from biggan_jax import config as configs
 from biggan_jax.errors import UsageError
 
 VARIANTS = {
@@ -24,8 +26,8 @@ EXPERIMENTS = [
 @pytest.mark.parametrize("spec", EXPERIMENTS)
 def test_every_experiment_is_valid_and_survives_json(spec):
     config = cli.load_config(spec)
-    config_lib.validate(config)
-    assert config_lib.from_json(config_lib.to_json(config)).to_dict() == config.to_dict()
+    configs.validate(config)
+    assert configs.from_json(configs.to_json(config)).to_dict() == config.to_dict()
 
 
 def test_there_are_experiments():
@@ -55,11 +57,19 @@ def test_a_wrong_value_is_named_with_what_is_allowed(make_config, key, value, pa
         make_config(**{key: value})
 
 
-def test_models_refuse_fields_they_do_not_have(make_config):
+@pytest.mark.parametrize("name, key", [("resnet_gan", "skip_z"), ("biggan_deep", "wide_d"), ("biggan", "slope")])
+def test_nets_refuse_keys_they_do_not_have(make_config, name, key):
+    with pytest.raises(UsageError, match=f"config.model.{key} does not act with .*model.name {name}"):
+        make_config(model__name=name, **{f"model__{key}": 0})
+
+
+def test_a_config_changes_nets_with_the_keys_they_bring(make_config):
+    config = cli.override(make_config(), ["--config.model.name=resnet_gan", "--config.model.channels=6"])
+    configs.validate(config)
+    assert config.model.channels == 6 and config.model.z_dim == make_config().model.z_dim
+    assert "skip_z" not in config.model
     with pytest.raises(UsageError, match="skip_z"):
-        make_config(model__name="resnet_gan", model__shared_embedding=False)
-    with pytest.raises(UsageError, match="wide_d"):
-        make_config(model__name="biggan_deep", model__wide_d=False)
+        cli.override(make_config(), ["--config.model.name=resnet_gan", "--config.model.skip_z=False"])
 
 
 @pytest.mark.parametrize(
@@ -76,21 +86,18 @@ def test_a_wrong_override_is_a_usage_error(make_config, argument, part_of_messag
 
 
 def test_overrides_keep_types(make_config):
-    config = make_config()
-    cli.override(
-        config,
-        ["--config.batch_size=32", "--config.model.attention_resolutions=(4,8)", "--config.model.skip_z=False",
-         "--config.model.attention_resolutions_d=(4,)", "--config.loss=wasserstein"],
-    )  # fmt: skip
+    given = ["--config.batch_size=32", "--config.model.attention_resolutions=(4,8)", "--config.model.skip_z=False",
+             "--config.model.attention_resolutions_d=(4,)", "--config.loss=wasserstein"]  # fmt: skip
+    config = cli.override(make_config(), given)
     assert (config.batch_size, config.model.attention_resolutions, config.model.skip_z) == (32, (4, 8), False)
     assert (config.model.attention_resolutions_d, config.loss) == ((4,), "wasserstein")
 
 
 def test_variants():
-    assert config_lib.parse_variant("size=64", size=128).size == 64
+    assert configs.parse_variant("size=64", size=128).size == 64
     for wrong in ("size=big", "width=3", "size"):
         with pytest.raises(UsageError, match="size"):
-            config_lib.parse_variant(wrong, size=128)
+            configs.parse_variant(wrong, size=128)
     with pytest.raises(UsageError, match="rows 1 to 9"):
         cli.load_config("experiments/table1.py:row=10")
     with pytest.raises(UsageError, match="no file"):
@@ -105,4 +112,4 @@ def test_a_config_file_that_fails_is_a_usage_error(tmp_path):
 
 def test_from_json_refuses_unknown_keys():
     with pytest.raises(UsageError, match="colour"):
-        config_lib.from_json('{"colour": 1}')
+        configs.from_json('{"colour": 1}')

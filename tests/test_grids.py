@@ -1,9 +1,10 @@
 """The grids: the paper's numbers, the same deltas at every scale, rows that build."""
 
+import jax
 import pytest
 
-from biggan_jax import cli
-from biggan_jax import config as config_lib
+from biggan_jax import cli, models
+from biggan_jax import config as configs
 from biggan_jax.errors import UsageError
 from experiments import ablations, batch_scaling, grid, table1, table2
 from launch import jobs
@@ -16,8 +17,8 @@ CASES = [(name, scale) for name in GRIDS for scale in grid.SCALES]
 def test_rows_are_valid_different_and_addressed_by_name(name, scale):
     rows = GRIDS[name].get_grid(f"scale={scale}")
     for row, config in rows.items():
-        config_lib.validate(config)
-        assert config_lib.from_json(config_lib.to_json(config)).to_dict() == config.to_dict()
+        configs.validate(config)
+        assert configs.from_json(configs.to_json(config)).to_dict() == config.to_dict()
         alone = cli.load_config(f"experiments/{name}.py:row={row},scale={scale}")
         assert alone.to_dict() == config.to_dict()
         assert config.run.evaluate_every and config.num_steps >= config.run.evaluate_every
@@ -31,10 +32,6 @@ def test_a_grid_is_a_pure_function():
 
 
 def test_every_net_of_every_grid_builds():
-    import jax
-
-    from biggan_jax import models
-
     built = set()
     for name, scale in CASES:
         for row, c in GRIDS[name].get_grid(f"scale={scale}").items():
@@ -57,11 +54,16 @@ def test_every_net_of_every_grid_builds():
     assert len(built) > 30
 
 
+def has(config, key: str) -> bool:
+    """Whether a part of the nets is there; nets that cannot have it have no such key."""
+    return config.model.get(key, False)
+
+
 def test_table1_has_the_papers_hyperparameters():
     """Rows in the order batch, channels, z, shared, skip-z, orthogonal, D steps, G rate, D rate, steps."""
     found = {
-        row: (c.batch_size, c.model.channels, c.model.z_dim, c.model.shared_embedding, c.model.skip_z, c.orthogonal_reg,
-              c.num_d_steps, c.optimizer.g_lr, c.optimizer.d_lr, c.num_steps)
+        row: (c.batch_size, c.model.channels, c.model.z_dim, has(c, "shared_embedding"), has(c, "skip_z"),
+              c.orthogonal_reg, c.num_d_steps, c.optimizer.g_lr, c.optimizer.d_lr, c.num_steps)
         for row, c in table1.get_grid().items()
     }  # fmt: skip
     assert found == {
@@ -76,16 +78,10 @@ def test_table1_has_the_papers_hyperparameters():
         "9": (2048, 64, 120, True, True, 1e-4, 2, 5e-5, 2e-4, 371_000),
     }
     assert {c.image_size for c in table1.get_grid().values()} == {128}
-    paper = table1.get_grid()["9"].paper.to_dict()
-    assert paper == {
-        "thousand_steps": 371,
-        "thousand_steps_deviation": 7,
-        "fid": 10.48,
-        "fid_deviation": 0.1,
-        "inception_score": 86.9,
-        "inception_score_deviation": 0.61,
-        "params": "71.3M",
-    }
+    assert grid.paper(table1, "", "9") == {
+        "thousand_steps": 371, "thousand_steps_deviation": 7, "fid": 10.48, "fid_deviation": 0.1,
+        "inception_score": 86.9, "inception_score_deviation": 0.61, "params": "71.3M",
+    }  # fmt: skip
     assert {row: len(seeds) for row, seeds in table1.get_seeds().items()} == dict(zip("123456789", [1] * 4 + [8] * 5))
 
 
@@ -99,11 +95,18 @@ def test_a_scaled_table1_keeps_the_deltas(scale):
     rate = lambda rows: {row: c.optimizer.d_lr / rows["8"].optimizer.d_lr for row, c in rows.items()}
     assert rate(large) == rate(small)
     for row in large:
-        for key in ("shared_embedding", "skip_z", "name"):
-            assert large[row].model[key] == small[row].model[key]
+        assert large[row].model.name == small[row].model.name
+        for key in ("shared_embedding", "skip_z"):
+            assert has(large[row], key) == has(small[row], key)
         assert large[row].num_d_steps == small[row].num_d_steps
         assert large[row].orthogonal_reg == small[row].orthogonal_reg
-        assert large[row].paper.fid == small[row].paper.fid
+        assert grid.paper(table1, "", row)["fid"] == grid.paper(table1, f"scale={scale}", row)["fid"]
+
+
+def test_what_was_published_is_of_the_row_and_the_scale():
+    assert grid.paper(table1, "scale=digits", "8") == cli.load_paper("experiments/table1.py:scale=digits,row=8")
+    assert "params" in grid.paper(table1, "", "8") and "params" not in grid.paper(table1, "scale=digits", "8")
+    assert grid.paper(ablations, "", "baseline") == {}
 
 
 def test_equal_epochs_see_equal_images_and_equal_steps_take_equal_updates():
@@ -121,17 +124,15 @@ def test_equal_epochs_see_equal_images_and_equal_steps_take_equal_updates():
 
 
 def test_each_ablation_changes_one_thing():
-    from biggan_jax import workdir
-
     allowed = {"ortho": "orthogonal_reg", "attention": "model.attention_resolutions", "d-steps": "num_d_steps",
                "ema": "ema_decay", "bn-group": "bn_group_size", "sn-g": "model.spectral_norm_g", "z": "model.z_dim",
                "precision": "compute_dtype"}  # fmt: skip
     seen = set()
     for scale in grid.SCALES:
         rows = ablations.get_grid(f"scale={scale}")
-        base = workdir.flatten(rows.pop("baseline").to_dict())
+        base = configs.flatten(rows.pop("baseline").to_dict())
         for row, c in rows.items():
-            changed = {key for key, value in workdir.flatten(c.to_dict()).items() if value != base[key]}
+            changed = {key for key, value in configs.flatten(c.to_dict()).items() if value != base[key]}
             kind = next(kind for kind in allowed if row.startswith(kind))
             # Both nets' attention; standing statistics are made of whole groups.
             also = {"attention": {"model.attention_resolutions_d"}, "bn-group": {"run.standing_stats_batch_size"}}

@@ -1,13 +1,15 @@
 """From a grid to jobs, their names and costs, and what a sweep refuses."""
 
 import re
+import shlex
 import subprocess
 import sys
 
 import pytest
+import yaml
 
-from biggan_jax import config as config_lib
-from biggan_jax.devices import tpu
+from biggan_jax import cli
+from biggan_jax.devices import description, planning, tpu
 from biggan_jax.errors import UsageError
 from experiments import table1
 from launch import contract, cost, jobs, sweep
@@ -23,24 +25,17 @@ def test_one_job_for_each_row_and_seed():
     assert [(job.row, job.seed) for job in found] == [("5", 0), ("8", 0), ("5", 1), ("8", 1)]
     job = found[1]
     assert job.command == (
-        "-m",
-        "biggan_jax.train",
-        "--config=experiments/table1.py:scale=digits,row=8",
-        "--config.seed=0",
-        "--config.num_steps=7",
-        f"--workdir=runs/{job.name}",
-    )
+        "-m", "biggan_jax.train", "--config=experiments/table1.py:scale=digits,row=8", "--config.seed=0",
+        "--config.num_steps=7", f"--workdir=runs/{job.name}",
+    )  # fmt: skip
     assert job.config.num_steps == 7 and job.config.seed == 0 and job.config.orthogonal_reg == 1e-4
     assert {job.config.batch_size for job in found} == {64}
 
 
 def test_the_command_of_a_job_gives_its_config():
-    from biggan_jax import cli
-
     for job in jobs.expand("experiments/ablations.py", "gs://b/r", overrides=("--config.model.channels=64",)):
         source, *overrides = [argument for argument in job.command if argument.startswith("--config")]
-        config = cli.load_config(source.removeprefix("--config="))
-        cli.override(config, overrides)
+        config = cli.override(cli.load_config(source.removeprefix("--config=")), overrides)
         assert jobs.config_id(config) == job.id
 
 
@@ -59,16 +54,11 @@ def test_names_are_labels_of_kubernetes(spec, run):
 
 
 def test_an_evaluation_is_of_the_best_checkpoint_of_the_same_run():
-    (train,) = jobs.expand(DIGITS, "runs", rows=("8",), seeds=(0,), overrides=("--config.data.dir=/data",))
-    (evaluate,) = jobs.expand(
-        DIGITS, "runs", rows=("8",), seeds=(0,), overrides=("--config.data.dir=/data",), run="evaluate"
-    )
-    assert evaluate.command[1:] == (
-        "biggan_jax.evaluate",
-        f"--workdir={train.workdir}/eval/best",
-        "--sweep",
-        "--config.data.dir=/data",
-    )
+    which = {"rows": ("8",), "seeds": (0,), "overrides": ("--config.data.cache_dir=/cache",)}
+    (train,) = jobs.expand(DIGITS, "runs", **which)
+    (evaluate,) = jobs.expand(DIGITS, "runs", **which, run="evaluate")
+    of_best = ("biggan_jax.evaluate", f"--workdir={train.workdir}/eval/best", "--sweep")
+    assert evaluate.command[1:] == (*of_best, "--config.data.cache_dir=/cache")
     assert evaluate.name != train.name
 
 
@@ -77,20 +67,15 @@ def test_an_id_is_the_same_everywhere():
     code = "from launch import jobs; print(*[j.id for j in jobs.expand('experiments/table1.py', 'x', seeds=(0,))])"
     here = [job.id for job in jobs.expand("experiments/table1.py", "elsewhere", seeds=(0,))]
     for seed in ("1", "2"):
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
-        )
+        environment = {"PYTHONHASHSEED": seed, "PYTHONPATH": "."}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
         assert done.stdout.split() == here, done.stderr
 
 
-def test_an_id_changes_with_the_config_and_not_with_what_the_paper_says():
+def test_an_id_changes_with_the_config():
     config = table1.get_config("row=8")
     first = jobs.config_id(config)
-    config.paper.fid = 1.0
-    assert jobs.config_id(config) == first
+    assert jobs.config_id(table1.get_config("row=8")) == first
     config.model.bn_eps = 1e-5
     assert jobs.config_id(config) != first
 
@@ -106,17 +91,9 @@ def test_two_rows_with_one_config_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "code, verdict",
-    [
-        (0, "DONE"),
-        (42, "AGAIN"),
-        (2, "FAILED"),
-        (3, "FAILED"),
-        (4, "FAILED"),
-        (1, "AGAIN_COUNTED"),
-        (-9, "AGAIN_COUNTED"),
-        (134, "AGAIN_COUNTED"),
-    ],
-)
+    [(0, "DONE"), (42, "AGAIN"), *((code, "FAILED") for code in (2, 3, 4)),
+     *((code, "AGAIN_COUNTED") for code in (1, -9, 134))],
+)  # fmt: skip
 def test_the_contract(code, verdict):
     assert contract.verdict(code) is contract.Verdict[verdict]
 
@@ -132,29 +109,30 @@ def test_the_cost_of_row_8_on_the_papers_slice():
     assert row[8] == total[2] == f"{chip_hours:,.0f}" and total[3] == f"{2 * chip_hours:,.0f}"
 
 
-def test_one_step_costs_its_updates():
-    config = table1.get_config("row=8")
-    one = cost.step_flops(config)
-    config.num_d_steps = 1
-    generator, discriminator = cost._forward_flops(config.model.to_json(), 128, 1000)
-    assert one - cost.step_flops(config) == 2048 * (generator + 6 * discriminator)
+def test_hours_are_those_of_the_real_step_and_a_row_is_traced_once(monkeypatch):
+    traced, slice_ = [], tpu.parse_topology("v3-128")
+    monkeypatch.setattr(description, "step_flops", lambda c: traced.append(c.batch_size) or 1e12 * c.batch_size)
+    cost._step_flops.cache_clear()
+    found = jobs.expand("experiments/table1.py", "gs://b/r", rows=("1", "8"), seeds=(0, 1))
+    lines = [cost.table(found, slice_).splitlines() for _ in range(2)]
+    cost._step_flops.cache_clear()
+    assert traced == [256, 2048] and lines[0] == lines[1]
+    seconds = {"1": 1_000_000 * 256e12, "8": 165_000 * 2048e12}
+    for line, (row, flops) in zip(lines[0][1:], seconds.items()):
+        each = flops / (128 * slice_.generation.peak_flops * cost.UTILIZATION) / 3600
+        assert line.split()[0] == row and line.split()[7] == f"{each:.1f}"
 
 
 def test_memory_is_checked_once_for_each_row(monkeypatch):
     found = jobs.expand("experiments/table1.py", "gs://b/r", rows=("1", "8"), seeds=(0, 1))
-    plan = pytest.importorskip("biggan_jax.plan")
     slice_, asked, lines = tpu.parse_topology("v3-8"), [], []
 
     def too_large(config, topology):
         asked.append((config.batch_size, topology))
-        return {
-            "fits": config.batch_size < 2048,
-            "hbm_bytes_per_device": 2**35,
-            "hbm_limit_bytes": 2**34,
-            "advice": "Take more.",
-        }
+        memory = {"hbm_bytes_per_device": 2**35, "hbm_limit_bytes": 2**34, "advice": "Take more."}
+        return {"fits": config.batch_size < 2048} | memory
 
-    monkeypatch.setattr(plan, "plan", too_large)
+    monkeypatch.setattr(planning, "plan", too_large)
     with pytest.raises(UsageError, match=r"row 8 needs 32.0 GiB on each device of v3:2x2, which has 16.0. Take more."):
         cost.check_memory(found, slice_, lines.append)
     assert asked == [(256, "v3:2x2"), (2048, "v3:2x2")] and "--skip-plan" in lines[0]
@@ -162,7 +140,7 @@ def test_memory_is_checked_once_for_each_row(monkeypatch):
     def no_libtpu(config, topology):
         raise UsageError("libtpu is not installed")
 
-    monkeypatch.setattr(plan, "plan", no_libtpu)
+    monkeypatch.setattr(planning, "plan", no_libtpu)
     lines.clear()
     cost.check_memory(found, slice_, lines.append)
     assert lines[-1] == "memory was not checked: libtpu is not installed"
@@ -186,7 +164,9 @@ def test_memory_is_checked_once_for_each_row(monkeypatch):
         (r"needs --zone", [PAPER, "--tpu=v3-128", "--backend=tpu-vm", *GKE]),
         (r"only writes files: add --dry-run", [PAPER, "--tpu=v3-128", "--backend=skypilot", *GKE]),
         (r"needs a local directory", [*LOCAL[:2], "--workdir=gs://b/r"]),
-        (r"--data is for jobs in containers", [*LOCAL, "--data=gs://b/d"]),
+        (r"only writes files; ask `sky jobs` instead of status", ["status", PAPER, "--backend=skypilot", *GKE]),
+        (r"--data is for jobs in containers; .* --config.data.dir=DIR", [*LOCAL, "--data=gs://b/d"]),
+        (r"--cache is for jobs in containers; .* --config.data.cache_dir=DIR", [*LOCAL, "--cache=gs://b/d"]),
         (r"--data=/d; it must begin with gs://", [PAPER, "--tpu=v4-128", "--data=/d", *GKE]),
         (r"--seeds=a: expected comma-separated numbers", [*LOCAL, "--seeds=a"]),
         (r"--parallel=0; it must be at least 1", [*LOCAL, "--parallel=0"]),
@@ -203,7 +183,7 @@ def test_a_mistake_is_one_clear_line(message, arguments, monkeypatch, tmp_path):
 
 
 def test_nothing_starts_without_a_yes(monkeypatch, capsys, tmp_path):
-    arguments = ["--grid=experiments/table1.py:scale=digits", "--backend=local", f"--workdir={tmp_path}/r", "--rows=1"]
+    arguments = [*LOCAL[:2], f"--workdir={tmp_path}/r", "--rows=1"]
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda prompt: "n")
     assert sweep.main(arguments) == 0
@@ -212,21 +192,8 @@ def test_nothing_starts_without_a_yes(monkeypatch, capsys, tmp_path):
 
 def test_values_survive_every_backend_as_one_argument(tmp_path, capsys):
     """A value with spaces, quotes and shell syntax is one element of argv in manifests, one quoted word in scripts."""
-    import shlex
-
-    import yaml
-
     nasty = "--config.data.dir=/a b'$(touch x);\"c"
-    common = [
-        "--grid=experiments/table1.py",
-        "--rows=8",
-        "--seeds=0",
-        "--tpu=v3-128",
-        "--zone=z",
-        "--dry-run",
-        *GKE,
-        nasty,
-    ]
+    common = [PAPER, "--rows=8", "--seeds=0", "--tpu=v3-128", "--zone=z", "--dry-run", *GKE, nasty]
     for backend in ("gke", "tpu-vm", "skypilot", "local"):
         workdir = [f"--workdir={tmp_path}/w"] if backend == "local" else []
         assert sweep.main([*common, f"--backend={backend}", f"--out={tmp_path}/{backend}", *workdir]) == 0
@@ -240,4 +207,3 @@ def test_values_survive_every_backend_as_one_argument(tmp_path, capsys):
     assert nasty in shlex.split(yaml.safe_load(task.read_text())["run"])
     (script,) = (tmp_path / "local").glob("*.sh")
     assert nasty in shlex.split(script.read_text().splitlines()[1])
-    assert config_lib.default().data.dir == ""

@@ -1,6 +1,7 @@
 """JobSets and Kueue's objects; a cluster played by a fake kubectl."""
 
 import copy
+import dataclasses
 import json
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 from biggan_jax.devices import tpu
 from biggan_jax.errors import UsageError
 from launch import commands, gke, jobs, sweep
-from tests.launch_fakes import Fake
+from tests.launch_fakes import Fake, without_costs
 
 GOLDEN = """
 apiVersion: jobset.x-k8s.io/v1alpha2
@@ -93,12 +94,13 @@ spec:
 OPTIONS = ["--grid=experiments/table1.py", "--workdir=gs://bucket/runs", "--tpu=v4-128", "--image=registry/image:1",
            "--data=gs://bucket/imagenet128", "--skip-plan", "--yes"]  # fmt: skip
 SLICES = [s for s in tpu.SLICES if s.machine_type]
+QUEUE = gke.Queue("multislice-queue", "default")
 
 
-def job_and_options(*arguments):
+def job_and_request(*arguments):
     options, overrides = sweep.parse([*OPTIONS, "--rows=8", "--seeds=0", *arguments])
     (job,) = jobs.expand(options.grid, options.workdir, rows=options.rows, seeds=options.seeds, overrides=overrides)
-    return job, options
+    return job, sweep.make_request(options)
 
 
 @pytest.fixture
@@ -107,9 +109,9 @@ def cluster(tmp_path, monkeypatch):
 
 
 def test_the_golden_manifest():
-    job, options = job_and_options()
+    job, request = job_and_request()
     expected = yaml.safe_load(GOLDEN.replace("NAME", job.name).replace("ID", job.id))
-    (found,) = gke.Backend(options).files([job]).values()
+    (found,) = gke.Backend(request, QUEUE).files([job]).values()
     assert yaml.safe_load(found) == expected
     assert "&" not in found and "*" not in found.replace("*/", "")  # no anchors, no aliases
 
@@ -127,8 +129,8 @@ def kubernetes_errors(job_template: dict) -> str:
 
 @pytest.mark.parametrize("slice_", SLICES, ids=lambda s: s.name)
 def test_jobs_of_every_slice_are_valid(slice_):
-    job, options = job_and_options("--cache=gs://bucket/cache", "--spot", "--service-account=trainer")
-    manifest = gke.jobset(job, slice_, options)
+    job, request = job_and_request("--cache=gs://bucket/cache", "--spot", "--service-account=trainer")
+    manifest = gke.jobset(job, dataclasses.replace(request, slice=slice_), QUEUE.name)
     check_jobset(manifest)
     inner = manifest["spec"]["replicatedJobs"][0]["template"]
     assert kubernetes_errors(inner) == ""
@@ -161,8 +163,7 @@ def check_jobset(manifest) -> None:
 
 def test_the_schema_catches_mistakes():
     """Otherwise the tests above could not fail."""
-    job, options = job_and_options()
-    template = gke.job_template(job, tpu.parse_topology("v4-128"), options, {})
+    template = gke.job_template(*job_and_request(), {})
     wrong = copy.deepcopy(template)
     wrong["spec"]["template"]["spec"]["containers"][0]["resources"]["limit"] = {}
     assert "limit" in kubernetes_errors(wrong)
@@ -172,8 +173,8 @@ def test_the_schema_catches_mistakes():
 
 
 def test_the_queue():
-    _, options = job_and_options("--queue-chips=256", "--namespace=gan")
-    flavor, cluster, local = gke.queue(tpu.parse_topology("v4-128"), options)
+    queue = gke.Queue("multislice-queue", "gan", chips=256)
+    flavor, cluster, local = gke.queue_objects(queue, tpu.parse_topology("v4-128"))
     assert flavor["spec"]["nodeLabels"]["cloud.google.com/gke-tpu-topology"] == "4x4x4"
     (group,) = cluster["spec"]["resourceGroups"]
     assert group["flavors"][0]["name"] == flavor["metadata"]["name"]
@@ -201,10 +202,8 @@ def test_status_logs_and_cancel(cluster, capsys):
     sweep.main([*OPTIONS, "--rows=8", "--seeds=0,1,2,3"])
     which = {"rows": ("8",), "seeds": (0, 1, 2, 3, 4), "overrides": ("--config.data.dir=/data",)}
     names = [job.name for job in jobs.expand("experiments/table1.py", "gs://bucket/runs", **which)]
-    done, failed = (
-        {"type": "Completed", "status": "True"},
-        {"type": "Failed", "status": "True", "message": "exit code 3"},
-    )
+    done = {"type": "Completed", "status": "True"}
+    failed = {"type": "Failed", "status": "True", "message": "exit code 3"}
     cluster.put("status", {names[0]: {"conditions": [done], "restarts": 2}, names[1]: {"conditions": [failed]}})
     submitted = cluster.get("jobsets")
     submitted[names[2]]["spec"]["suspend"] = True
@@ -212,21 +211,14 @@ def test_status_logs_and_cancel(cluster, capsys):
     capsys.readouterr()
     assert sweep.main(["status", *chosen]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(maxsplit=1)[1] for line in lines[:5]] == [
-        "done, 2 restarts",
-        "failed: exit code 3",
-        "queued",
-        "running",
-        "new",
-    ]
+    states = [line.split(maxsplit=1)[1] for line in lines[:5]]
+    assert states == ["done, 2 restarts", "failed: exit code 3", "queued", "running", "new"]
     assert lines[5].startswith("5 jobs:")
     assert sweep.main(["logs", *chosen[:-1], "--seeds=0", "--lines=5"]) == 0
     assert "step 20/300" in capsys.readouterr().out
     (call,) = cluster.calls("kubectl", "logs")
-    assert (
-        f"jobset.sigs.k8s.io/jobset-name={names[0]},batch.kubernetes.io/job-completion-index=0" in call
-        and "--tail=5" in call
-    )
+    assert f"jobset.sigs.k8s.io/jobset-name={names[0]},batch.kubernetes.io/job-completion-index=0" in call
+    assert "--tail=5" in call
     assert sweep.main(["cancel", *chosen[:-1], "--seeds=1,4"]) == 0
     assert capsys.readouterr().out.strip() == f"cancelled {names[1]}"
     assert names[1] not in cluster.get("jobsets") and names[0] in cluster.get("jobsets")
@@ -257,6 +249,7 @@ def test_an_unreachable_cluster_is_not_the_users_mistake(cluster):
 
 def test_without_kubectl(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
+    without_costs(monkeypatch)
     with pytest.raises(UsageError, match="kubectl is not on PATH; install it .*--dry-run"):
         sweep.main([*OPTIONS, "--rows=8"])
 

@@ -12,7 +12,9 @@ import time
 
 import pytest
 
+from biggan_jax.evaluation import results
 from launch import jobs, local, sweep
+from tests.test_report import record as scored
 
 GRID = "--grid=experiments/table1.py:scale=digits"
 
@@ -106,17 +108,11 @@ def runs(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "plan, state, exit_code, starts, counted",
     [
-        ("0", "done", 0, 1, 0),
-        ("42 0", "done", 0, 2, 0),
-        ("42 42 42 42 42 0", "done", 0, 6, 0),
-        ("1 killed 0", "done", 0, 3, 2),
-        ("2", "failed", 2, 1, 0),
-        ("42 3", "failed", 3, 2, 0),
-        ("4", "failed", 4, 1, 0),
-        ("1 1 42 1", "failed", 1, 4, 3),
-        ("killed killed killed", "failed", -9, 3, 3),
+        ("0", "done", 0, 1, 0), ("42 0", "done", 0, 2, 0), ("42 42 42 42 42 0", "done", 0, 6, 0),
+        ("1 killed 0", "done", 0, 3, 2), ("2", "failed", 2, 1, 0), ("42 3", "failed", 3, 2, 0),
+        ("4", "failed", 4, 1, 0), ("1 1 42 1", "failed", 1, 4, 3), ("killed killed killed", "failed", -9, 3, 3),
     ],
-)
+)  # fmt: skip
 def test_the_contract(runs, plan, state, exit_code, starts, counted):
     found = runs.plan(plan)
     assert runs.sweep(found, "--max-retries=2") == (0 if state == "done" else 1)
@@ -188,7 +184,7 @@ def test_sigterm_lets_the_jobs_save_and_the_same_command_continues(runs, capsys)
         os.kill(os.getpid(), signal.SIGTERM)
 
     handler = signal.getsignal(signal.SIGTERM)
-    thread = threading.Thread(target=stop)
+    thread = threading.Thread(target=stop, daemon=True)  # it would wait a minute for a sweep that failed
     thread.start()
     assert runs.sweep(found, "--parallel=2") == 42
     thread.join()
@@ -269,9 +265,6 @@ def test_logs_keep_what_every_start_printed(runs, capsys):
 
 
 def test_collect_reads_the_runs(runs, capsys):
-    from biggan_jax.evaluation import results
-    from tests.test_report import record as scored
-
     found = runs.plan("0", "0")
     run = pathlib.Path(found[0].workdir)
     run.joinpath("metrics.jsonl").write_text('{"step": 20}\n{"step": 40}\n{"ste')
@@ -288,8 +281,9 @@ def test_collect_reads_the_runs(runs, capsys):
 def test_jobs_see_the_devices_asked_for_and_share_what_they_compile(monkeypatch, tmp_path):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     options, _ = sweep.parse([GRID, "--backend=local", f"--workdir={tmp_path}", "--devices=4"])
-    found = local.Backend(options).environment()
+    backend = sweep.make_backend(options)
+    found = backend.environment()
     assert found["JAX_NUM_CPU_DEVICES"] == "4" and found["JAX_PLATFORMS"] == "cpu"
     assert found["JAX_COMPILATION_CACHE_DIR"] == f"{tmp_path}/compilation_cache" and "PATH" in found
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/elsewhere")
-    assert local.Backend(options).environment()["JAX_COMPILATION_CACHE_DIR"] == "/elsewhere"
+    assert backend.environment()["JAX_COMPILATION_CACHE_DIR"] == "/elsewhere"

@@ -7,11 +7,13 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from biggan_jax import config as config_lib
+from biggan_jax import config as configs
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.evaluation import results
 from biggan_jax.evaluation.protocol import Protocol
-from experiments import report, runs, table1, table2
+from experiments import grid, plots, report, runs, table1, table2
+from launch import collect
+from tests.fake_gcs import FakeGCS, Object
 
 SPEC = "experiments/table1.py:scale=digits"
 PROTOCOL = Protocol(
@@ -31,7 +33,7 @@ def record(step, fid, score=20.0, truncation=None, **protocol):
 def make_run(path, config, scores=(), metrics=(), devices="1 x cpu", **protocol):
     """A run directory. scores: (step, FID, IS) or whole records."""
     path.mkdir(parents=True)
-    path.joinpath("config.json").write_text(config_lib.to_json(config))
+    path.joinpath("config.json").write_text(configs.to_json(config))
     path.joinpath("run.json").write_text(json.dumps({"devices": devices}))
     path.joinpath("metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in metrics))
     (path / "eval").mkdir()
@@ -41,11 +43,7 @@ def make_run(path, config, scores=(), metrics=(), devices="1 x cpu", **protocol)
 
 
 def row(name, seed=0, **changes):
-    config = table1.get_grid("scale=digits")[name]
-    config.seed = seed
-    for key, value in changes.items():
-        config[key] = value
-    return config
+    return grid.changed(table1.get_grid("scale=digits")[name], seed=seed, **changes)
 
 
 def table_of(tmp_path, *arguments, spec=SPEC):
@@ -76,9 +74,7 @@ def test_a_partial_grid(tmp_path, capsys):
     assert rows["8"] == {"row": "8"} | expected
     assert (rows["5"]["FID"], rows["5"]["runs"], rows["5"]["shared"]) == ("4", "1", "–")
     for name in "1234679":
-        assert (
-            rows[name]["FID"] == rows[name]["IS"] == rows[name]["collapse"] == "missing" and rows[name]["runs"] == "0"
-        )
+        assert [rows[name][column] for column in ("FID", "IS", "collapse", "runs")] == ["missing"] * 3 + ["0"]
     assert rows["1"]["FID, paper"] == "18.65" and rows["1"]["k steps, paper"] == "> 1000"
     assert [line["workdir"][-1] for line in of_runs] == ["b", "c", "0", "1", "2"]
     assert [line["FID"] for line in of_runs] == ["4", "missing", "1", "3", "2"]
@@ -96,8 +92,6 @@ def test_pictures_show_something(tmp_path):
 
 
 def test_ticks_of_the_scaling_plot_do_not_touch(tmp_path, monkeypatch):
-    from experiments import plots
-
     figures = []
     monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
     metrics = [{"step": s, "images_per_second": 128 / 0.009} for s in range(20, 1001, 20)]
@@ -129,8 +123,7 @@ def test_collapse_by_fid(tmp_path, fids, step):
 
 
 def test_collapse_by_a_limit_of_the_config(tmp_path):
-    config = row("8")
-    config.run.collapse.max_d_accuracy = 0.98
+    config = row("8", run__collapse__max_d_accuracy=0.98)
     metrics = [{"step": s, "d_accuracy/train": a} for s, a in ((100, 0.97), (200, 0.99), (300, 0.5))]
     run = runs.read(make_run(tmp_path / "a", config, [(400, 1.0)], metrics))
     assert runs.collapse_step(run, runs.common_protocol([run])) == 200
@@ -143,12 +136,8 @@ def test_the_table_says_how_many_collapsed(tmp_path):
 
 
 def test_the_best_checkpoint_has_the_least_fid_of_whole_samples(tmp_path):
-    scores = [
-        record(200, 3.0, 6.0),
-        record(400, 2.0, 7.0),
-        record(600, 2.0, 8.0),
-        record(800, 1.0, 9.0, truncation=0.5),
-    ]
+    scores = [record(200, 3.0, 6.0), record(400, 2.0, 7.0), record(600, 2.0, 8.0)]
+    scores.append(record(800, 1.0, 9.0, truncation=0.5))
     run = runs.read(make_run(tmp_path / "a", row("8"), scores))
     assert runs.best(run, runs.common_protocol([run])).step == 400  # the first of two
 
@@ -183,10 +172,27 @@ def test_a_run_belongs_to_the_row_whose_config_it_has(tmp_path):
 def test_without_a_grid_all_are_tried(tmp_path):
     make_run(tmp_path / "runs/a", row("5"), [(200, 4.0)])
     assert report.main([f"--workdirs={tmp_path}/runs", f"--out={tmp_path}/out"]) == 0
-    assert sorted(path.name for path in (tmp_path / "out").glob("*.csv")) == [
-        "table1_digits.csv",
-        "table1_digits_runs.csv",
-    ]
+    found = sorted(path.name for path in (tmp_path / "out").glob("*.csv"))
+    assert found == ["table1_digits.csv", "table1_digits_runs.csv"]
+
+
+def test_what_a_sweep_changed_is_changed_in_the_rows_that_have_it(tmp_path):
+    make_run(tmp_path / "runs/7", row("7", model__embedding_size=8), [(200, 4.0)])
+    make_run(tmp_path / "runs/5", row("5"), [(200, 3.0)])
+    rows, _, _ = table_of(tmp_path, "--config.model.embedding_size=8")
+    assert (rows["7"]["FID"], rows["5"]["FID"]) == ("4", "3")  # row 5 has no shared embedding
+    with pytest.raises(UsageError, match="embeding_size"):
+        table_of(tmp_path, "--config.model.embeding_size=8")
+
+
+def make_curve(run, points, validation_score: float | None):
+    """What `evaluate --sweep` leaves. points: (truncation, FID, IS)."""
+    (run / "eval").mkdir(parents=True, exist_ok=True)
+    (run / "eval" / "table2.json").write_text(json.dumps({
+        "step": 1000, "validation_score": validation_score, "protocol": dict(vars(PROTOCOL)),
+        "points": [{"truncation": t, "FID": fid, "IS": score} for t, fid, score in points],
+        "score_names": {score: f"digits-classifier {score}" for score in ("FID", "IS")},
+    }))  # fmt: skip
 
 
 def test_table2_of_truncation_sweeps(tmp_path):
@@ -194,11 +200,9 @@ def test_table2_of_truncation_sweeps(tmp_path):
         config = table2.get_grid("scale=digits")["biggan-8"]
         config.seed = seed
         run = make_run(tmp_path / f"runs/{seed}", config, [(1000, 5.0 + shift, 9.0)])
-        best = make_run(run / "eval" / "best", config, [
-            record(1000, 5.0 + shift, 9.0), record(1000, 4.0 + shift, 9.2, truncation=1.0),
-            record(1000, 6.0 + shift, 9.6, truncation=0.5), record(1000, 9.0 + shift, 9.4, truncation=0.2),
-        ])  # fmt: skip
-        (best / "eval" / "table2.md").write_text("Third column: IS of real images of digits:test, 9.4; interpolated\n")
+        curve = [(None, 5.0, 9.0), (1.0, 4.0, 9.2), (0.5, 6.0, 9.6), (0.2, 9.0, 9.4)]
+        make_curve(run / "eval" / "best", [(t, fid + shift, score) for t, fid, score in curve], 9.4)
+        make_curve(run, [(None, 99.0, 1.0)], None)  # of the newest checkpoint: the best one's counts
     make_run(tmp_path / "runs/deep", table2.get_grid("scale=digits")["biggan-deep-8"], [(1000, 7.0)])
     text = table_of(tmp_path, spec="experiments/table2.py:scale=digits")[2]
     (line,) = [line for line in text.partition("Table 2, FID / IS")[2].splitlines() if line.startswith("| biggan-8 ")]
@@ -206,6 +210,17 @@ def test_table2_of_truncation_sweeps(tmp_path):
     assert cells[:4] == ["biggan-8", "2", "6 ± 1.4 / 9 ± 0", ""]
     assert cells[4:] == ["5 ± 1.4 / 9.2 ± 0", "", "6 ± 1.4 / 9.4 ± 0", "", "7 ± 1.4 / 9.6 ± 0", ""]
     assert "| biggan-deep-8 | 0 | missing |" in text
+
+
+def test_a_curve_without_a_score_of_real_images_and_one_that_is_broken(tmp_path):
+    path = make_run(tmp_path / "a", row("8"))
+    assert runs.read(path).sweep == [] and runs.read(path).validation_score is None
+    make_curve(path, [(None, 5.0, 9.0)], None)
+    assert runs.read(path).sweep == [(None, 5.0, 9.0)] and runs.read(path).validation_score is None
+    for text in ('{"points": [', '{"points": [{"FID": 1}]}'):
+        (path / "eval" / "table2.json").write_text(text)
+        with pytest.raises(DataError, match="a/eval/table2.json is not"):
+            runs.read(path)
 
 
 def test_hours_are_counted_over_restarts(tmp_path):
@@ -261,9 +276,6 @@ def test_directories_patterns_and_lists(tmp_path):
 
 def test_runs_and_report_in_a_bucket(tmp_path, monkeypatch):
     gcsfs = pytest.importorskip("gcsfs")
-    from launch import collect
-    from tests.fake_gcs import FakeGCS, Object
-
     store = FakeGCS("bucket")
     for name, value in store.environment.items():
         monkeypatch.setenv(name, value)
