@@ -23,6 +23,7 @@ setup(
         "orbax-checkpoint>=0.11",
         "pillow",
         "rich",
+        "safetensors>=0.8",
         "scikit-learn",
         "tensorboardX",
         "tensorflow-datasets>=4.9.10",

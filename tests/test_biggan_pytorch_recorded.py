@@ -1,8 +1,6 @@
 """Against numbers of ajbrock/BigGAN-PyTorch: the files in the folder BIGGAN_FIXTURES (see the README there)."""
 
 import functools
-import os
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,9 +9,8 @@ import pytest
 from biggan_jax.gans.losses import hinge
 from biggan_jax.models import biggan
 from biggan_jax.pretrained import from_biggan_pytorch, to_biggan_pytorch
-
-FIXTURES = os.environ.get("BIGGAN_FIXTURES")
-needs_fixtures = pytest.mark.skipif(not FIXTURES, reason="BIGGAN_FIXTURES is not set")
+from tests import fixtures
+from tests.fixtures import needs_fixtures
 
 CASES = {
     "biggan_128_shared_hier": dict(
@@ -30,8 +27,7 @@ STATS = ["batch_stats", "spectral_stats"]
 def reference(case):
     """The numbers were computed in double precision from weights rounded to float32, so double precision
     reproduces them."""
-    with np.load(Path(FIXTURES) / f"{case}.npz") as archive:
-        return {key: value.astype(np.float64) if value.dtype == np.float32 else value for key, value in archive.items()}
+    return {k: v.astype(np.float64) if v.dtype == np.float32 else v for k, v in fixtures.load(case).items()}
 
 
 def state_dict(case, net):

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,8 @@ from biggan_jax.pretrained import conversion
 from biggan_jax.pretrained.variables import expected_shapes, nest
 from biggan_jax.run import checkpoint
 from tests.conversions import D, G, from_huggingface, from_pytorch, random_net, run, state_dict, write_files
-from tests.test_biggan_pytorch_recorded import FIXTURES, needs_fixtures
+from tests import fixtures
+from tests.fixtures import needs_fixtures
 from tests.test_huggingface import CONFIG as HF_CONFIG
 from tests.test_huggingface import weights as hf_weights
 from tests.tiny import tiny_config
@@ -145,7 +145,7 @@ def test_half_precision_files_become_float32(tmp_path):
 @needs_fixtures
 @pytest.mark.parametrize("case", ["biggan_128_shared_hier", "biggan_64_unshared"])
 def test_published_code_there_and_back(case, tmp_path):
-    archive = np.load(Path(FIXTURES) / f"{case}.npz")
+    archive = fixtures.load(case)
     nets = {"weights": "G", "discriminator": "D"}
     source = {
         name: {key[2:]: archive[key] for key in archive if key.startswith(f"{letter}/")}

@@ -26,7 +26,7 @@ from biggan_jax.run.checkpoint import open_for_reading, read_net
 from biggan_jax.errors import StorageError, UsageError
 from biggan_jax.evaluation import gallery, results
 from biggan_jax.metrics import classifier
-from tests.test_convert import EPS, G, random_net, state_dict
+from tests.conversions import EPS, G, random_net, state_dict
 
 pytestmark = pytest.mark.xdist_group("commands")  # one worker, so that programs are compiled once
 
