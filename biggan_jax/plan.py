@@ -56,7 +56,9 @@ def report(p: dict) -> str:
         f"{p['devices']} devices",
         f"batch      {p['batch_size']}, {p['images_per_device']} images a device at a time",
     ]
-    memory = f"memory     {planning.gib(p['hbm_bytes_per_device'])} of {planning.gib(p['hbm_limit_bytes'])} GiB a device"
+    memory = (
+        f"memory     {planning.gib(p['hbm_bytes_per_device'])} of {planning.gib(p['hbm_limit_bytes'])} GiB a device"
+    )
     if not p["fits"]:
         excess = planning.gib(p["hbm_bytes_per_device"] - p["hbm_limit_bytes"])
         return "\n".join([*lines, f"{memory}: does not fit, by {excess} GiB", f"would help {p['advice']}"])
@@ -88,7 +90,12 @@ def table(plans: list[dict]) -> str:
         "| --- |" + " ---: |" * (len(head) - 1),
     ]
     for p in plans:
-        cells = [p["config"], str(p["batch_size"]), str(p["images_per_device"]), planning.gib(p["hbm_bytes_per_device"])]
+        cells = [
+            p["config"],
+            str(p["batch_size"]),
+            str(p["images_per_device"]),
+            planning.gib(p["hbm_bytes_per_device"]),
+        ]
         if p["fits"]:
             cells += [
                 f"{p['flops_per_device'] / 1e12:.2f}",

@@ -150,14 +150,14 @@ def make_backend(options):
     if options.backend == "skypilot":
         if options.verb != "submit":
             raise UsageError(f"--backend=skypilot only writes files; ask `sky jobs` instead of {options.verb}")
-        from launch import skypilot
+        from launch import skypilot  # needs yaml, of the extra `launch`
 
         return skypilot.Backend(make_request(options), options.zone)
     request = make_request(options) if options.verb == "submit" else None
     if options.backend == "tpu-vm":
         place = tpu_vm.Place(options.zone, options.project)
         return tpu_vm.Backend(request, place, options.workdir, options.poll_seconds)
-    from launch import gke
+    from launch import gke  # needs yaml, of the extra `launch`
 
     return gke.Backend(request, gke.Queue(options.queue, options.namespace, options.queue_chips))
 

@@ -124,7 +124,9 @@ def main(arguments) -> int:
         wrong = differences(found[name], stored[name])
         count += len(wrong)
         ratio = found[name]["flops"] / stored[name]["flops"]
-        print(f"{name}: {len(wrong)} of {len(found[name]['state'])} leaves and more differ {wrong[:5]}; FLOPs x {ratio}")
+        print(
+            f"{name}: {len(wrong)} of {len(found[name]['state'])} leaves and more differ {wrong[:5]}; FLOPs x {ratio}"
+        )
     return int(count > 0)
 
 

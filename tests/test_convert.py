@@ -16,8 +16,8 @@ from biggan_jax.models import biggan, biggan_deep
 from biggan_jax.pretrained import conversion
 from biggan_jax.pretrained.variables import expected_shapes, nest
 from biggan_jax.run import checkpoint
-from tests.conversions import D, G, from_huggingface, from_pytorch, random_net, run, state_dict, write_files
 from tests import fixtures
+from tests.conversions import D, G, from_huggingface, from_pytorch, random_net, run, state_dict, write_files
 from tests.fixtures import needs_fixtures
 from tests.test_huggingface import CONFIG as HF_CONFIG
 from tests.test_huggingface import weights as hf_weights

@@ -70,7 +70,11 @@ def test_all_nets_are_taken_and_nothing_else(tmp_path):
     assert_equal(state.nets["generator"].variables, nets["generator"])
     assert_equal(state.nets["discriminator"].variables, nets["discriminator"])
     assert_equal(state.ema, nets["ema"])
-    untouched = lambda state: (state.step, [net.opt_state for net in state.nets.values()], jax.random.key_data(state.key))
+    untouched = lambda state: (
+        state.step,
+        [net.opt_state for net in state.nets.values()],
+        jax.random.key_data(state.key),
+    )
     assert_equal(untouched(state), untouched(fresh()))
     assert log == [f"weights from {tmp_path}, step 30; optimizers start afresh"]
     for before, after in zip(jax.tree.leaves(fresh()), jax.tree.leaves(state), strict=True):
@@ -110,7 +114,8 @@ def test_converted_weights_without_the_other_nets(tmp_path):
     assert "discriminator: not in the checkpoint, starts afresh" in log
     # The step is given the state's buffers: none may be there twice.
     pointers = [
-        leaf.addressable_shards[0].data.unsafe_buffer_pointer() for leaf in jax.tree.leaves((state.nets["generator"], state.ema))
+        leaf.addressable_shards[0].data.unsafe_buffer_pointer()
+        for leaf in jax.tree.leaves((state.nets["generator"], state.ema))
     ]
     assert len(set(pointers)) == len(pointers)
 

@@ -1,6 +1,5 @@
 """What holds for every recipe of the table, and for a user's own: shapes, devices, resuming, describing, sampling."""
 
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -122,7 +121,10 @@ def test_it_is_described_by_its_nets(config, gan):
 
 
 def test_it_is_watched(config, gan):
-    state, batch = recipes.random_state(gan), {"image": np.zeros((8, 8, 8, 3), np.uint8), "label": np.zeros(8, np.int32)}
+    state, batch = (
+        recipes.random_state(gan),
+        {"image": np.zeros((8, 8, 8, 3), np.uint8), "label": np.zeros(8, np.int32)},
+    )
     batch["image"][::2] = 255
     found = monitor.judgement(gan, state.nets, {"train": batch}) | monitor.watched_singular_values(gan, state.nets)
     assert {"variety", "sigma/g_first", "sigma/g_last", "sigma/d_first", "sigma/d_last"} <= set(found)
@@ -150,5 +152,3 @@ def the_seed_decides(create):
     assert not np.allclose(kernel(a), kernel(c))
     assert not np.array_equal(jax.random.key_data(a.key), jax.random.key_data(c.key))
     chex.assert_trees_all_equal(a.ema["generator"], a.nets["generator"].variables)
-
-

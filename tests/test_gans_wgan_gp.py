@@ -50,7 +50,9 @@ def critic(found):
     penalty = lambda params: penalties.gradient(lambda x: apply(params, x), mixed)
 
     def loss(params):
-        return wasserstein.d(apply(params, found["real_nhwc"]), apply(params, found["fake_nhwc"])) + 10 * penalty(params)
+        return wasserstein.d(apply(params, found["real_nhwc"]), apply(params, found["fake_nhwc"])) + 10 * penalty(
+            params
+        )
 
     return apply, mixed, penalty, loss
 

@@ -20,12 +20,12 @@ gcsfs = pytest.importorskip("gcsfs")
 
 import biggan_jax
 from biggan_jax import convert, evaluate
-from biggan_jax.run import checkpoint, storage
 from biggan_jax import workdir as workdir_lib
-from biggan_jax.run.checkpoint import open_for_reading, read_net
 from biggan_jax.errors import StorageError, UsageError
 from biggan_jax.evaluation import gallery, results
 from biggan_jax.metrics import classifier
+from biggan_jax.run import checkpoint, storage
+from biggan_jax.run.checkpoint import open_for_reading, read_net
 from tests.conversions import EPS, G, random_net, state_dict
 
 pytestmark = pytest.mark.xdist_group("commands")  # one worker, so that programs are compiled once

@@ -4,8 +4,8 @@ import os
 from etils import epath
 import pytest
 
-from biggan_jax.run import integrity
 from biggan_jax.errors import DataError
+from biggan_jax.run import integrity
 from tests import checksum_cost
 
 

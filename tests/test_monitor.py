@@ -105,7 +105,7 @@ def test_accuracy_and_variety_are_what_they_say():
 
 
 def test_accuracy_is_on_the_losss_side_of_its_boundary():
-    """With least squares' boundary of 1/2 an output of 0.3 means fake: compared with 0 it would have counted as real."""
+    """An output of 0.3 means fake to least squares: its boundary is 1/2. Compared with 0 it would count as real."""
     assert look_with(threshold=-0.3, spread=0.0, boundary=0.5)["d_accuracy/samples"] == 1
     assert look_with(threshold=-0.3, spread=0.0, boundary=0.0)["d_accuracy/samples"] == 0
 

@@ -4,7 +4,6 @@ import numpy as np
 
 from biggan_jax import config as config_lib
 
-
 NAMES = {"gan.name": "biggan", "model.name": "biggan", "dataset": "digits"}
 
 

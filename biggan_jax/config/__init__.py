@@ -17,7 +17,9 @@ from biggan_jax.errors import UsageError
 NAMES = ("gan.name", "model.name", "dataset")  # the keys that decide which others there are
 
 
-def default(gan: str = "biggan", model: str = "biggan", dataset: str = "tfds:imagenet2012") -> ml_collections.ConfigDict:
+def default(
+    gan: str = "biggan", model: str = "biggan", dataset: str = "tfds:imagenet2012"
+) -> ml_collections.ConfigDict:
     """The config of a recipe, its nets and a data set; without arguments BigGAN at 128 pixels, row 8 of Table 1, with
     the paper's hyperparameters (Brock et al. 2018, Appendix C).
 
@@ -132,4 +134,3 @@ def from_json(text: str) -> ml_collections.ConfigDict:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"this config is not one this version can read: {error}") from None
     return config
-

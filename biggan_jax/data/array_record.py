@@ -12,6 +12,7 @@ import os
 import pathlib
 import threading
 
+from array_record.python import array_record_module
 import numpy as np
 
 from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, labelled_images, local_folder
@@ -147,8 +148,6 @@ class RecordReader:
         return resize_array(image.reshape(self._stored_size, self._stored_size, 3), image_size)
 
     def _reader(self, shard):
-        from array_record.python import array_record_module
-
         with self._lock:
             if shard not in self._open:
                 self._open[shard] = array_record_module.ArrayRecordReader(
@@ -159,7 +158,7 @@ class RecordReader:
 
 def serialize(image: np.ndarray, label: int) -> bytes:
     """One record: a tf.train.Example as TFDS writes Tensor(uint8, encoding="bytes") and ClassLabel features."""
-    from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
+    from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2  # slow to import
 
     features = {
         "image": tf_feature_pb2.Feature(bytes_list=tf_feature_pb2.BytesList(value=[image.tobytes()])),
@@ -171,7 +170,7 @@ def serialize(image: np.ndarray, label: int) -> bytes:
 
 def parse_image(serialized: bytes) -> np.ndarray:
     """The raw bytes of the `image` feature of a record, uint8 [H * W * 3]."""
-    from tensorflow_datasets.proto import tf_example_pb2
+    from tensorflow_datasets.proto import tf_example_pb2  # slow to import
 
     example = tf_example_pb2.Example.FromString(serialized)
     return np.frombuffer(example.features.feature["image"].bytes_list.value[0], np.uint8)
@@ -183,8 +182,6 @@ def write_shard(path: pathlib.Path, source: ImageSource, indices: range, image_s
     One record per group, for random access, and no compression: zstd takes little off raw photographs.
     Raises OSError when the disk is full and DataError for an unreadable image; no file is left then.
     """
-    from array_record.python import array_record_module
-
     temporary = path.with_name(path.name + ".partial")
     writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
     try:
@@ -205,7 +202,7 @@ def write_shard(path: pathlib.Path, source: ImageSource, indices: range, image_s
 
 def write_tfds_metadata(root: pathlib.Path, splits: dict) -> None:
     """Writes the JSON files by which `tfds.builder_from_directory(root)` knows the manifest's splits."""
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets as tfds  # slow, and only those who prepare data need it
 
     entry = next(iter(splits.values()))  # image size and classes are the same for all splits of a folder
     size = entry["image_size"]

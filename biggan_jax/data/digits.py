@@ -15,7 +15,7 @@ def load(split: str) -> Dataset:
 
     Source: UCI Optical Recognition of Handwritten Digits, its test part, through `sklearn.datasets.load_digits`.
     """
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_digits  # slow, and other data do without
 
     if split not in SPLITS:
         raise UsageError(f"data.split={split!r}: dataset 'digits' has the splits {', '.join(SPLITS)}")

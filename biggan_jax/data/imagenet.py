@@ -84,7 +84,7 @@ def _files(archive):
 
 def _packaged(name):
     """The lines of a text file that ships with TFDS: the 1000 WordNet ids, or one for each of 50,000 images."""
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets as tfds  # slow to import
 
     return tfds.core.tfds_path(f"datasets/imagenet2012/{name}").read_text().split()
 
@@ -94,7 +94,7 @@ def _devkit(root):
 
     The kit numbers its 1000 leaf synsets in an order of its own; meta.mat maps the numbers to WordNet ids.
     """
-    import scipy.io
+    import scipy.io  # only the devkit's file needs it
 
     path = root / DEVKIT
     try:

@@ -54,7 +54,7 @@ def load(name: str, split: str, image_size: int, num_classes: int, data_dir: str
 
 def find_builder(name: str, data_dir: str, **kwargs):
     """`tfds.builder`, with a UsageError that shows near names when there is none."""
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets as tfds  # slow, and other data do without
 
     try:
         return tfds.builder(name, data_dir=local_folder(data_dir, f"tfds:{name}") if data_dir else None, **kwargs)
@@ -78,7 +78,7 @@ def open_source(builder, split: str, unconditional: bool, cache_dir: str) -> tup
         DataError: no such split, no `image` feature of uint8 [H, W, channels], or no ClassLabel `label` (which
             unconditional training does not need).
     """
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets as tfds  # slow, and other data do without
 
     name = f"tfds:{builder.info.full_name}/{split}"
     features = builder.info.features

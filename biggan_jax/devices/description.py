@@ -1,6 +1,5 @@
 """A config's nets without computing anything: parameters, shapes, and the FLOPs of its step."""
 
-
 import jax
 
 from biggan_jax import gans

@@ -36,9 +36,7 @@ class Program:
         self.config, self.mesh, self.gan = config, mesh, gans.build(config)
         self.replicated = NamedSharding(mesh, sharding.REPLICATED)
         self.create = jax.jit(functools.partial(core.create, self.gan), out_shardings=self.replicated)
-        self.step = jax.jit(
-            self.gan.step, static_argnames="phase", donate_argnums=0, out_shardings=self.replicated
-        )
+        self.step = jax.jit(self.gan.step, static_argnames="phase", donate_argnums=0, out_shardings=self.replicated)
 
     def phases(self) -> dict[Hashable, float]:
         """The share of all steps that each phase has."""

@@ -68,9 +68,7 @@ def initialize(program) -> tuple[GANState, list[str]]:
 
     state = program.create(config.seed)
     merged = {
-        name: net.with_variables(merge(net.variables, source[name]))
-        for name, net in state.nets.items()
-        if source[name]
+        name: net.with_variables(merge(net.variables, source[name])) for name, net in state.nets.items() if source[name]
     }
     return state.replace(
         nets=state.nets | merged, ema={name: merge(state.ema[name], averages[name]) for name in averaged}

@@ -66,7 +66,9 @@ def open_workdir(stack: contextlib.ExitStack, workdir: str, program: Program):
 def summary(program: Program, dataset, start: int) -> str:
     """What is about to be trained, on what, and how far."""
     config, devices = program.config, program.mesh.devices.flat
-    counts = (f"{net.symbol.upper()} {description.count(net.shapes()['params']):,}" for net in program.gan.nets.values())
+    counts = (
+        f"{net.symbol.upper()} {description.count(net.shapes()['params']):,}" for net in program.gan.nets.values()
+    )
     return "\n".join([
         f"{config.model.name} {config.image_size} px on {dataset.name}: {len(dataset):,} images, "
         f"{config.num_classes or 'no'} classes",

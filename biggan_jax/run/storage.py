@@ -46,7 +46,7 @@ def path(name) -> epath.Path:
 def _prepare_buckets() -> None:
     if importlib.util.find_spec("gcsfs") is None:
         raise UsageError("gs:// paths need the package gcsfs: pip install gcsfs")
-    import fsspec
+    import fsspec  # buckets only
 
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs the traceback of what it raises as well
     # TensorStore and other processes write to the same places, which a kept listing would not show.
@@ -145,7 +145,7 @@ def copy_in_bucket(source: epath.Path, target: epath.Path) -> None:
 
     Raises FileNotFoundError when there is no such folder, or one of its files disappears.
     """
-    import fsspec
+    import fsspec  # buckets only
 
     store, root = fsspec.core.url_to_fs(str(source))
     files = sorted(store.find(root), key=lambda file: file.rpartition("/")[2] == COMMIT_FILE)
