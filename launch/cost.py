@@ -8,7 +8,7 @@ from biggan_jax.errors import UsageError
 
 # The share of its peak at which a slice is taken to do a step's FLOPs. It calibrates the estimate against the paper:
 # row 8 of Table 1 on v3-128 comes out within the 24 to 48 hours that it says.
-UTILIZATION = 0.125
+UTILIZATION = 0.12
 
 
 def check_slice(jobs, devices: int, where: str) -> None:

@@ -131,7 +131,7 @@ def scaling(config, places: list[str]) -> list[dict]:
 
 
 def on_simulated_devices(config, most: int, count: int) -> dict:
-    """`planning.measure_step` of the step compiled for `count` CPU devices of the `most` that this process simulates."""
+    """`planning.measure_step` of the step compiled for `count` CPU devices of `most` that are simulated."""
     with contextlib.suppress(RuntimeError):  # a process that has started its devices keeps them
         jax.config.update("jax_num_cpu_devices", most)
     devices = jax.devices("cpu")

@@ -17,7 +17,7 @@ PERIOD = 1024  # steps within which every phase of a recipe is met
 
 
 def check_batch(config, mesh) -> None:
-    """Raises UsageError unless the devices of `mesh`, which may be abstract, divide the images a step holds at a time."""
+    """Raises UsageError unless the devices of `mesh` (which may be abstract) divide the images held at a time."""
     key = "batch_size / accumulation_steps" if config.accumulation_steps > 1 else "batch_size"
     sharding.check_divisible(configs.micro_batch(config), mesh, key)
 

@@ -1,4 +1,4 @@
-"""What recipes with one generator and one discriminator share: the nets of a config, and sampling from the generator."""
+"""What recipes with one generator and one discriminator share: the nets of a config, and sampling."""
 
 import jax
 import jax.numpy as jnp

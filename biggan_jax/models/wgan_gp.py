@@ -1,5 +1,5 @@
-"""Plain convolutional nets for WGAN-GP (Gulrajani et al. 2017): the critic of the public CIFAR code, and a generator that
-mirrors it with 3x3 convolutions.
+"""Plain convolutional nets for WGAN-GP (Gulrajani et al. 2017): the critic of the public CIFAR code, and a generator
+that mirrors it with 3x3 convolutions.
 
 The critic has no BatchNorm: the gradient penalty is of each image alone. Layer normalisation may take its place
 (Section 4).

@@ -75,6 +75,6 @@ def summary(program: Program, dataset, start: int) -> str:
         f"parameters: {'  '.join(counts)}",
         f"{len(devices)} x {devices[0].device_kind} in {len({d.process_index for d in devices})} process(es), "
         f"{config.batch_size} images per D update ({program.micro_batch // len(devices)} per device), "
-        f"{config.num_d_steps} D updates per step, compute in {config.compute_dtype}",
+        f"{config.get('num_d_steps', 1)} D updates per step, compute in {config.compute_dtype}",
         f"steps {start} to {config.num_steps}",
     ])  # fmt: skip

@@ -84,7 +84,7 @@ def spectra(gan, nets, vectors) -> tuple[dict[str, jax.Array], dict[str, jax.Arr
 
 @functools.partial(jax.jit, static_argnames="gan")
 def watched_singular_values(gan, nets) -> dict[str, jax.Array]:
-    """Top singular values, before normalisation, of the layers that each net says are to be watched: `sigma/g_first`."""
+    """Top singular values, before normalisation, of the layers that each net names to be watched: `sigma/g_first`."""
     found = {}
     for name, net in gan.nets.items():
         for place, path in net.watched.items():

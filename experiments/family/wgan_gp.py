@@ -1,4 +1,4 @@
-r"""WGAN-GP (Gulrajani et al. 2017) on scikit-learn's handwritten digits, minutes on two CPU cores, or on your own images.
+r"""WGAN-GP (Gulrajani et al. 2017) on scikit-learn's handwritten digits (minutes on two cores), or on your images.
 
 python -m biggan_jax.train --config=experiments/family/wgan_gp.py --workdir=runs/wgan_gp
 python -m biggan_jax.train --config=experiments/family/wgan_gp.py:size=32 --config.dataset=image_folder \

@@ -1,0 +1,37 @@
+"""Three steps are what they were before the trainer knew recipes: bit for bit where they were recorded, and in numbers
+elsewhere (see `golden`).
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests import golden
+
+STORED = json.loads(golden.STORED.read_text())
+# Relative, of losses and gradient norms after at most two updates: 20 layers forward and back in float32 (2**-24 each,
+# a thousandfold for sums of cancelling terms), or in bfloat16 (2**-9 each).
+RTOL = {"digits": 2e-3, "bfloat16": 0.1}
+RATE = {"digits": 1e-3, "bfloat16": 4e-4}  # the larger of the two learning rates
+
+
+@pytest.mark.parametrize("name", golden.CONFIGS)
+def test_golden_run(name):
+    stored = STORED[name]
+    found = golden.run(golden.CONFIGS[name]())
+    if golden.machine() == {key: STORED[key] for key in golden.machine()}:
+        assert golden.differences(found, stored) == []
+    assert found["flops"] == pytest.approx(stored["flops"], rel=1e-4)
+    assert found["state"].keys() == stored["state"].keys()
+    for ours, theirs in zip(found["metrics"], stored["metrics"], strict=True):
+        assert ours == pytest.approx(theirs, rel=RTOL[name], abs=RTOL[name])
+    for leaf, theirs in stored["state"].items():
+        ours = found["state"][leaf]
+        assert (ours["shape"], ours["dtype"]) == (theirs["shape"], theirs["dtype"]), leaf
+        if ".params" in leaf:
+            # Adam moves a weight by its rate whatever the gradient: one in a hundred may have a sign that is noise.
+            most = 2 * golden.STEPS * RATE[name] * np.sqrt(0.01 * np.prod(ours["shape"])) + 2 * RATE[name]
+            assert abs(ours["norm"] - theirs["norm"]) <= most, leaf
+    for sample, theirs in stored["samples"].items():
+        assert found["samples"][sample]["norm"] == pytest.approx(theirs["norm"], rel=0.05), sample
