@@ -19,6 +19,7 @@ def main(arguments) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     options, config = cli.parse(parser, arguments)
     found = description.describe(config, cli.load_paper(options.config))
+    found["step_flops"] = description.step_flops(config)
     if options.json:
         print(json.dumps({key: value for key, value in found.items() if key != "layers"}))
     else:

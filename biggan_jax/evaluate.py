@@ -11,21 +11,19 @@ place and its scores carry its name.
 
 import argparse
 
-from biggan_jax import cli
+from biggan_jax import cli, gans
+from biggan_jax.config import validate
+from biggan_jax.devices import processes, sharding
 from biggan_jax.errors import UsageError
+from biggan_jax.evaluation import evaluator, image_files, results, scoring, table2
+from biggan_jax.run import checkpoint
 
 
 def main(arguments) -> int:
     options, overrides = parse(arguments)
-    from biggan_jax.devices import sharding
-    from biggan_jax.evaluation import scoring as run
-
-    sharding.initialize_processes()
+    processes.initialize()
     mesh = sharding.make_mesh()
-    if options.images:
-        evaluate_images(options, overrides, mesh)
-    else:
-        run.Run(options, overrides, mesh).evaluate()
+    (evaluate_images if options.images else evaluate_run)(options, overrides, mesh)
     return 0
 
 
@@ -57,8 +55,8 @@ def parse(arguments):
     parser.add_argument(
         "--neighbour_samples",
         type=int,
-        default=10_000,
-        help="images of either set for KID, precision, recall, density and coverage (default: 10000)",
+        default=evaluator.NEIGHBOUR_SAMPLES,
+        help="images of either set for KID, precision, recall, density and coverage (default: %(default)s)",
     )
     parser.add_argument("--reference_split", help="split of the data set to compare with (default: the one trained on)")
     parser.add_argument(
@@ -102,8 +100,6 @@ def _check(options) -> None:
 
 def parse_truncations(text: str | None, sweep: bool) -> tuple[float | None, ...]:
     """The thresholds of "none,1.0,0.5". Raises UsageError for anything else."""
-    from biggan_jax.evaluation import table2
-
     if text is None:
         return table2.DEFAULT_TRUNCATIONS if sweep else (None,)
     try:
@@ -114,25 +110,70 @@ def parse_truncations(text: str | None, sweep: bool) -> tuple[float | None, ...]
         ) from None
 
 
+def evaluate_run(options, overrides, mesh) -> None:
+    """Scores checkpoints of --workdir."""
+    step = int(options.step) if options.step.isdecimal() else None
+    poll_seconds = options.poll_seconds if options.watch else None
+    config, own_statistics = scoring.first_checkpoint(options.workdir, step, poll_seconds)
+    mode = options.truncation_mode or config.get("truncation_mode")
+    gan = gans.build(config)
+    for truncation in options.truncations:
+        gan.truncation(truncation, mode)
+    compared = data_config(options, overrides, config)
+    for key in ("image_size", "num_classes"):
+        if compared[key] != config[key]:
+            values = f"{key} is {compared[key]}, the run's is {config[key]}"
+            raise UsageError(f"--config={options.config}: {values}; they must agree")
+    scoring.Scoring(
+        options.workdir,
+        create_evaluator(options, compared, mesh),
+        config,
+        own_statistics,
+        truncations=options.truncations,
+        mode=mode,
+        step=options.step if step is None else step,
+        sweep=options.sweep,
+        poll_seconds=poll_seconds,
+    ).evaluate()
+
+
 def evaluate_images(options, overrides, mesh) -> None:
     """Prints the record of the images of --images, and adds it to WORKDIR/eval where there is a --workdir."""
-    from biggan_jax.run import checkpoint
-    from biggan_jax.evaluation import image_files, results, scoring as run
-
     run_config = None
     if options.workdir:
         checkpoints, step = checkpoint.open_for_reading(options.workdir)
         run_config = checkpoints.config(step)
         checkpoints.close()
-    config = run.data_config(options, overrides, run_config)
+    config = data_config(options, overrides, run_config)
     images = image_files.load(options.images, config.image_size)
-    record = run.create_evaluator(options, config, mesh).score_images(images, options.images)
+    record = create_evaluator(options, config, mesh).score_images(images, options.images)
     if record:
         print(results.markdown([record]))
         if options.workdir:
             results.write(options.workdir, record)
         else:
             print(results.to_json(record))
+
+
+def data_config(options, overrides, run_config):
+    """The config of the data set to compare with: that of --config or the run's, with its overrides."""
+    config = cli.override(cli.load_config(options.config) if options.config else run_config, overrides)
+    validate(config)
+    return config
+
+
+def create_evaluator(options, config, mesh) -> evaluator.Evaluator:
+    return evaluator.create(
+        config,
+        mesh,
+        num_samples=options.num_samples,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        kind=options.features,
+        inception_weights=options.inception_weights,
+        reference_split=options.reference_split,
+        neighbour_samples=options.neighbour_samples,
+    )
 
 
 if __name__ == "__main__":

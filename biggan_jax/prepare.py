@@ -11,25 +11,11 @@ per split, with the same --out. Exit codes: 0 done; 2 wrong usage; 3 wrong or br
 """
 
 import argparse
-import contextlib
-import fcntl
-import hashlib
-import importlib.util
-import json
-import os
 import pathlib
-import time
-
-import numpy as np
 
 from biggan_jax import cli
-from biggan_jax.data import array_record, image_folder, imagenet, tfds_source
-from biggan_jax.data.decode import RESIZE
-from biggan_jax.data.image_source import ImageSource
-from biggan_jax.errors import DataError, UsageError
-
-SHARD_BYTES = 2**30  # of pixels in one shard, where --shards does not say how many
-SOURCES = ("imagenet:DIR", "image_folder:DIR", "tfds:NAME")
+from biggan_jax.data import array_record, preparation
+from biggan_jax.errors import UsageError
 
 
 def main(arguments: list[str]) -> int:
@@ -46,8 +32,8 @@ def main(arguments: list[str]) -> int:
         raise UsageError(f"--split={options.split}: a plain name is needed, such as train; slices are for training")
     if options.image_size < 1 or (options.shards is not None and options.shards < 1):
         raise UsageError("--image_size and --shards must be at least 1")
-    source = open_source(options.source, options.split, options.tfds_data_dir)
-    prepare(source, options.source, options.split, options.image_size, out, options.shards)
+    source = preparation.open_source(options.source, options.split, options.tfds_data_dir)
+    preparation.prepare(source, options.source, options.split, options.image_size, out, options.shards)
     return 0
 
 
@@ -55,7 +41,7 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m biggan_jax.prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--source", help=f"where the images are: {', '.join(SOURCES)}")
+    parser.add_argument("--source", help=f"where the images are: {', '.join(preparation.SOURCES)}")
     parser.add_argument("--split", help="train, validation, ... as the source names it")
     parser.add_argument("--image_size", type=int, help="pixels of both sides of the prepared images")
     parser.add_argument("--out", required=True, help="folder for the shards; several splits may share it")
@@ -65,177 +51,6 @@ def _parser():
     )
     parser.add_argument("--verify", action="store_true", help="only compare the files in --out with their checksums")
     return parser
-
-
-def open_source(spec: str, split: str, tfds_data_dir: str) -> ImageSource:
-    """The images that `--source` names. Raises UsageError or DataError."""
-    kind, _, where = spec.partition(":")
-    if kind == "imagenet" and where:
-        return imagenet.open_source(where, split)
-    if kind == "image_folder" and where:
-        return image_folder.open_source(where, split, unconditional=True)[1]
-    if kind == "tfds" and where:
-        builder = _tfds_builder(where, tfds_data_dir)
-        cache_dir = os.path.expanduser("~/.cache/biggan_jax")
-        return tfds_source.open_source(builder, split, unconditional=True, cache_dir=cache_dir)[0]
-    raise UsageError(f"--source={spec}: allowed: {', '.join(SOURCES)}")
-
-
-def _tfds_builder(name, data_dir):
-    """A TFDS builder whose data is there as ArrayRecord, downloading and preparing it if TFDS has nothing yet."""
-    builder = tfds_source.find_builder(name, data_dir)
-    if not builder.info.splits:
-        if importlib.util.find_spec("tensorflow") is None:
-            raise UsageError(
-                f"--source=tfds:{name}: TFDS has no data in {builder.data_dir} and needs TensorFlow to "
-                "make it: pip install 'biggan_jax[prepare]' (training itself does not need it)"
-            )
-        builder = tfds_source.find_builder(name, data_dir, file_format="array_record")
-        try:
-            builder.download_and_prepare()
-        except Exception as error:  # downloads, checksums, manual files: whatever the builder's own code raises
-            raise DataError(f"tfds:{name}: TFDS could not prepare it: {error}") from error
-    if not tfds_source.is_array_record(builder):
-        raise DataError(
-            f"tfds:{name} in {builder.data_dir} is stored as {builder.info.file_format.value}; needed: "
-            "array_record: name another folder with --tfds_data_dir to have TFDS make it anew, or use "
-            "tfds convert_format"
-        )
-    return builder
-
-
-def prepare(
-    source: ImageSource, spec: str, split: str, image_size: int, out: pathlib.Path, num_shards: int | None = None
-) -> None:
-    """Writes `source` to `out`: shards, labels, TFDS metadata, and last the manifest.
-
-    A shard gets its name when it is complete, so what has its name is not made again. The same source and arguments
-    give the same bytes, whether or not the run was interrupted.
-
-    Raises:
-        UsageError: `out` holds this split made with other arguments, another image size or other classes, or another
-            process is writing to it.
-        DataError: an image cannot be read, or the disk is full; finished shards are kept.
-    """
-    num_examples = len(source.labels)
-    pixels = num_examples * image_size**2 * 3
-    num_shards = min(num_shards or -(-pixels // SHARD_BYTES), num_examples)
-    plan = {
-        "source": spec,
-        "image_size": image_size,
-        "num_shards": num_shards,
-        "num_examples": num_examples,
-        "resize": RESIZE,
-        "class_names": list(source.class_names),
-        "labels_sha256": hashlib.sha256(source.labels.tobytes()).hexdigest(),
-    }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with _exclusive(out):
-            _check_plan(out, split, plan)
-            starts = np.linspace(0, num_examples, num_shards + 1).astype(int)
-            paths = [out / f"images-{split}.array_record-{i:05d}-of-{num_shards:05d}" for i in range(num_shards)]
-            begun = time.monotonic()
-            made = 0
-            for i, path in enumerate(paths):
-                if path.exists():
-                    print(f"{path.name}: already there", flush=True)
-                    continue
-                array_record.write_shard(path, source, range(starts[i], starts[i + 1]), image_size)
-                made += starts[i + 1] - starts[i]
-                rate = made / (time.monotonic() - begun)
-                print(
-                    f"{path.name}: {starts[i + 1]}/{num_examples} images, {rate:.0f} images/s, about "
-                    f"{(num_examples - starts[i + 1]) / rate / 60:.0f} min left",
-                    flush=True,
-                )
-            _finish(out, split, plan, paths, starts, source)
-    except OSError as error:
-        raise DataError(
-            f"{error.filename or out}: {error.strerror or error}; finished shards are kept: run the same command again"
-        ) from error
-    print(
-        f"{out}: {split} is prepared: {num_examples} images of {len(source.class_names)} classes at "
-        f"{image_size}x{image_size}"
-    )
-
-
-@contextlib.contextmanager
-def _exclusive(out):
-    """Holds the folder's lock, which the system releases when the process ends in whatever way."""
-    with open(out / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"--out={out}: another process is preparing data there; wait for it or stop it") from None
-        yield
-
-
-def _check_plan(out, split, plan):
-    """Refuses to mix: what is in `out`, finished or not, must have been made as `plan` says. Records the plan."""
-    splits = array_record.read_manifest(out)
-    plan_path = _plan_path(out, split)
-    if split in splits:
-        earlier = {key: splits[split][key] for key in plan}
-    elif plan_path.exists():
-        earlier = json.loads(plan_path.read_text())
-    elif any(out.glob(f"images-{split}.array_record-*")):
-        raise UsageError(f"--out={out}: holds shards of {split} but no record of how they were made; use a new folder")
-    else:
-        earlier = plan
-    changed = [key for key in plan if earlier.get(key) != plan[key]]
-    if changed:
-        raise UsageError(
-            f"--out={out}: {split} was begun with {_shorten(changed, earlier)}, now "
-            f"{_shorten(changed, plan)}; give the same arguments, or a new folder"
-        )
-    for other, entry in splits.items():
-        for key in ("image_size", "class_names"):
-            if entry[key] != plan[key]:
-                raise UsageError(
-                    f"--out={out}: split {other} there has {_shorten([key], entry)}, {split} would have "
-                    f"{_shorten([key], plan)}; splits that share a folder must agree"
-                )
-    _write_json(plan_path, plan)
-
-
-def _shorten(keys, values):
-    return ", ".join(f"{key}={str(values.get(key))[:60]}" for key in keys)
-
-
-def _finish(out, split, plan, paths, starts, source):
-    """Writes the labels, TFDS's metadata and the manifest, in this order, and drops the record of the plan."""
-    labels_path = out / f"{split}.labels.npy"
-    np.save(labels_path, source.labels)
-    counts = [int(count) for count in np.diff(starts)]
-    files = [
-        {"name": path.name, "bytes": path.stat().st_size, "sha256": array_record.sha256(path), "num_examples": count}
-        for path, count in zip(paths, counts)
-    ]
-    files.append(
-        {"name": labels_path.name, "bytes": labels_path.stat().st_size, "sha256": array_record.sha256(labels_path)}
-    )
-    splits = array_record.read_manifest(out)
-    for file, earlier in zip(files, splits.get(split, {"files": []})["files"]):
-        if file["sha256"] != earlier["sha256"]:
-            raise DataError(
-                f"{out / file['name']}: sha256 is {file['sha256']} but {array_record.MANIFEST} says "
-                f"{earlier['sha256']}: delete the file and run the same command again"
-            )
-    splits[split] = {**plan, "labels": labels_path.name, "files": files}
-    array_record.write_tfds_metadata(out, splits)
-    _write_json(out / array_record.MANIFEST, {"splits": splits})
-    _plan_path(out, split).unlink()
-
-
-def _plan_path(out, split):
-    return out / f"unfinished.{split}.json"
-
-
-def _write_json(path, content):
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(json.dumps(content, indent=1))
-    os.replace(temporary, path)
 
 
 if __name__ == "__main__":

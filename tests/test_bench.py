@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from biggan_jax import bench, cli, plan
+from biggan_jax import bench, cli
 from biggan_jax.data import batches
+from biggan_jax.devices import benchmark, planning
 from biggan_jax.errors import UsageError
 from tests.tiny import tiny_config
 
@@ -39,7 +40,7 @@ def run(*arguments):
 
 def main(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["bench", *arguments])
-    monkeypatch.setattr(plan, "prepare_environment", lambda: None)
+    monkeypatch.setattr(planning, "prepare_process", lambda: None)
     with pytest.raises(SystemExit) as stop:
         cli.run(bench.main)
     return stop.value.code
@@ -49,8 +50,8 @@ def main(monkeypatch, *arguments):
 def measured():
     """On a processor whose peak is known to be 1 TFLOP/s."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "peak_flops", lambda device_kind: 1e12)
-        return bench.measure(tiny_config(num_d_steps=2, model__attention_resolutions=()), steps=4)
+        patch.setattr(benchmark, "peak_flops", lambda device_kind: 1e12)
+        return benchmark.measure(tiny_config(num_d_steps=2, model__attention_resolutions=()), steps=4)
 
 
 def test_a_measured_run_adds_up(measured):
@@ -85,13 +86,14 @@ def test_the_report_names_every_figure(measured):
     ],
 )
 def test_peaks_by_the_name_jax_gives_a_device(device_kind, peak):
-    assert bench.peak_flops(device_kind) == peak
+    assert benchmark.peak_flops(device_kind) == peak
 
 
 def test_noise_in_place_of_the_data():
     config = tiny_config(dataset="prepared", num_classes=3)
-    dataset = bench.random_dataset(config)
-    images, labels = batches.train_batch(dataset, 0, 0, 2, 16, 0, 1)
+    dataset = benchmark.random_dataset(config)
+    batch = batches.train_batch(dataset, 0, 0, 2, 16, 0, 1)
+    images, labels = batch["image"], batch["label"]
     assert images.shape == (2, 16, 8, 8, 3) and images.dtype == "uint8" and images.std() > 60
     assert labels.shape == (2, 16) and set(labels.flat) == {0, 1, 2}
 
@@ -115,15 +117,15 @@ def test_scaling_over_slices_asks_the_planner(monkeypatch):
         work = {"flops_per_device": 1e9, "bytes_per_device": 2e6, "temporary_bytes_per_device": 5e6}
         return work | {"fits": True, "collectives": collectives}
 
-    monkeypatch.setattr(plan, "plan", planned)
-    rows = bench.scaling(tiny_config(), ["v3-8", "v3-32", "v3-512"])
+    monkeypatch.setattr(planning, "plan", planned)
+    rows = benchmark.scaling(tiny_config(), ["v3-8", "v3-32", "v3-512"])
     assert asked == [("v3-8", 16), ("v3-32", 64), ("v3-512", 1024)]
     lines = bench.scaling_table(rows).splitlines()
     assert lines[-1] == "| v3-512 | 512 | 1024 | 1.0 | 2.0 | 5.0 | 2 all-reduce, 3.0 MB |"
     too_large = {"fits": False, "hbm_bytes_per_device": 2**35, "hbm_limit_bytes": 2**34, "advice": "smaller nets"}
-    monkeypatch.setattr(plan, "plan", lambda config, place: too_large)
+    monkeypatch.setattr(planning, "plan", lambda config, place: too_large)
     with pytest.raises(UsageError, match="--scaling=v3-8: a device needs 32.00 GiB and has 16.00; smaller nets"):
-        bench.scaling(tiny_config(), ["v3-8"])
+        benchmark.scaling(tiny_config(), ["v3-8"])
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,7 @@ def test_a_users_mistake_is_one_line(monkeypatch, capsys, config_file, arguments
 
 
 def test_a_table_of_one_run(monkeypatch, capsys, config_file, measured):
-    monkeypatch.setattr(bench, "measure", lambda config, steps, random_images: measured | {"steps": steps})
+    monkeypatch.setattr(benchmark, "measure", lambda config, steps, random_images: measured | {"steps": steps})
     assert main(monkeypatch, f"--config={config_file}", "--steps=7") == 0
     assert "over 7 steps" in capsys.readouterr().out
     assert main(monkeypatch, f"--config={config_file}", "--json") == 0

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from biggan_jax.run import checkpoint
 from biggan_jax.errors import DataError, UsageError
-from biggan_jax.train_state import GANState, NetState
+from biggan_jax.gans.core import GANState, NetState
+from biggan_jax.run import checkpoint
 from tests.tiny import tiny_config
 
 DEVICE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -23,9 +23,9 @@ def state(value, width=3):
         step=jnp.int32(value),
         attempt=jnp.int32(2),
         key=jax.random.key(int(value)),
-        g=net(),
-        d=net(),
-        ema={"params": {"w": jnp.full((2, 2), -value)}},
+        nets={"generator": net(), "discriminator": net(), "frozen": net().replace(opt_state=())},
+        ema={"generator": {"params": {"w": jnp.full((2, 2), -value)}}},
+        extra={"k": jnp.float32(value)},
     )
 
 
@@ -42,7 +42,7 @@ def test_the_newest_and_every_kth_are_kept_with_their_config(saved):
     _, checkpoints = saved
     assert checkpoints.steps() == [20, 40, 50]
     assert checkpoints.config(40).to_dict() == tiny_config(seed=40).to_dict()
-    assert checkpoints.items(40) == ["config", "data", "discriminator", "ema", "generator", "training"]
+    assert checkpoints.items(40) == ["config", "data", "discriminator", "ema", "frozen", "generator", "training"]
     restored = checkpoints.restore(40, checkpoint.abstract_like(state(0.0), DEVICE))
     for a, b in zip(jax.tree.leaves(restored), jax.tree.leaves(state(40.0)), strict=True):
         data = jax.random.key_data if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else np.asarray
@@ -53,7 +53,7 @@ def test_a_part_can_be_read_alone_and_a_missing_part_is_named(tmp_path):
     checkpoints = checkpoint.Checkpoints(tmp_path)
     checkpoints.save_nets(0, {"ema": state(1.0).ema}, tiny_config())
     abstract = checkpoint.abstract_like(state(0.0).ema, DEVICE)
-    np.testing.assert_array_equal(checkpoints.restore_items(0, {"ema": abstract})["ema"]["params"]["w"], -1.0)
+    np.testing.assert_array_equal(checkpoints.restore_items(0, {"ema": abstract})["ema"]["generator"]["params"]["w"], -1.0)
     with pytest.raises(DataError, match="has no generator; it has config, data, ema"):
         checkpoints.restore_items(0, {"generator": abstract})
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from biggan_jax.data import batches
-from biggan_jax.data.dataset import Dataset
+from biggan_jax.data.dataset import labelled_images
 
 
 def numbered(num_examples):
     """A data set whose every pixel and label is the example's number."""
     numbers = np.arange(num_examples)
     images = np.broadcast_to(numbers[:, None, None, None], (num_examples, 2, 2, 3)).astype(np.uint8)
-    return Dataset("numbered", images, numbers.astype(np.int32), tuple(map(str, numbers)), "")
+    return labelled_images("numbered", images, numbers.astype(np.int32), tuple(map(str, numbers)), "")
 
 
 def test_each_epoch_is_another_permutation():
@@ -47,37 +47,39 @@ def test_any_stretch_equals_the_same_stretch_of_the_whole_stream(start, count):
 
 def test_successive_steps_use_every_example_once_per_epoch():
     dataset = numbered(48)
-    labels = [batches.train_batch(dataset, 0, step, micro_batches=2, batch_size=8)[1] for step in range(3)]
+    labels = [batches.train_batch(dataset, 0, step, micro_batches=2, batch_size=8)["label"] for step in range(3)]
     np.testing.assert_array_equal(np.sort(np.concatenate(labels, axis=None)), np.arange(48))
 
 
 def test_a_batch_may_span_epochs_and_exceed_the_data_set():
-    images, labels = batches.train_batch(numbered(5), 0, step=0, micro_batches=2, batch_size=8)
+    batch = batches.train_batch(numbered(5), 0, step=0, micro_batches=2, batch_size=8)
+    images, labels = batch["image"], batch["label"]
     assert images.shape == (2, 8, 2, 2, 3) and images.dtype == np.uint8
     assert labels.shape == (2, 8) and labels.dtype == np.int32
     assert set(np.bincount(labels.ravel(), minlength=5)) <= {3, 4}
 
 
 def test_images_and_labels_belong_together():
-    images, labels = batches.train_batch(numbered(40), 0, step=3, micro_batches=2, batch_size=6)
+    batch = batches.train_batch(numbered(40), 0, step=3, micro_batches=2, batch_size=6)
+    images, labels = batch["image"], batch["label"]
     np.testing.assert_array_equal(images[..., 0, 0, 0], labels)
 
 
 @pytest.mark.parametrize("process_count", [1, 2, 4])
 def test_global_batch_does_not_depend_on_the_number_of_processes(process_count):
     dataset = numbered(50)
-    whole_images, whole_labels = batches.train_batch(dataset, 7, step=5, micro_batches=3, batch_size=8)
+    whole = batches.train_batch(dataset, 7, step=5, micro_batches=3, batch_size=8)
     parts = [batches.train_batch(dataset, 7, 5, 3, 8, process, process_count) for process in range(process_count)]
-    assert all(labels.shape == (3, 8 // process_count) for _, labels in parts)
-    np.testing.assert_array_equal(np.concatenate([labels for _, labels in parts], axis=1), whole_labels)
-    np.testing.assert_array_equal(np.concatenate([images for images, _ in parts], axis=1), whole_images)
+    assert all(part["label"].shape == (3, 8 // process_count) for part in parts)
+    for name in ("image", "label"):
+        np.testing.assert_array_equal(np.concatenate([part[name] for part in parts], axis=1), whole[name])
 
 
 def test_a_resumed_run_sees_what_the_unbroken_run_saw():
     dataset = numbered(50)
-    unbroken = [batches.train_batch(dataset, 0, step, 2, 8)[1] for step in range(10)]
+    unbroken = [batches.train_batch(dataset, 0, step, 2, 8)["label"] for step in range(10)]
     batches.epoch_permutation.cache_clear()  # as in a new process
-    resumed = list(batches.prefetch(lambda step: batches.train_batch(dataset, 0, step, 2, 8)[1], 6, 10))
+    resumed = list(batches.prefetch(lambda step: batches.train_batch(dataset, 0, step, 2, 8)["label"], 6, 10))
     np.testing.assert_array_equal(resumed, unbroken[6:])
 
 

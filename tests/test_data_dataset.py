@@ -5,15 +5,22 @@ import dataclasses
 import numpy as np
 import pytest
 
+from biggan_jax import config as configs
 from biggan_jax import data
-from biggan_jax.data import dataset as dataset_lib
-from biggan_jax.data.dataset import Dataset, validate
+from biggan_jax.data import dataset as datasets
+from biggan_jax.data.dataset import labelled_images, validate
 from biggan_jax.errors import DataError, UsageError
 
 
 def small(**changes):
-    good = Dataset("small", np.zeros((6, 8, 8, 3), np.uint8), np.arange(6, dtype=np.int32) % 3, ("a", "b", "c"), "")
-    return dataclasses.replace(good, **changes)
+    good = dict(
+        name="small",
+        images=np.zeros((6, 8, 8, 3), np.uint8),
+        labels=np.arange(6, dtype=np.int32) % 3,
+        class_names=("a", "b", "c"),
+        fingerprint="",
+    )
+    return labelled_images(**good | changes)
 
 
 @pytest.fixture
@@ -21,7 +28,7 @@ def configured(make_config):
     """The tiny digits config with changes that only the data part sees: no model has to suit them."""
 
     def configure(**changes):
-        config = make_config()
+        config = configs.switch(make_config(), dataset=changes.get("dataset"))
         config.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
         return config
 
@@ -59,15 +66,15 @@ def test_unconditional_labels_must_be_zero():
 
 def test_fingerprint_depends_on_every_part():
     parts = [("a", 1, [2, 3]), ("b", 1, [2, 3]), ("a", 2, [2, 3]), ("a", 1, [2, 4]), ("a", 1, [23])]
-    assert len({dataset_lib.fingerprint(*part) for part in parts}) == len(parts)
-    assert dataset_lib.fingerprint("a", 1) == dataset_lib.fingerprint("a", 1)
+    assert len({datasets.fingerprint(*part) for part in parts}) == len(parts)
+    assert datasets.fingerprint("a", 1) == datasets.fingerprint("a", 1)
 
 
 def test_memory_limit(monkeypatch):
-    assert 2**20 < dataset_lib.available_memory() < 2**50
-    monkeypatch.setattr(dataset_lib, "available_memory", lambda: 1000)
-    assert dataset_lib.fits_in_memory(500)
-    assert not dataset_lib.fits_in_memory(501)
+    assert 2**20 < datasets.available_memory() < 2**50
+    monkeypatch.setattr(datasets, "available_memory", lambda: 1000)
+    assert datasets.fits_in_memory(500)
+    assert not datasets.fits_in_memory(501)
 
 
 def test_load_digits_and_override_the_split(configured):

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from biggan_jax.devices import sharding
 from biggan_jax.data import digits
+from biggan_jax.devices import sharding
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.evaluation import features, reference
+from biggan_jax.evaluation.protocol import score_name
 from biggan_jax.metrics import classifier, moments, scores, summary
 
 
@@ -31,7 +32,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def variables(train_set, cache):
-    return classifier.load(train_set, 10, cache)
+    return features.load_classifier(train_set, 10, cache)
 
 
 def extractor_on(variables, devices):
@@ -52,10 +53,10 @@ def test_the_classifier_learns_and_is_kept(train_set, variables, cache, monkeypa
         and np.std(hidden) > 0.3
     )
     monkeypatch.setattr(classifier, "train", None)
-    again = classifier.load(train_set, 10, cache)
+    again = features.load_classifier(train_set, 10, cache)
     jax.tree.map(np.testing.assert_array_equal, again, variables)
     with pytest.raises(TypeError):  # other data would need another classifier
-        classifier.load(dataclasses.replace(train_set, fingerprint="other"), 10, cache)
+        features.load_classifier(dataclasses.replace(train_set, fingerprint="other"), 10, cache)
 
 
 def test_the_hash_names_the_weights(variables):
@@ -70,7 +71,7 @@ def test_the_hash_names_the_weights(variables):
 
 def test_a_classifier_needs_classes(train_set, cache):
     with pytest.raises(UsageError, match="2 classes or more; give --inception_weights"):
-        classifier.load(train_set, 0, cache)
+        features.load_classifier(train_set, 0, cache)
 
 
 def test_large_images_are_averaged_down_first():
@@ -99,9 +100,8 @@ def test_shifts_move_pixels_and_repeat_edges():
     [("digits", "digits-classifier"), ("tfds:cifar10", "cifar10-classifier"), ("tfds:a/b", "a-b-classifier")],
 )
 def test_scores_carry_the_networks_name(dataset, expected):
-    extractor = features.FeatureExtractor(classifier.name(dataset), 1, "", "", None)
-    assert extractor.score_name("FID") == f"{expected} FID"
-    assert dataclasses.replace(extractor, name="Inception").score_name("FID") == "FID"
+    assert score_name("FID", classifier.name(dataset)) == f"{expected} FID"
+    assert score_name("FID", "Inception") == "FID"
 
 
 def test_which_network_is_taken(tmp_path):
@@ -139,7 +139,8 @@ def test_inception_is_spread_over_the_mesh_and_gives_pool_and_logits(monkeypatch
         }
 
     monkeypatch.setattr(features.inception, "features", network)
-    extractor = features.from_inception(__file__, sharding.make_mesh(), load=lambda path: {"w": np.float32(2)})
+    monkeypatch.setattr(features, "load_inception", lambda path: {"w": np.float32(2)})
+    extractor = features.from_inception(__file__, sharding.make_mesh())
     images = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 3), dtype=np.uint8)
     pool, logits = extractor.extract(images)
     np.testing.assert_allclose(pool, 2 * images.mean((1, 2)), rtol=1e-6)

@@ -9,10 +9,10 @@ from jax.sharding import NamedSharding
 import numpy as np
 import pytest
 
-from biggan_jax import gan, train_state
 from biggan_jax.devices import sharding
-from biggan_jax.run import checkpoint, fine_tune
+from biggan_jax.devices.program import Program
 from biggan_jax.errors import DataError, UsageError
+from biggan_jax.run import checkpoint, fine_tune
 from tests.test_commands import TINY, run
 from tests.tiny import tiny_config
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("commands")  # their compilation cache serv
 def random_state(config, seed):
     """A state of the right shapes on every device, without compiling its initialisers."""
     rng = np.random.default_rng(seed)
-    shapes = jax.eval_shape(functools.partial(train_state.create, gan.build(config)), 0)
+    shapes = Program(config, sharding.make_mesh()).abstract_state()
 
     def value(leaf):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -37,11 +37,11 @@ def fresh():
     return random_state(tiny_config(), 1)
 
 
-def save(folder, seed=0, parts=checkpoint.NETS, step=30, **changes):
+def save(folder, seed=0, parts=("ema", "generator", "discriminator"), step=30, **changes):
     """A checkpoint of random nets. Returns the nets."""
     config = tiny_config(**changes)
     state = random_state(config, seed)
-    nets = {"ema": state.ema, "generator": state.g.variables, "discriminator": state.d.variables}
+    nets = {"ema": state.ema} | {name: net.variables for name, net in state.nets.items()}
     checkpoints = checkpoint.Checkpoints(folder)
     checkpoints.save_nets(step, {name: nets[name] for name in parts}, config)
     checkpoints.close()
@@ -49,8 +49,10 @@ def save(folder, seed=0, parts=checkpoint.NETS, step=30, **changes):
 
 
 def initialize(state, source, **changes):
-    with jax.set_mesh(sharding.make_mesh()):
-        return fine_tune.initialize(lambda seed: state, tiny_config(init_from=str(source), **changes))
+    program = Program(tiny_config(init_from=str(source), **changes), sharding.make_mesh())
+    program.create = lambda seed: state  # which would compile
+    with jax.set_mesh(program.mesh):
+        return fine_tune.initialize(program)
 
 
 def assert_equal(found, wanted):
@@ -65,10 +67,10 @@ def flat(variables):
 def test_all_nets_are_taken_and_nothing_else(tmp_path):
     nets = save(tmp_path)
     state, log = initialize(fresh(), tmp_path)
-    assert_equal(state.g.variables, nets["generator"])
-    assert_equal(state.d.variables, nets["discriminator"])
+    assert_equal(state.nets["generator"].variables, nets["generator"])
+    assert_equal(state.nets["discriminator"].variables, nets["discriminator"])
     assert_equal(state.ema, nets["ema"])
-    untouched = lambda state: (state.step, state.g.opt_state, state.d.opt_state, jax.random.key_data(state.key))
+    untouched = lambda state: (state.step, [net.opt_state for net in state.nets.values()], jax.random.key_data(state.key))
     assert_equal(untouched(state), untouched(fresh()))
     assert log == [f"weights from {tmp_path}, step 30; optimizers start afresh"]
     for before, after in zip(jax.tree.leaves(fresh()), jax.tree.leaves(state), strict=True):
@@ -86,15 +88,15 @@ def test_another_number_of_classes_starts_what_belongs_to_them_afresh(tmp_path, 
         in_g = {f"params/block_0/bn_{i}/class_{kind}/embedding" for i in (1, 2) for kind in ("gain", "bias")}
     in_d = {"params/embedding/embedding", "spectral_stats/embedding/u"}
     for found, own, taken, afresh in (
-        (state.g.variables, start.g.variables, nets["generator"], in_g),
-        (state.ema, start.ema, nets["ema"], in_g),
-        (state.d.variables, start.d.variables, nets["discriminator"], in_d),
+        (state.nets["generator"].variables, start.nets["generator"].variables, nets["generator"], in_g),
+        (state.ema["generator"], start.ema["generator"], nets["ema"]["generator"], in_g),
+        (state.nets["discriminator"].variables, start.nets["discriminator"].variables, nets["discriminator"], in_d),
     ):
         found, own, taken = flat(found), flat(own), flat(taken)
         assert afresh < found.keys()
         for name in found:
             np.testing.assert_array_equal(found[name], (own if name in afresh else taken)[name], err_msg=name)
-    for name in ("generator", "ema"):
+    for name in ("generator", "ema/generator"):
         assert any(line.startswith(f"{name}: {len(in_g)} variables start afresh: params/") for line in log)
     assert "discriminator: 2 variables start afresh: params/embedding/embedding, spectral_stats/embedding/u" in log
 
@@ -102,13 +104,13 @@ def test_another_number_of_classes_starts_what_belongs_to_them_afresh(tmp_path, 
 def test_converted_weights_without_the_other_nets(tmp_path):
     nets = save(tmp_path, parts=["ema"], step=0)
     state, log = initialize(fresh(), tmp_path)
-    assert_equal((state.g.variables, state.ema), (nets["ema"], nets["ema"]))
-    assert_equal(state.d, fresh().d)
+    assert_equal((state.nets["generator"].variables, state.ema), (nets["ema"]["generator"], nets["ema"]))
+    assert_equal(state.nets["discriminator"], fresh().nets["discriminator"])
     assert "generator: starts from its average, the checkpoint has no other" in log
     assert "discriminator: not in the checkpoint, starts afresh" in log
     # The step is given the state's buffers: none may be there twice.
     pointers = [
-        leaf.addressable_shards[0].data.unsafe_buffer_pointer() for leaf in jax.tree.leaves((state.g, state.ema))
+        leaf.addressable_shards[0].data.unsafe_buffer_pointer() for leaf in jax.tree.leaves((state.nets["generator"], state.ema))
     ]
     assert len(set(pointers)) == len(pointers)
 
@@ -130,7 +132,7 @@ def test_other_settings_are_said(tmp_path):
 def test_spectral_normalisation_may_be_added_but_not_dropped(tmp_path):
     save(tmp_path / "without", model__spectral_norm_g=False)
     state, log = initialize(fresh(), tmp_path / "without")
-    assert_equal(state.g.stats["spectral_stats"], fresh().g.stats["spectral_stats"])
+    assert_equal(state.nets["generator"].stats["spectral_stats"], fresh().nets["generator"].stats["spectral_stats"])
     assert any(line.startswith("generator: ") and "spectral_stats/" in line for line in log)
     save(tmp_path / "with")
     without = random_state(tiny_config(model__spectral_norm_g=False), 1)

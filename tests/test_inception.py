@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from biggan_jax.errors import DataError, UsageError
+from biggan_jax.evaluation import features
 from biggan_jax.metrics import inception
 from tests import torch_fidelity_oracle as oracle
 
@@ -155,11 +156,11 @@ def test_load_weights_reads_npz_when_unpinned_files_are_allowed(state_dict, tmp_
     path = tmp_path / "weights.npz"
     bias = np.arange(1008, dtype=np.float32)
     np.savez(path, **state_dict | {"fc.bias": bias})
-    sha256 = inception.weights_sha256(path)
+    sha256 = features.inception_sha256(path)
     with pytest.raises(DataError, match=f"{sha256}.*{inception.PINNED_SHA256}.*allow_unpinned"):
-        inception.load_weights(path)
+        features.load_inception(path)
     with caplog.at_level("WARNING", logger="absl"):
-        variables = inception.load_weights(path, allow_unpinned=True)
+        variables = features.load_inception(path, allow_unpinned=True)
     assert sha256 in caplog.text
     np.testing.assert_array_equal(variables["params"]["fc"]["bias"], bias)
 
@@ -170,21 +171,21 @@ def test_load_weights_reads_a_torch_file(reference, tmp_path):
     net, expected = reference
     path = tmp_path / "weights.pth"
     torch.save(net.state_dict(), path)
-    jax.tree.map(np.testing.assert_array_equal, inception.load_weights(path, allow_unpinned=True), expected)
+    jax.tree.map(np.testing.assert_array_equal, features.load_inception(path, allow_unpinned=True), expected)
 
 
 def test_load_weights_accepts_the_pinned_hash(state_dict, tmp_path, monkeypatch):
     path = tmp_path / "weights.npz"
     np.savez(path, **state_dict)
-    monkeypatch.setattr(inception, "PINNED_SHA256", inception.weights_sha256(path))
-    inception.load_weights(path)
+    monkeypatch.setattr(inception, "PINNED_SHA256", features.inception_sha256(path))
+    features.load_inception(path)
 
 
 def test_load_weights_never_unpickles_an_unpinned_file(tmp_path):
     path = tmp_path / "weights.pth"
     path.write_bytes(pickle.dumps({"fc.bias": np.zeros(3)}))
     with pytest.raises(DataError, match="SHA-256"):
-        inception.load_weights(path)
+        features.load_inception(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"no archive at all"])
@@ -192,15 +193,15 @@ def test_load_weights_names_a_broken_npz(tmp_path, content):
     path = tmp_path / "weights.npz"
     path.write_bytes(content)
     with pytest.raises(DataError, match="weights.npz"):
-        inception.load_weights(path, allow_unpinned=True)
+        features.load_inception(path, allow_unpinned=True)
 
 
 def test_load_weights_names_an_absent_file(tmp_path):
     with pytest.raises(DataError, match=r"cannot read .*nowhere.pth: No such file"):
-        inception.load_weights(tmp_path / "nowhere.pth")
+        features.load_inception(tmp_path / "nowhere.pth")
 
 
 def test_sha256_is_that_of_the_file(tmp_path):
     path = tmp_path / "abc"
     path.write_bytes(b"abc")
-    assert inception.weights_sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert features.inception_sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -1,7 +1,8 @@
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from biggan_jax import config
+from biggan_jax.config import gans as keys
 from biggan_jax.gans import losses
 
 REAL, FAKE = jnp.array([2.0, 0.5, -1.0]), jnp.array([-3.0, 0.0, 1.0])
@@ -32,4 +33,17 @@ def test_least_squares():
 
 
 def test_the_config_names_every_loss():
-    assert tuple(losses.LOSSES) == config.LOSSES
+    assert tuple(losses.LOSSES) == keys.LOSSES
+
+
+@pytest.mark.parametrize("name", keys.LOSSES)
+def test_the_boundary_is_where_a_lone_output_is_worth_as_much_on_either_side(name):
+    """D that has to give real and fake the same output gives the boundary; a critic of distances may give any."""
+    loss = losses.LOSSES[name]
+    outputs = jnp.linspace(-3, 3, 601)
+    values = jnp.array([loss.d(x[None], x[None]) for x in outputs])
+    if loss.boundary is None:
+        np.testing.assert_allclose(values, values[0], atol=1e-6)
+    else:
+        least = outputs[values <= values.min() + 1e-6]
+        np.testing.assert_allclose((least[0] + least[-1]) / 2, loss.boundary, atol=0.01)

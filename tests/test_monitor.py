@@ -1,3 +1,5 @@
+import dataclasses
+import functools
 import types
 
 import jax
@@ -5,10 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from biggan_jax import data
+from biggan_jax.data.dataset import labelled_images
+from biggan_jax.devices import sharding
+from biggan_jax.devices.program import Program
+from biggan_jax.errors import CollapsedError, UsageError
+from biggan_jax.gans.core import Net, NetState
 from biggan_jax.run import monitor
-from biggan_jax.data.dataset import Dataset
-from biggan_jax.errors import CollapsedError
-from biggan_jax.train_state import GANState, NetState
 from tests.tiny import tiny_config
 
 RNG = np.random.default_rng(0)
@@ -30,55 +35,64 @@ def test_small_layers_are_exact_whichever_way_they_lie():
         np.testing.assert_allclose(monitor.exact_singular_values(monitor.as_matrix(weight)), expected[:3], rtol=1e-5)
 
 
+class Pair:
+    """Two nets of which nothing but the parameters is asked."""
+
+    nets = {name: Net(name[0], None, ()) for name in ("generator", "discriminator")}
+
+
+def states(g, d):
+    return {"generator": NetState(g, {}, ()), "discriminator": NetState(d, {}, ())}
+
+
 def test_large_layers_are_estimated_and_followed_as_they_change():
     g = {"linear": {"kernel": with_spectrum(400, 300, [9, 7, 5])}, "embedding": {"embedding": jnp.ones((10, 4))}}
     d = {"block_0": {"conv_1": {"kernel": jnp.eye(6).reshape(1, 2, 3, 6)}}}
-    look = jax.jit(monitor.spectra)
-    values, vectors = look(g, d, monitor.first_vectors(g, d))
+    look = jax.jit(functools.partial(monitor.spectra, Pair))
+    values, vectors = look(states(g, d), monitor.first_vectors(Pair, states(g, d)))
     assert set(values) == {f"spectrum/{name}/{i}" for name in ("g/linear", "d/block_0/conv_1") for i in (1, 2, 3)}
     np.testing.assert_allclose([values[f"spectrum/g/linear/{i}"] for i in (1, 2, 3)], [9, 7, 5], rtol=1e-3)
     np.testing.assert_allclose(values["spectrum/d/block_0/conv_1/1"], 1, rtol=1e-5)
     assert list(vectors) == ["g/linear"]
     for _ in range(3):  # a flat spectrum converges over several looks only because each goes on from the last
-        flat = {"linear": {"kernel": with_spectrum(400, 300, [1.0, 0.6, 0.55])}}
-        first, vectors = look(flat, d, vectors)
-    cold, warm = monitor.first_vectors(flat, d), vectors
+        flat = states({"linear": {"kernel": with_spectrum(400, 300, [1.0, 0.6, 0.55])}}, d)
+        first, vectors = look(flat, vectors)
+    cold, warm = monitor.first_vectors(Pair, flat), vectors
     for _ in range(6):
-        again, warm = look(flat, d, warm)
-    once, _ = look(flat, d, cold)
+        again, warm = look(flat, warm)
+    once, _ = look(flat, cold)
     error = lambda found: abs(float(found["spectrum/g/linear/3"]) - 0.55)
     assert error(again) < 1e-4 < error(once)
 
 
+@dataclasses.dataclass(frozen=True)
 class Pixels:
-    """A net that gives what its one variable says: D(x) = scale * (mean pixel - threshold), G(z) = z / spread."""
+    """A recipe that does what its variables say: D(x) = mean pixel - threshold, G gives noise of `spread`."""
 
-    z_dim = 4 * 4 * 3
+    boundary: float | None = 0.0
+    nets = Pair.nets
 
-    def apply(self, variables, x, labels, train):
-        assert not train
-        if "spread" in variables["params"]:
-            return x.reshape(-1, 4, 4, 3) * variables["params"]["spread"]
-        return x.mean(axis=(1, 2, 3)) - variables["params"]["threshold"]
+    def sample(self, variables, key, indices, labels, truncation):
+        noise = jax.random.normal(key, (len(indices), 4, 4, 3))
+        return noise * variables["generator"]["params"]["spread"]
+
+    def verdicts(self, nets, images, labels):
+        if self.boundary is None:
+            return None
+        return images.mean(axis=(1, 2, 3)) - nets["discriminator"].params["threshold"] > self.boundary
 
 
-def look_with(threshold, spread):
+def look_with(threshold, spread, boundary=0.0):
     reals = RNG.integers(0, 256, (400, 4, 4, 3), np.uint8)
     bright = np.full((30, 4, 4, 3), 255, np.uint8)
-    dataset = lambda images: Dataset("test", images, np.zeros(len(images), np.int32), ("a",), "0")
-    net = lambda **params: NetState(params={"linear": {"kernel": jnp.ones((2, 2))}, **params}, stats={}, opt_state=())
-    state = GANState(
-        step=jnp.int32(0),
-        attempt=jnp.int32(0),
-        key=jax.random.key(0),
-        g=net(spread=spread),
-        d=net(threshold=threshold),
-        ema={},
-    )
-    gan = types.SimpleNamespace(generator=Pixels(), discriminator=Pixels())
+    dataset = lambda images: labelled_images("test", images, np.zeros(len(images), np.int32), ("a",), "0")
+    layer = {"linear": {"kernel": jnp.ones((2, 2))}}
+    state = types.SimpleNamespace(nets=states(layer | {"spread": spread}, layer | {"threshold": threshold}))
     where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    look = monitor.Monitor(gan, {"train": dataset(reals), "held_out": dataset(bright)}, where)
-    return {name: float(value) for name, value in look(state).items()}
+    look = monitor.Monitor(Pixels(boundary), {"train": dataset(reals), "held_out": dataset(bright)}, where)
+    found = {name: float(value) for name, value in look(state).items()}
+    assert look.records(state) == {name for name in found if not name.startswith("spectrum/")}
+    return found
 
 
 def test_accuracy_and_variety_are_what_they_say():
@@ -88,6 +102,38 @@ def test_accuracy_and_variety_are_what_they_say():
     found = look_with(threshold=-0.5, spread=(255 / 127.5) / 12**0.5)  # the standard deviation of uniform pixels
     assert (found["d_accuracy/train"], found["d_accuracy/held_out"], found["d_accuracy/samples"]) == (1, 1, 0)
     assert found["variety"] == pytest.approx(1, rel=0.05)
+
+
+def test_accuracy_is_on_the_losss_side_of_its_boundary():
+    """With least squares' boundary of 1/2 an output of 0.3 means fake: compared with 0 it would have counted as real."""
+    assert look_with(threshold=-0.3, spread=0.0, boundary=0.5)["d_accuracy/samples"] == 1
+    assert look_with(threshold=-0.3, spread=0.0, boundary=0.0)["d_accuracy/samples"] == 0
+
+
+def test_a_critic_without_a_boundary_has_no_accuracy():
+    found = look_with(threshold=0.5, spread=0.0, boundary=None)
+    assert "variety" in found and not any(name.startswith("d_accuracy") for name in found)
+
+
+@pytest.mark.parametrize(
+    "changes, key",
+    [
+        (dict(loss="wasserstein", run__monitor_every=1, run__collapse__max_d_accuracy=0.9), "max_d_accuracy"),
+        (dict(run__monitor_every=0, run__collapse__min_variety=0.1), "min_variety"),
+        (dict(run__collapse__max_fid_ratio=2.0), "max_fid_ratio"),
+    ],
+)
+def test_a_limit_on_what_is_not_recorded_is_refused(changes, key):
+    config = tiny_config(**changes)
+    program = Program(config, sharding.make_mesh(jax.devices()[:1]))
+    watch = None
+    if config.run.monitor_every:
+        watch = monitor.Monitor(program.gan, {"train": data.load(config)}, program.replicated)
+    with pytest.raises(UsageError, match=f"config.run.collapse.{key} is .*does not record"):
+        monitor.check_limits(config, watch, program)
+    for name in monitor.LIMITS:
+        config.run.collapse[name[1]] = 0.0
+    monitor.check_limits(config, watch, program)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from biggan_jax.gans import averages as ema, optimizers
+from biggan_jax.gans import averages, optimizers
 
 
 def test_adam_without_a_first_moment_is_adam_and_stores_less():
@@ -30,5 +30,6 @@ def test_schedules_count_training_steps():
 
 def test_the_average_is_a_copy_before_its_start():
     old, new = {"w": jnp.array(1.0)}, {"w": jnp.array(3.0)}
-    assert ema.update(old, new, jnp.array(4), 0.9, 5)["w"] == 3.0
-    np.testing.assert_allclose(ema.update(old, new, jnp.array(5), 0.9, 5)["w"], 0.9 * 1 + 0.1 * 3, rtol=1e-6)
+    average = averages.ExponentialAverage(decay=0.9, start=5)
+    assert average(old, new, jnp.array(4))["w"] == 3.0
+    np.testing.assert_allclose(average(old, new, jnp.array(5))["w"], 0.9 * 1 + 0.1 * 3, rtol=1e-6)

@@ -1,6 +1,5 @@
 """Planning: what is read off a compiled program, what is made of it, and the real step compiled for real slices."""
 
-import functools
 import importlib.util
 import json
 import os
@@ -10,9 +9,9 @@ import sys
 import jax
 import pytest
 
-from biggan_jax import gan as gan_lib
-from biggan_jax import plan, train_state
-from biggan_jax.devices import sharding, tpu
+from biggan_jax import cli, plan
+from biggan_jax.devices import planning, sharding, tpu
+from biggan_jax.devices.program import Program
 from biggan_jax.errors import UsageError
 from tests.tiny import tiny_config
 
@@ -32,7 +31,7 @@ HLO = """
 
 
 def test_collectives_are_counted_once_with_the_bytes_of_their_results():
-    assert plan.collectives(HLO) == {
+    assert planning.collectives(HLO) == {
         "all-reduce": {"count": 3, "bytes": 4 * 4 * 256 + (4 + 2 * 8 * 128) + 4 * 100},
         "all-gather": {"count": 1, "bytes": 4 * 16 * 8},
         "collective-permute": {"count": 1, "bytes": 4 * 6},
@@ -51,16 +50,16 @@ def test_the_prediction_is_the_slowest_of_the_device_and_then_the_links():
         },
         "xla_seconds": None,
     }
-    predicted = plan.predict(measured, v3)
+    predicted = planning.predict(measured, v3)
     assert predicted == pytest.approx({
         "compute_seconds": 0.3,
         "hbm_seconds": 0.2,
         "interconnect_seconds": 0.05,  # a ring sends what is reduced twice
         "predicted_step_seconds": 0.35,
     })  # fmt: skip
-    slower = plan.predict(measured | {"xla_seconds": 0.4}, v3)
+    slower = planning.predict(measured | {"xla_seconds": 0.4}, v3)
     assert slower["predicted_step_seconds"] == pytest.approx(0.45)
-    faster = plan.predict(measured | {"xla_seconds": 0.1}, v3)  # than the hardware can be
+    faster = planning.predict(measured | {"xla_seconds": 0.1}, v3)  # than the hardware can be
     assert faster["predicted_step_seconds"] == pytest.approx(0.35)
 
 
@@ -82,13 +81,13 @@ def test_the_prediction_is_the_slowest_of_the_device_and_then_the_links():
     ],
 )
 def test_what_libtpu_says_of_memory(message, needed):
-    assert plan.needed_bytes(message) == needed
+    assert planning.needed_bytes(message) == needed
 
 
 def test_advice_that_would_make_it_fit():
     v3 = tpu.parse_topology("v3-8")
     limit = v3.generation.usable_hbm_bytes
-    advice = lambda needed, **changes: plan.advice(tiny_config(batch_size=64, **changes), v3, needed)
+    advice = lambda needed, **changes: planning.advice(tiny_config(batch_size=64, **changes), v3, needed)
     # 8 images a device: the least number of micro-batches that is enough, the least slice that is.
     assert advice(int(1.5 * limit)) == (
         "recompute activations (--config.model.remat=True); "
@@ -106,14 +105,14 @@ def test_advice_that_would_make_it_fit():
 def measured():
     """The step of a tiny config on eight simulated devices, by the functions that plan for TPUs."""
     config = tiny_config(model__attention_resolutions=())
-    return plan.measure(plan.compile_step(config, sharding.make_mesh(jax.devices()[:8])))
+    return planning.measure_step(Program(config, sharding.make_mesh(jax.devices()[:8])))
 
 
 def sizes(config):
     """Bytes of G's parameters, of D's, and of the whole state."""
-    state = jax.eval_shape(functools.partial(train_state.create, gan_lib.build(config)), 0)
+    state = Program(config, sharding.make_mesh(jax.devices()[:1])).abstract_state()
     size = lambda tree: sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-    return size(state.g.params), size(state.d.params), size(state.replace(key=()))
+    return *(size(net.params) for net in state.nets.values()), size(state.replace(key=()))
 
 
 def test_the_compiled_step_is_measured(measured):
@@ -133,11 +132,10 @@ def test_the_compiled_step_is_measured(measured):
 
 @pytest.fixture
 def planned(monkeypatch, measured):
-    """`plan.plan` with the compiler's part left out."""
-    monkeypatch.setattr(plan, "topology_devices", lambda slice_: jax.devices()[:8])
-    monkeypatch.setattr(plan, "compile_step", lambda config, mesh: None)
-    monkeypatch.setattr(plan, "measure", lambda program: measured)
-    return lambda topology="v3:2x2", **changes: plan.plan(tiny_config(**changes), topology)
+    """`planning.plan` with the compiler's part left out."""
+    monkeypatch.setattr(planning, "topology_devices", lambda slice_: jax.devices()[:8])
+    monkeypatch.setattr(planning, "measure_step", lambda program: measured)
+    return lambda topology="v3:2x2", **changes: planning.plan(tiny_config(**changes), topology)
 
 
 def test_a_plan_of_a_program_that_fits(planned, measured):
@@ -156,11 +154,11 @@ def test_a_plan_of_a_program_that_fits(planned, measured):
 
 
 def test_a_plan_of_a_program_that_does_not_fit(planned, monkeypatch):
-    def too_large(config, mesh):
+    def too_large(program):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Used 17.48G of 15.48G hbm.")
 
     fitting = planned()
-    monkeypatch.setattr(plan, "compile_step", too_large)
+    monkeypatch.setattr(planning, "measure_step", too_large)
     p = planned()
     assert set(p) == set(fitting)
     assert p["fits"] is False and p["hbm_bytes_per_device"] == int(17.48 * GIB)
@@ -172,27 +170,27 @@ def test_a_plan_of_a_program_that_does_not_fit(planned, monkeypatch):
     assert rows[0].startswith("v3:2x2 (v3-8): 4 chips") and rows[4].startswith("| row=1 | 16 | 2 |")
     assert rows[5].startswith("| row=2 | 16 | 2 | 17.48 | does not fit |")
 
-    def broken(config, mesh):
+    def broken(program):
         raise jax.errors.JaxRuntimeError("INTERNAL: a bug")
 
-    monkeypatch.setattr(plan, "compile_step", broken)
+    monkeypatch.setattr(planning, "measure_step", broken)
     with pytest.raises(jax.errors.JaxRuntimeError, match="a bug"):
         planned()
 
 
 def test_a_batch_that_does_not_divide_is_refused_before_anything_is_compiled(monkeypatch):
-    monkeypatch.setattr(plan, "topology_devices", lambda slice_: pytest.fail("too late"))
+    monkeypatch.setattr(planning, "topology_devices", lambda slice_: pytest.fail("too late"))
     with pytest.raises(UsageError, match="config.batch_size gives 16 images for 128 devices"):
-        plan.plan(tiny_config(), "v3-128")
+        planning.plan(tiny_config(), "v3-128")
     with pytest.raises(UsageError, match="config.batch_size / accumulation_steps gives 4 images for 8 devices"):
-        plan.plan(tiny_config(accumulation_steps=4), "v3-8")
+        planning.plan(tiny_config(accumulation_steps=4), "v3-8")
 
 
 def test_without_libtpu_there_is_one_clear_line(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "libtpu" else find(name))
     with pytest.raises(UsageError, match=r"pip install 'biggan_jax\[tpu\]'"):
-        plan.plan(tiny_config(), "v3-8")
+        planning.plan(tiny_config(), "v3-8")
 
 
 CONFIG = """
@@ -249,12 +247,10 @@ def test_all_rows_of_a_grid_become_one_table(tmp_path):
     ],
 )
 def test_a_users_mistake_is_one_line(capsys, tmp_path, arguments, message):
-    from biggan_jax import cli
-
     (tmp_path / "tiny.py").write_text(CONFIG)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["plan", *(a.replace("CONFIG", f"{tmp_path}/tiny.py") for a in arguments)])
-        patch.setattr(plan, "prepare_environment", lambda: None)
+        patch.setattr(planning, "prepare_process", lambda: None)
         with pytest.raises(SystemExit) as stop:
             cli.run(plan.main)
     stderr = capsys.readouterr().err

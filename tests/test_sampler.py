@@ -5,45 +5,48 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from biggan_jax import models
+from biggan_jax import gans
 from biggan_jax.devices import sharding
-from biggan_jax.run import sampler
-from biggan_jax.gans.latents import sample_batch
-from biggan_jax.gans.standing_stats import standing_stats
+from biggan_jax.gans.images import to_uint8
+from biggan_jax.gans.latents import Truncation
+from biggan_jax.run import grids, sampler
 from tests.tiny import random_variables, tiny_config
+
+HALF = Truncation(0.5, "resample")
 
 
 @pytest.fixture(scope="module")
 def net():
-    generator, _ = models.build(tiny_config(model__attention_resolutions=()))
-    return generator, random_variables(generator, jnp.zeros((2, generator.z_dim)), jnp.zeros(2, int))
+    gan = gans.build(tiny_config(model__attention_resolutions=()))
+    return gan, {"generator": random_variables(gan.generator.module, *gan.generator.inputs)}
 
 
 def test_samples_do_not_depend_on_batch_size_start_or_devices(net):
     labels = np.arange(21) % 10
-    reference = sampler.sample(*net, labels, seed=3, truncation=0.5, batch_size=32)
+    reference = sampler.sample(*net, labels, seed=3, truncation=HALF, batch_size=32)
     assert reference.shape == (21, 8, 8, 3) and reference.dtype == np.uint8 and reference.std() > 10
     # One grey level: sums may be rounded in another order
     close = functools.partial(np.testing.assert_allclose, atol=1)
-    close(sampler.sample(*net, labels, seed=3, truncation=0.5, batch_size=8).astype(int), reference.astype(int))
+    close(sampler.sample(*net, labels, seed=3, truncation=HALF, batch_size=8).astype(int), reference.astype(int))
     close(
-        sampler.sample(*net, labels[5:], seed=3, truncation=0.5, batch_size=8, start=5).astype(int),
+        sampler.sample(*net, labels[5:], seed=3, truncation=HALF, batch_size=8, start=5).astype(int),
         reference[5:].astype(int),
     )
     with jax.set_mesh(sharding.make_mesh()):
-        close(sampler.sample(*net, labels, seed=3, truncation=0.5, batch_size=32).astype(int), reference.astype(int))
-    assert np.any(sampler.sample(*net, labels, seed=4, truncation=0.5, batch_size=32) != reference)
+        close(sampler.sample(*net, labels, seed=3, truncation=HALF, batch_size=32).astype(int), reference.astype(int))
+    assert np.any(sampler.sample(*net, labels, seed=4, truncation=HALF, batch_size=32) != reference)
 
 
 def test_standing_statistics_are_plain_averages_and_change_nothing_else(net):
-    generator, variables = net
-    key = jax.random.key(0)
-    new = standing_stats(generator, variables, key, num_batches=3, batch_size=16, truncation=0.5)
+    gan, variables = net
+    key, generator = jax.random.key(0), gan.generator.module
+    new = gan.standing(variables, key, num_batches=3, batch_size=16, truncation=HALF)["generator"]
+    variables = variables["generator"]
     assert new["params"] is variables["params"] and new["spectral_stats"] is variables["spectral_stats"]
 
     @jax.jit
     def first_layer_moments(key):
-        z, labels = sample_batch(key, 16, generator.z_dim, 10, truncation=0.5)
+        z, labels = gan.prior(key, 16, HALF)
         _, state = generator.apply(
             variables,
             z,
@@ -73,16 +76,16 @@ def test_interpolations_end_at_the_samples_they_join(net):
 
 def test_levels_are_rounded_not_floored():
     np.testing.assert_array_equal(
-        sampler.to_uint8(jnp.array([-1.2, -1.0, 0.0, 0.5 / 127.5 + 0.001, 1.0])), [0, 0, 128, 128, 255]
+        to_uint8(jnp.array([-1.2, -1.0, 0.0, 0.5 / 127.5 + 0.001, 1.0])), [0, 0, 128, 128, 255]
     )
     levels = np.arange(256)
-    np.testing.assert_array_equal(sampler.to_uint8(jnp.array(levels / 127.5 - 1.0)), levels)
+    np.testing.assert_array_equal(to_uint8(jnp.array(levels / 127.5 - 1.0)), levels)
 
 
 def test_grid_puts_rows_under_each_other():
     images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((5, 2, 2, 3), np.uint8)
-    picture = sampler.grid(images, 3, min_size=2, gap=1)
+    picture = grids.grid(images, 3, min_size=2, gap=1)
     assert picture.shape == (5, 8, 3)
     assert picture[0, 0, 0] == 0 and picture[0, 3, 0] == 1 and picture[3, 3, 0] == 4 and picture[2, 0, 0] == 255
     assert picture[3, 6, 0] == 255  # the missing sixth image
-    assert sampler.grid(images, 3, min_size=7, gap=0).shape == (16, 24, 3)
+    assert grids.grid(images, 3, min_size=7, gap=0).shape == (16, 24, 3)

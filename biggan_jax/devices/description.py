@@ -18,8 +18,7 @@ def describe(config, paper: dict) -> dict:
 
     `params`: count of each net. `layers`: (path, shape, count) of each net's parameters. `table1_params` counts as the
     paper's Table 1 does: all nets without the shared class embedding (no other convention reproduces its five figures).
-    FLOPs count a multiplication and an addition as two: NET_flops_per_image for one image, forward; `step_flops` for
-    one training step of the whole batch.
+    FLOPs, NET_flops_per_image, are of one image, forward, a multiplication and an addition counted as two.
     """
     result = {"params": {}, "layers": {}}
     for name, net in gans.build(config).nets.items():
@@ -34,7 +33,7 @@ def describe(config, paper: dict) -> dict:
             result["shared_embedding_params"] = count(variables["params"].get("embedding", {}))
     if "shared_embedding_params" in result:
         result["table1_params"] = sum(result["params"].values()) - result["shared_embedding_params"]
-    return result | {"step_flops": step_flops(config), "paper": paper}
+    return result | {"paper": paper}
 
 
 def forward_flops(net, variables) -> int:

@@ -6,36 +6,32 @@ import os
 from typing import Any
 
 import jax
-from jax.experimental import multihost_utils
 import numpy as np
 
 from biggan_jax import data
-from biggan_jax.run import sampler
 from biggan_jax.data import batches
 from biggan_jax.errors import DataError, UsageError
-from biggan_jax.evaluation import features, results
-from biggan_jax.metrics import summary
-from biggan_jax.evaluation import reference as reference_lib
+from biggan_jax.evaluation import features, reference, results
 from biggan_jax.evaluation.protocol import Protocol
+from biggan_jax.evaluation.reference import Reference
+from biggan_jax.metrics import summary
 
 NEIGHBOUR_SAMPLES = 10_000  # 80 MB of Inception features, and a minute of distances on two cores
-VALIDATION_SPLITS = (
-    "validation",
-    "val",
-    "test",
-)  # whose Inception Score Table 2 asks for: the first one a data set has
+VALIDATION_SPLITS = ("validation", "val", "test")  # Table 2 asks for the Inception Score of the first that the data has
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
-    """Everything of an evaluation but the generator.
+    """What an evaluation needs besides something to score: real images, their summary, a network and sizes.
 
-    `batch_size` is a multiple of the mesh; scores do not depend on it.
+    config: of the data set. dataset: the real images of `reference`. batch_size: a multiple of the mesh; scores do not
+    depend on it.
     """
 
+    config: Any
+    dataset: data.Dataset
     extractor: features.FeatureExtractor
-    dataset: Any  # the real images of `reference`
-    reference: reference_lib.Reference
+    reference: Reference
     num_samples: int
     neighbour_samples: int
     seed: int
@@ -43,15 +39,12 @@ class Evaluator:
     cache_dir: str
     mesh: Any
 
-    def protocol(
-        self, source: str, batch_norm: str, truncation: float | None, mode: str | None, num_samples: int | None = None
-    ) -> Protocol:
-        count = num_samples or self.num_samples
+    def _protocol(self, source, batch_norm, truncation, mode, num_samples) -> Protocol:
         return Protocol(
             features=self.extractor.name,
             weights_sha256=self.extractor.sha256,
             resizer=self.extractor.resizer,
-            samples=count,
+            samples=num_samples,
             source=source,
             batch_norm=batch_norm,
             truncation=truncation,
@@ -60,22 +53,22 @@ class Evaluator:
             reference=self.reference.name,
             reference_fingerprint=self.reference.fingerprint,
             reference_samples=self.reference.size,
-            neighbour_samples=min(self.neighbour_samples, count),
+            neighbour_samples=min(self.neighbour_samples, num_samples),
             neighbour_reference_samples=len(self.reference.indices),
             inception_score_splits=summary.SPLITS,
             precision_k=summary.PRECISION_K,
             density_k=summary.DENSITY_K,
         )
 
-    def model_protocol(
-        self, config, truncation=None, mode: str | None = None, own_statistics: bool = False
+    def sample_protocol(
+        self, config, truncation: float | None = None, mode: str | None = None, own_statistics: bool = False
     ) -> Protocol:
         """The protocol of a generator's samples.
 
         config: the generator's. mode: None is the config's. own_statistics: whether its weights came with BatchNorm
-        statistics for each truncation (`truncation_stats`, see `checkpoint`), which `Model` uses in mode "rescale".
+        statistics for each truncation (`truncation_stats`, see `checkpoint`), which are used in mode "rescale".
         """
-        mode = mode or config.truncation_mode
+        mode = mode or config.get("truncation_mode")
         if own_statistics and truncation is not None and mode == "rescale":
             batch_norm = "statistics that came with the weights"
         elif config.run.standing_stats_batches:
@@ -83,34 +76,35 @@ class Evaluator:
             batch_norm = f"standing statistics, {batches_of}"
         else:
             batch_norm = "running statistics"
-        return self.protocol("EMA generator", batch_norm, truncation, mode)
+        return self._protocol("EMA generator", batch_norm, truncation, mode, self.num_samples)
 
     def labels(self, num_classes: int) -> np.ndarray:
         """Class of each sample, int32 [num_samples]: uniform, a function of the seed and the sample's index."""
         bits = np.random.PCG64(np.random.SeedSequence((self.seed, 1))).random_raw(self.num_samples)
         return (bits % max(num_classes, 1)).astype(np.int32)
 
-    def samples(self, model, truncation: float | None, mode: str | None) -> Iterator[np.ndarray]:
-        """Batches of the numbered samples of `model`, uint8 [up to batch_size, H, W, 3]."""
-        labels = self.labels(model.config.num_classes)
+    def samples(self, trained, truncation: float | None, mode: str | None) -> Iterator[np.ndarray]:
+        """Batches of the numbered samples of a TrainedGAN, uint8 [up to batch_size, H, W, 3]."""
+        labels = self.labels(trained.config.num_classes)
         for start in range(0, self.num_samples, self.batch_size):
             batch = labels[start : start + self.batch_size]
-            yield model.sample(batch, truncation, self.seed, mode, self.batch_size, start)
+            yield trained.sample(batch, truncation, self.seed, mode, self.batch_size, start)
 
     def summarize(self, image_batches: Iterator[np.ndarray], count: int) -> summary.Summary:
+        """The summary of `count` images, given as uint8 batches [up to batch_size, H, W, 3]."""
         stream = features.stream(self.extractor, image_batches, self.batch_size)
         return summary.summarize(stream, count, self.neighbour_samples)
 
-    def score_model(self, model, protocol: Protocol) -> tuple[results.Record | None, summary.Summary]:
-        """The record of `model` by `protocol` (on process 0, None elsewhere) and the summary of its samples.
+    def score(self, trained, protocol: Protocol) -> tuple[results.Record | None, summary.Summary]:
+        """The record of a TrainedGAN by `protocol` (on process 0, None elsewhere) and the summary of its samples.
 
         Call it inside the mesh, on every process.
         """
-        samples = self.samples(model, protocol.truncation, protocol.truncation_mode)
+        samples = self.samples(trained, protocol.truncation, protocol.truncation_mode)
         found = self.summarize(samples, self.num_samples)
         if jax.process_index():
             return None, found
-        return results.Record(model.step, summary.compare(self.reference.summary, found), protocol), found
+        return results.Record(trained.step, summary.compare(self.reference.summary, found), protocol), found
 
     def score_images(self, images, name: str) -> results.Record | None:
         """The record of uint8 `images` [N, H, W, 3] of the source `name`, taken in random order.
@@ -122,8 +116,25 @@ class Evaluator:
         found = self.summarize(batches.prefetch(read, 0, -(-len(order) // self.batch_size)), len(order))
         if jax.process_index():
             return None
-        protocol = self.protocol(f"images in {name}", "BatchNorm unknown", None, None, num_samples=len(order))
+        protocol = self._protocol(f"images in {name}", "BatchNorm unknown", None, None, len(order))
         return results.Record(None, summary.compare(self.reference.summary, found), protocol)
+
+    def held_out(self) -> Reference | None:
+        """The reference of the data's held-out split, None when there is none: what real images score.
+
+        The score depends on how many images a split of it has: here it has as nearly as possible as many as a split of
+        the samples (50,000 held-out images, as ImageNet has, and 50,000 samples both come in ten splits of 5,000).
+        """
+        for split in VALIDATION_SPLITS:
+            try:
+                dataset = data.load(self.config, split=split)
+            except (UsageError, DataError):
+                continue
+            splits = min(max(round(len(dataset) / self.num_samples * summary.SPLITS), 1), summary.SPLITS)
+            return reference.load(
+                self.extractor, dataset, self.neighbour_samples, self.batch_size, self.cache_dir, splits
+            )
+        return None
 
 
 def create(
@@ -131,19 +142,19 @@ def create(
     mesh,
     *,
     num_samples: int,
-    batch_size: int = sampler.BATCH_SIZE,
+    batch_size: int = 64,
     seed: int = 0,
     kind: str = "auto",
     inception_weights: str | None = None,
     reference_split: str | None = None,
     neighbour_samples: int = NEIGHBOUR_SAMPLES,
-    dataset=None,
+    dataset: data.Dataset | None = None,
 ) -> Evaluator:
-    """The Evaluator for runs of `config`: loads the data set, the network and the reference, or makes them.
+    """The Evaluator for runs of `config`: the data set, the network and the reference are loaded, or made.
 
-    `reference_split` defaults to the split trained on, which is `dataset` where that is loaded already.
-    `batch_size` is rounded up to a multiple of the mesh. Call it outside a mesh. Raises UsageError for values
-    out of range, DataError for data and weights that cannot be read.
+    `reference_split` defaults to the split trained on, which is `dataset` where that is loaded already. `batch_size` is
+    rounded up to a multiple of the mesh. Call it outside a mesh. Raises UsageError for values out of range and for data
+    that are not images, DataError for data and weights that cannot be read.
     """
     if num_samples < summary.MIN_SAMPLES:
         raise UsageError(f"{num_samples} samples are too few to score; at least {summary.MIN_SAMPLES} are needed")
@@ -160,45 +171,23 @@ def create(
     path = features.choose(kind, inception_weights, config.image_size, cache_dir)
     if dataset is None:
         dataset = data.load(config, split=reference_split)
+    if dataset.kind != "image":
+        raise UsageError(f"dataset {dataset.name} is of the kind {dataset.kind!r}; only 'image' can be scored")
     if path:
         extractor = features.from_inception(path, mesh)
     else:
         train = dataset if reference_split in (None, config.data.split) else data.load(config)
         extractor = features.from_classifier(train, config.dataset, config.num_classes, cache_dir, mesh)
     batch_size = -(-batch_size // mesh.size) * mesh.size
-    reference = reference_lib.load(extractor, dataset, neighbour_samples, batch_size, cache_dir)
-    return Evaluator(extractor, dataset, reference, num_samples, neighbour_samples, seed, batch_size, cache_dir, mesh)
-
-
-def validation_reference(evaluator: Evaluator, config) -> reference_lib.Reference | None:
-    """The reference of the data's held-out split, None when there is none: what real images score.
-
-    The score depends on how many images a split of it has: here it has as nearly as possible as many as a
-    split of the samples (50,000 held-out images, as ImageNet has, and 50,000 samples both come in ten splits
-    of 5,000).
-    """
-    for split in VALIDATION_SPLITS:
-        try:
-            dataset = data.load(config, split=split)
-        except (UsageError, DataError):
-            continue
-        splits = min(max(round(len(dataset.labels) / evaluator.num_samples * summary.SPLITS), 1), summary.SPLITS)
-        keep, size = evaluator.neighbour_samples, evaluator.batch_size
-        return reference_lib.load(evaluator.extractor, dataset, keep, size, evaluator.cache_dir, splits)
-    return None
-
-
-def score_in_training(evaluator: Evaluator, model, workdir) -> float:
-    """Scores `model`, whose checkpoint is in `workdir`: adds the record, keeps the best checkpoint. Returns its FID
-    over the run's least.
-
-    Every process calls it, inside the mesh.
-    """
-    ratio = 1.0
-    record, _ = evaluator.score_model(model, evaluator.model_protocol(model.config))
-    if record:
-        results.write(workdir, record)
-        best = ", the best so far" if results.update_best(workdir, record) else ""
-        print(f"step {record.step}: {results.one_line(record)}{best}", flush=True)
-        ratio = results.fid_ratio(workdir, record)
-    return float(multihost_utils.broadcast_one_to_all(np.float32(ratio)))
+    return Evaluator(
+        config=config,
+        dataset=dataset,
+        extractor=extractor,
+        reference=reference.load(extractor, dataset, neighbour_samples, batch_size, cache_dir),
+        num_samples=num_samples,
+        neighbour_samples=neighbour_samples,
+        seed=seed,
+        batch_size=batch_size,
+        cache_dir=cache_dir,
+        mesh=mesh,
+    )

@@ -1,22 +1,29 @@
 """Features of images, by one of two networks behind one small interface.
 
-`choose` takes Inception, which published scores are defined on, or the embedded classifier
-(`metrics.classifier`), whose scores carry its name: "FID" is always Inception's, a classifier's is called
-"digits-classifier FID".
+`choose` takes Inception, which published scores are defined on, or the embedded classifier (`metrics.classifier`),
+whose scores carry its name.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 import dataclasses
 import functools
+import hashlib
 import os
+import pathlib
 
+from absl import logging
+from flax import traverse_util
 import jax
+from jax.experimental import multihost_utils
 import numpy as np
 
-from biggan_jax.devices import sharding
 from biggan_jax.data import batches
-from biggan_jax.errors import UsageError
+from biggan_jax.data.dataset import fingerprint
+from biggan_jax.devices import sharding
+from biggan_jax.errors import DataError, UsageError
+from biggan_jax.evaluation import cache
 from biggan_jax.metrics import classifier, inception
+from biggan_jax.pretrained import readers
 
 KINDS = ("auto", "inception", "classifier")
 INCEPTION_FILE = "inception-2015-12-05.pth"  # in the cache
@@ -40,10 +47,6 @@ class FeatureExtractor:
     sha256: str
     resizer: str
     extract: Callable = dataclasses.field(repr=False)
-
-    def score_name(self, score: str) -> str:
-        """`score` as it is reported: plain for Inception, otherwise named after the network."""
-        return score if self.name == "Inception" else f"{self.name} {score}"
 
 
 @jax.jit
@@ -69,10 +72,9 @@ def _on_mesh(network: Callable, variables, mesh) -> Callable:
     return extract
 
 
-def from_inception(path: str, mesh, load=inception.load_weights) -> FeatureExtractor:
-    """Inception-v3 of 2015-12-05 with the weights in the file `path`.
-
-    Raises DataError when it is absent or another file.
+def from_inception(path: str, mesh) -> FeatureExtractor:
+    """Inception-v3 of 2015-12-05 with the weights in the file `path`. Raises DataError when it is absent or another
+    file.
     """
 
     def network(variables, images):
@@ -82,10 +84,35 @@ def from_inception(path: str, mesh, load=inception.load_weights) -> FeatureExtra
     return FeatureExtractor(
         name="Inception",
         dim=2048,
-        sha256=inception.weights_sha256(path),
+        sha256=inception_sha256(path),
         resizer="bilinear to 299x299 (TensorFlow 1)",
-        extract=_on_mesh(network, load(path), mesh),
+        extract=_on_mesh(network, load_inception(path), mesh),
     )
+
+
+def inception_sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of the file of Inception's weights, in hexadecimal. Raises DataError if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"Inception weights: cannot read {path}: {error.strerror}") from error
+
+
+def load_inception(path: str | os.PathLike, allow_unpinned: bool = False) -> dict:
+    """Variables of `InceptionV3` from a file of state-dict keys: PyTorch's `.pth`, read without torch, or `.npz`.
+
+    A file whose SHA-256 is not `inception.PINNED_SHA256` raises DataError, since its scores compare with no published
+    one. With `allow_unpinned` it is read all the same and its hash is logged as a warning. Also raises DataError for an
+    absent or unreadable file and for weights of another network.
+    """
+    sha256, pinned = inception_sha256(path), inception.PINNED_SHA256
+    if sha256 != pinned:
+        message = f"Inception weights: SHA-256 of {path} is {sha256}, the published weights have {pinned}"
+        if not allow_unpinned:
+            raise DataError(f"{message}; allow_unpinned=True accepts other weights")
+        logging.warning("%s; scores are comparable only among themselves", message)
+    return inception.from_state_dict(readers.read_state_dict(path))
 
 
 def from_classifier(dataset, dataset_name: str, num_classes: int, cache_dir: str, mesh) -> FeatureExtractor:
@@ -93,10 +120,8 @@ def from_classifier(dataset, dataset_name: str, num_classes: int, cache_dir: str
 
     It is trained now if the cache does not have it. Call it outside a mesh.
     """
-    variables = classifier.load(dataset, num_classes, cache_dir)
+    variables = load_classifier(dataset, num_classes, cache_dir)
     if jax.process_count() > 1:  # processes train alike, but their last digits may differ
-        from jax.experimental import multihost_utils
-
         variables = jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(variables))
     return FeatureExtractor(
         name=classifier.name(dataset_name),
@@ -105,6 +130,24 @@ def from_classifier(dataset, dataset_name: str, num_classes: int, cache_dir: str
         resizer=classifier.resizer(dataset.images.shape[1]),
         extract=_on_mesh(functools.partial(classifier.apply, num_classes=num_classes), variables, mesh),
     )
+
+
+def load_classifier(dataset, num_classes: int, cache_dir: str) -> dict:
+    """Variables of the classifier of the real training images `dataset`, from the cache or trained now, outside a mesh.
+
+    Raises UsageError for data without classes, DataError when the cache cannot be written.
+    """
+    if num_classes < 2:
+        raise UsageError(
+            "a classifier's features need labelled data with 2 classes or more; give --inception_weights=FILE instead"
+        )
+    key = fingerprint(dataset.fingerprint, num_classes, classifier.RECIPE)
+    path = pathlib.Path(cache_dir) / "classifiers" / f"{key}.npz"
+    if (found := cache.load(path)) is not None:
+        return traverse_util.unflatten_dict(found, sep="/")
+    variables = jax.tree.map(np.asarray, classifier.train(dataset, num_classes))
+    cache.save(path, traverse_util.flatten_dict(variables, sep="/"))
+    return variables
 
 
 def choose(kind: str, inception_weights: str | None, image_size: int, cache_dir: str) -> str | None:
@@ -141,7 +184,7 @@ def real_batches(dataset, order: np.ndarray, batch_size: int) -> Iterator[np.nda
 def stream(
     extractor: FeatureExtractor, image_batches: Iterable[np.ndarray], batch_size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(features, logits) of each batch of images, in order.
+    """(features [n, dim], logits [n, classes]) of each batch of images, in order.
 
     All batches run with one shape: a short one is padded and its rows cut off again. One batch is in flight
     while the next one is made.

@@ -1,67 +1,38 @@
-"""The pictures of an evaluation, each a function from data to one image.
+"""The pictures of an evaluation: charts, and samples beside the real images nearest to them.
 
-Matplotlib draws charts; images are laid out as pixels.
+Grids of samples alone are in `run/grids.py`.
 """
 
 import matplotlib
 
 matplotlib.use("Agg")
 
+import chex
 from matplotlib import pyplot as plt
 import numpy as np
 
-from biggan_jax.run import sampler
-from biggan_jax.metrics import moments, scores
 from biggan_jax.evaluation.protocol import truncation_name
+from biggan_jax.metrics import moments, scores
+from biggan_jax.run import grids
 
-ROWS, COLUMNS = 10, 10  # of grids of images
 MAX_BARS = 100  # classes in the chart of per-class FIDs
 
 
-def classes_to_show(num_classes: int) -> np.ndarray:
-    """At most ROWS classes, evenly spread."""
-    return np.unique(np.linspace(0, max(num_classes, 1) - 1, min(max(num_classes, 1), ROWS)).round().astype(int))
-
-
-def class_grid(model, seed: int) -> np.ndarray:
-    """One row of samples per class, uint8 [H, W, 3]."""
-    labels = np.repeat(classes_to_show(model.config.num_classes), COLUMNS)
-    return sampler.grid(model.sample(labels, seed=seed), COLUMNS)
-
-
-def truncation_grid(model, truncations, mode: str, seed: int) -> np.ndarray:
-    """One row per threshold, one column per class; down a column nothing but the threshold changes."""
-    classes = classes_to_show(model.config.num_classes)
-    if len(classes) == 1:
-        classes = np.repeat(classes, COLUMNS)
-    return sampler.grid(
-        np.concatenate([model.sample(classes, truncation, seed, mode) for truncation in truncations]), len(classes)
-    )
-
-
-def interpolation_grid(model, between: str, seed: int) -> np.ndarray:
-    """Rows that move between two latents ("z") or two classes ("class")."""
-    classes = classes_to_show(model.config.num_classes)
-    if len(classes) == 1:
-        classes = np.repeat(classes, ROWS)
-    images = model.interpolate(classes, None, COLUMNS, between, seed=seed)
-    return sampler.grid(images.reshape(-1, *images.shape[2:]), COLUMNS)
-
-
 def neighbour_grid(
-    samples: np.ndarray, sample_features: np.ndarray, reference, dataset, columns: int = COLUMNS
+    samples: np.ndarray, sample_features: np.ndarray, reference, dataset, columns: int = 10
 ) -> np.ndarray:
-    """Each row: one of `samples` [N, H, W, 3], then its nearest real images in feature space, nearest first.
+    """A row for each of `samples` [N, H, W, 3] with the real images nearest to its features [N, d], nearest first.
 
-    A sample that looks like its neighbour is memorised. The real images are those whose features `reference`
-    kept.
+    A sample that looks like its neighbour is memorised. The real images are those whose features `reference` kept.
     """
+    chex.assert_rank([samples, sample_features], [4, 2])
+    chex.assert_equal_shape_prefix([samples, sample_features], 1)
     real = reference.summary.features.astype(np.float64)
     cells = []
     for sample, feature in zip(samples, sample_features.astype(np.float64)):
         nearest = np.argsort(((real - feature) ** 2).sum(1), kind="stable")[: columns - 1]
         cells += [sample[None], np.asarray(dataset.images[reference.indices[nearest]])]
-    grid = sampler.grid(np.concatenate(cells), columns)
+    grid = grids.grid(np.concatenate(cells), columns)
     cell = (grid.shape[1] + 2) // columns
     return np.concatenate([grid[:, :cell], np.full((len(grid), 6, 3), 255, np.uint8), grid[:, cell:]], axis=1)
 
@@ -69,10 +40,11 @@ def neighbour_grid(
 def class_distances(
     real: np.ndarray, real_labels, fake: np.ndarray, fake_labels, num_classes: int
 ) -> tuple[dict[int, float], str]:
-    """Fréchet distance of each class from the kept features [N, d], and of how many images at least.
+    """Fréchet distance of each class from the kept features [N, d] with labels [N], and of how many images at least.
 
     Where a class has too few, no distances and why: a covariance of d features needs more than d samples.
     """
+    chex.assert_rank([real, real_labels, fake, fake_labels], [2, 1, 2, 1])
     dim = real.shape[1]
     per_class = [np.bincount(labels, minlength=num_classes) for labels in (real_labels, fake_labels)]
     counts = np.minimum(*per_class)
@@ -108,7 +80,7 @@ def class_bars(path, distances: dict[int, float], class_names, score: str, note:
 
 
 def training_curves(path, records) -> None:
-    """FID and Inception Score over training steps; `records` of one protocol."""
+    """FID and Inception Score over training steps, from `records` of one protocol."""
     records = sorted(records, key=lambda record: record.step)
     figure, panels = plt.subplots(1, 2, figsize=(10, 4))
     for axes, score in zip(panels, ("FID", "IS")):

@@ -12,7 +12,7 @@ class Protocol:
     source: str  # "EMA generator", or the file or folder that images came from
     batch_norm: str  # "standing statistics, 100 x 64"
     truncation: float | None
-    truncation_mode: str | None  # one of latents.TRUNCATIONS; None without truncation
+    truncation_mode: str | None  # one of config.gans.TRUNCATION_MODES; None without truncation
     seed: int  # of latents and labels; labels are uniform
     reference: str  # real images: name of data set and split
     reference_fingerprint: str
@@ -24,7 +24,7 @@ class Protocol:
     density_k: int = 5
 
     def describe(self) -> str:
-        """Everything but the truncation, as one line."""
+        """One line that says everything but the truncation."""
         return (
             f"{self.features} {self.weights_sha256[:8]}, resize: {self.resizer}; {self.samples:,} samples of "
             f"{self.source}, {self.batch_norm}, seed {self.seed}; reference {self.reference}, "
@@ -35,8 +35,13 @@ class Protocol:
         )
 
     def untruncated(self) -> "Protocol":
-        """The same without its truncation: what all points of one sweep share."""
+        """This protocol without its truncation, which all points of one sweep share."""
         return dataclasses.replace(self, truncation=None, truncation_mode=None)
+
+
+def score_name(score: str, features: str) -> str:
+    """`score` as it is reported: "FID" is always Inception's, a classifier's is called "digits-classifier FID"."""
+    return score if features == "Inception" else f"{features} {score}"
 
 
 def truncation_name(truncation: float | None) -> str:

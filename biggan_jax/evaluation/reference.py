@@ -18,8 +18,8 @@ VERSION = 1  # of what is in the file; part of its name
 class Reference(NamedTuple):
     """The summary of a data set, and which data set it is.
 
-    name, size, fingerprint: of the data set. summary: on process 0; elsewhere it may be None. indices: int
-    [kept], which of its images the kept features belong to.
+    name, size, fingerprint: of the data set. summary: on process 0; elsewhere it may be None. indices: int [kept], the
+    images that the kept features belong to.
     """
 
     name: str
@@ -37,26 +37,18 @@ def load(
     cache_dir: str,
     splits: int = summary.SPLITS,
 ) -> Reference:
-    """The Reference of all images of `dataset`.
+    """The Reference of all images of `dataset`, with the features of `keep` of them and the Inception Score over
+    `splits`.
 
-    It has the features of `keep` of them and the Inception Score over `splits`. Images are taken in a fixed
-    random order, since data sets come sorted by class: kept ones are a fair sample and each split of the
-    Inception Score sees every class. Cached by data, split and size (all in its fingerprint), network, number
-    kept and splits.
+    Images are taken in a fixed random order, since data sets come sorted by class: the kept ones are a fair sample and
+    each split of the Inception Score sees every class. The cache knows it by data, split and size (all in its
+    fingerprint), network, number kept and splits.
     """
     count = len(dataset.labels)
     order = batches.epoch_permutation(0, 0, count)
     keep = min(keep, count)
-    key = fingerprint(
-        VERSION,
-        dataset.fingerprint,
-        dataset.name,
-        dataset.images.shape[1],
-        extractor.sha256,
-        extractor.resizer,
-        keep,
-        splits,
-    )
+    of_data = dataset.fingerprint, dataset.name, dataset.images.shape[1]
+    key = fingerprint(VERSION, *of_data, extractor.sha256, extractor.resizer, keep, splits)
     path = pathlib.Path(cache_dir) / "references" / f"{key}.npz"
     found = _read(path) if jax.process_index() == 0 else None
     if not processes.from_first(found is not None):

@@ -1,7 +1,7 @@
 """Scores of a run in `WORKDIR/eval/`: scores.jsonl, scores.md, TensorBoard events, the best checkpoint.
 
-`eval/best/checkpoints/STEP` is a checkpoint like any other: `biggan_jax.load("WORKDIR/eval/best")` loads it,
-and no training run deletes it.
+`eval/best/checkpoints/STEP` is a checkpoint like any other, with the run's `run.json` beside it:
+`biggan_jax.load("WORKDIR/eval/best")` loads it, and no training run deletes it.
 """
 
 import dataclasses
@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from etils import epath
 
-from biggan_jax.run import records as writer, storage
 from biggan_jax.errors import DataError
-from biggan_jax.evaluation.protocol import Protocol, truncation_name
+from biggan_jax.evaluation.protocol import Protocol, score_name, truncation_name
+from biggan_jax.run import storage
+from biggan_jax.run.records import Events
 
 COLUMNS = ("FID", "IS", "IS deviation", "KID", "precision", "recall", "density", "coverage")
 
@@ -21,8 +22,7 @@ COLUMNS = ("FID", "IS", "IS deviation", "KID", "precision", "recall", "density",
 class Record(NamedTuple):
     """The scores of one step by one protocol.
 
-    step: None for images that are no checkpoint's. scores: by the names of COLUMNS, without the network's
-    name.
+    step: None for images that are no checkpoint's. scores: by the names of COLUMNS, without the network's name.
     """
 
     step: int | None
@@ -30,8 +30,8 @@ class Record(NamedTuple):
     protocol: Protocol
 
     def name(self, score: str) -> str:
-        """`score` as it is reported: plain for Inception, otherwise named after the network."""
-        return score if self.protocol.features == "Inception" else f"{self.protocol.features} {score}"
+        """`score` as it is reported, see `protocol.score_name`."""
+        return score_name(score, self.protocol.features)
 
     def named_scores(self) -> dict[str, float]:
         return {self.name(score): value for score, value in self.scores.items()}
@@ -54,7 +54,7 @@ def from_json(line: str) -> Record:
 
 
 def read(workdir) -> list[Record]:
-    """The records of a run, in the order they were made: of a step and a protocol the newest one.
+    """The records of a run in the order they were made; of a step and a protocol the newest one only.
 
     A step is scored twice when training went back and came to it again. Raises DataError, naming the line, for a
     broken file.
@@ -87,7 +87,7 @@ def write(workdir, record: Record) -> None:
     if record.step is not None:
         truncation = record.protocol.truncation
         prefix = "eval/" if truncation is None else f"eval/truncation {truncation:g}/"
-        events = writer.Events(root)
+        events = Events(root)
         events.scalars(record.step, {prefix + name: value for name, value in record.named_scores().items()})
         events.close()
     storage.write_text(root / "scores.md", markdown(read(workdir)))
@@ -144,7 +144,7 @@ def hold(workdir, step: int) -> epath.Path:
 
 
 def release(workdir) -> None:
-    """Drops what `hold` holds."""
+    """Takes away what `hold` put there."""
     held = folder(workdir) / "held"
     if held.exists():
         held.rmtree()
@@ -159,10 +159,10 @@ def best_step(workdir) -> int | None:
 def update_best(workdir, record: Record) -> bool:
     """Keeps the checkpoint with the least FID; says whether it is the one of `record`, just written.
 
-    Candidates are the checkpoints that were scored by the protocol of `record` and are still there. The one
-    kept before is removed. Only scores without truncation count. Under another protocol than the kept
-    checkpoint's nothing changes until that one has been scored too: a first look at the newest checkpoint
-    with other settings never throws away the best one.
+    Candidates are the checkpoints that were scored by the protocol of `record` and are still there. The one kept before
+    is removed. Only scores without truncation count. Under another protocol than the kept checkpoint's nothing changes
+    until that one has been scored too: a first look at the newest checkpoint with other settings never throws away the
+    best one.
     """
     if record.protocol.truncation is not None or record.step is None:
         return False
@@ -175,6 +175,9 @@ def update_best(workdir, record: Record) -> bool:
     source, target = _source(workdir, best.step), root / "best" / "checkpoints" / str(best.step)
     if source != target and (best.step == record.step or not target.exists()):
         _link(source, target)
+        identity = storage.path(workdir) / "run.json"  # the names of the classes are there
+        if identity.exists():
+            storage.write_text(root / "best" / "run.json", identity.read_text())
     value = {"step": best.step, best.name("FID"): best.scores["FID"], "protocol": dataclasses.asdict(best.protocol)}
     storage.write_text(root / "best.json", json.dumps(value, indent=2))
     for other in (root / "best" / "checkpoints").iterdir():
@@ -189,7 +192,7 @@ def fid_ratio(workdir, record: Record) -> float:
 
 
 def _source(workdir, step) -> epath.Path | None:
-    """Where the checkpoint of `step` is: the one being scored, the run's, or the one that was kept."""
+    """The folder of the checkpoint of `step`: of the one being scored, of the run's, or of the one that was kept."""
     places = (folder(workdir) / "held", storage.path(workdir), folder(workdir) / "best")
     return next((path for place in places if (path := place / "checkpoints" / str(step)).is_dir()), None)
 

@@ -4,7 +4,11 @@
 real validation images; "maximum IS".
 """
 
+import dataclasses
+import json
 from typing import NamedTuple
+
+from biggan_jax.evaluation.protocol import Protocol, score_name
 
 COLUMNS = ("no truncation", "minimum FID", "validation IS", "maximum IS")
 DEFAULT_TRUNCATIONS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 2.0, None)
@@ -55,12 +59,26 @@ def _at_score(points, score):
     return None
 
 
+def to_json(step: int, points: list[Point], validation_score: float | None, protocol: Protocol) -> str:
+    """What the table is made of: the swept `points` of the checkpoint of `step`, the Inception Score of held-out real
+    images, and the `protocol` that all points share.
+    """
+    value = {
+        "step": step,
+        "validation_score": validation_score,
+        "points": [{"truncation": p.truncation, "FID": p.fid, "IS": p.inception_score} for p in points],
+        "score_names": {score: score_name(score, protocol.features) for score in ("FID", "IS")},
+        "protocol": dataclasses.asdict(protocol.untruncated()),
+    }
+    return json.dumps(value, indent=2)
+
+
 def markdown(
     found: dict[str, Point | None], validation: str, fid: str, score: str, protocol: str, paper: tuple[str, ...] | None
 ) -> str:
-    """The table with a row of ours and, where there is one, the paper's.
+    """The table with a row of the points `found` and, where there is one, the paper's.
 
-    `validation` says which real images set the third column's score.
+    validation: which real images set the third column's score. fid, score: what the two scores are called.
     """
     cells = ["–" if found[column] is None else _cell(found[column]) for column in COLUMNS]
     rows = [["", *COLUMNS], ["---"] * 5, ["this run", *cells]]

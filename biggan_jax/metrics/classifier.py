@@ -1,15 +1,14 @@
 """A small classifier of a run's own real images, whose features take the place of Inception's.
 
 It serves where Inception's weights are absent, and for images so small that its 299 px make no sense. It is
-trained in seconds to minutes with a fixed seed and kept in the cache, so every evaluation of a data set uses
-the same weights. Scores from its features compare generators of one data set with each other and with nothing
-else.
+trained in seconds to minutes with a fixed seed. Scores from its features compare generators of one data set with each
+other and with nothing else.
 """
 
 import functools
 import hashlib
-import pathlib
 
+import chex
 from flax import traverse_util
 import flax.linen as nn
 import jax
@@ -18,15 +17,12 @@ import numpy as np
 import optax
 
 from biggan_jax.data import batches
-from biggan_jax.data.dataset import fingerprint
-from biggan_jax.errors import UsageError
-from biggan_jax.evaluation import cache
 
 # Of the last hidden layer: fewer than the images of the smallest data sets, so that covariances have full rank.
 FEATURES = 64
 MAX_SIZE = 32  # pixels; larger images are averaged down to it
 SEED, STEPS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 0, 1000, 128, 2e-3, 1e-2
-RECIPE = (1, FEATURES, MAX_SIZE, SEED, STEPS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY)  # in the cache's key
+RECIPE = (1, FEATURES, MAX_SIZE, SEED, STEPS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY)  # what makes the weights
 
 _PRECISION = jax.lax.Precision.HIGHEST  # on TPU the default is one bfloat16 pass
 
@@ -74,28 +70,12 @@ def name(dataset: str) -> str:
     return f"{dataset.split(':')[-1].replace('/', '-')}-classifier"
 
 
-def load(dataset, num_classes: int, cache_dir: str) -> dict:
-    """Variables of the classifier of the real training images `dataset`, from the cache or trained now.
-
-    Call it outside a mesh: it trains on one device, so that its weights do not depend on how many there are.
-    Raises UsageError for data without classes, DataError when the cache cannot be written.
-    """
-    if num_classes < 2:
-        raise UsageError(
-            "a classifier's features need labelled data with 2 classes or more; give --inception_weights=FILE instead"
-        )
-    path = pathlib.Path(cache_dir) / "classifiers" / f"{fingerprint(dataset.fingerprint, num_classes, RECIPE)}.npz"
-    if (found := cache.load(path)) is not None:
-        return traverse_util.unflatten_dict(found, sep="/")
-    variables = jax.tree.map(np.asarray, train(dataset, num_classes))
-    cache.save(path, traverse_util.flatten_dict(variables, sep="/"))
-    return variables
-
-
 def train(dataset, num_classes: int) -> dict:
-    """Trains on random shifts of the images by up to an eighth of their size.
+    """Variables of the classifier of the real images of `dataset`, trained on random shifts by up to an eighth of their
+    size.
 
-    Nothing is mirrored: that would turn a digit into another sign.
+    Nothing is mirrored: that would turn a digit into another sign. Call it outside a mesh: it trains on one device, so
+    that the weights do not depend on how many there are.
     """
     size = dataset.images.shape[1]
     net = Classifier(num_classes)
@@ -116,8 +96,9 @@ def train(dataset, num_classes: int) -> dict:
         return optax.apply_updates(variables, updates), opt_state
 
     def make_batch(step):
-        images, labels = batches.train_batch(dataset, SEED, step, 1, BATCH_SIZE)
-        return shift(images[0], np.random.default_rng((SEED, step)), max(size // 8, 1)), labels[0]
+        batch = batches.train_batch(dataset, SEED, step, 1, BATCH_SIZE)
+        images = shift(batch["image"][0], np.random.default_rng((SEED, step)), max(size // 8, 1))
+        return images, batch["label"][0]
 
     variables, opt_state = create(jax.random.key(SEED))
     for images, labels in batches.prefetch(make_batch, 0, STEPS):
@@ -126,10 +107,11 @@ def train(dataset, num_classes: int) -> dict:
 
 
 def shift(images: np.ndarray, rng, limit: int) -> np.ndarray:
-    """Moves each of `images` [N, H, W, 3] by its own -limit..limit pixels along both axes.
+    """`images` uint8 [N, H, H, 3], each moved by its own -limit..limit pixels along both axes.
 
     Edge pixels are repeated.
     """
+    chex.assert_rank(images, 4)
     size = images.shape[1]
     offsets = rng.integers(-limit, limit + 1, (2, len(images), 1))
     rows, columns = (np.arange(size) + offsets).clip(0, size - 1)

@@ -10,10 +10,8 @@ state-dict key maps to a variable by its path. Network: Szegedy et al. 2016, arX
 
 from collections.abc import Mapping, Sequence
 import functools
-import hashlib
-import os
 
-from absl import logging
+import chex
 from flax import traverse_util
 import flax.linen as nn
 import jax
@@ -196,6 +194,7 @@ def resize(images: jax.Array) -> jax.Array:
     bit-equal to TensorFlow 1's CPU kernel; inside jit, fused multiply-adds may change the last bit or two.
     `jax.image.resize` has no such mode, and antialiases unless told otherwise.
     """
+    chex.assert_rank(images, 4)
     x = images.astype(jnp.float32)
     return _resize_axis(_resize_axis(x, axis=2), axis=1)
 
@@ -273,30 +272,3 @@ def from_state_dict(state_dict: Mapping[str, np.ndarray]) -> dict:
         key = min(found)
         raise DataError(f"Inception weights: {key} {np.shape(found[key])} is surplus, expected no such key")
     return traverse_util.unflatten_dict(variables)
-
-
-def weights_sha256(path: str | os.PathLike) -> str:
-    """SHA-256 of the weights file, in hexadecimal, for the record of every score. Raises DataError if unreadable."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"Inception weights: cannot read {path}: {error.strerror}") from error
-
-
-def load_weights(path: str | os.PathLike, allow_unpinned: bool = False) -> dict:
-    """Variables of `InceptionV3` from a file of state-dict keys: PyTorch's `.pth`, read without torch, or `.npz`.
-
-    A file whose SHA-256 is not `PINNED_SHA256` raises DataError, since its scores compare with no published one. With
-    `allow_unpinned` it is read all the same and its hash is logged as a warning. Also raises DataError for an absent
-    or unreadable file and for weights of another network.
-    """
-    from biggan_jax.pretrained import readers  # here, so that the network can be used without the readers
-
-    sha256 = weights_sha256(path)
-    if sha256 != PINNED_SHA256:
-        message = f"Inception weights: SHA-256 of {path} is {sha256}, the published weights have {PINNED_SHA256}"
-        if not allow_unpinned:
-            raise DataError(f"{message}; allow_unpinned=True accepts other weights")
-        logging.warning("%s; scores are comparable only among themselves", message)
-    return from_state_dict(readers.read_state_dict(path))

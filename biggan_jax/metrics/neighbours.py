@@ -9,6 +9,7 @@ from collections.abc import Callable
 import functools
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +35,7 @@ def kth_neighbour(x: np.ndarray, k: int, distances: Distances) -> np.ndarray:
 
     Between equal rows rounding can leave it a hair above or below 0.
     """
+    chex.assert_rank(x, 2)
     x = distances.place(x)
     blocks = _blocks(len(x), len(x))
     return np.concatenate([np.asarray(distances.kth(x[rows], rows.start, x, k)) for rows in blocks])
@@ -46,6 +48,9 @@ def inside_balls(
 
     The balls have `centres` `[M, d]` and squared `radii` `[M]`, and include their surface if `closed`.
     """
+    chex.assert_rank([points, centres, radii], [2, 2, 1])
+    chex.assert_equal_shape_prefix([centres, radii], 1)
+    chex.assert_equal_shape_suffix([points, centres], 1)
     points, centres, radii = (distances.place(array) for array in (points, centres, radii))
     counts, occupied = [], np.zeros(len(centres), bool)
     for rows in _blocks(len(points), len(centres)):

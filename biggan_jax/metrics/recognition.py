@@ -6,6 +6,7 @@ accuracy on held-out real images is reported beside every figure.
 
 from typing import NamedTuple
 
+import chex
 import numpy as np
 
 MAX_REAL_IMAGES = 5000  # training the classifier takes time with the square of their number
@@ -39,9 +40,13 @@ def spread(dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def recognition(train, held_out, samples: np.ndarray, labels: np.ndarray) -> Recognition:
-    """Judges uint8 `samples` [N, H, W, 3] of classes `labels` [N] by a support vector classifier trained on `train`."""
-    from sklearn.svm import SVC
+    """The judgement of uint8 `samples` [N, H, W, 3] of classes `labels` [N] by a support vector classifier that is
+    trained on the data set `train` and tried on `held_out`.
+    """
+    from sklearn.svm import SVC  # here: it takes a second to import, and few runs end with this
 
+    chex.assert_rank([samples, labels], [4, 1])
+    chex.assert_equal_shape_prefix([samples, labels], 1)
     flatten = lambda images: images.reshape(len(images), -1) / 255.0
     real, real_labels = spread(train)
     unseen, unseen_labels = spread(held_out)

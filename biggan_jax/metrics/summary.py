@@ -8,6 +8,7 @@ cut into batches.
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import chex
 import jax
 import numpy as np
 
@@ -34,7 +35,8 @@ class Summary(NamedTuple):
 
 
 def summarize(stream: Iterable[tuple[np.ndarray, np.ndarray]], count: int, keep: int, splits: int = SPLITS) -> Summary:
-    """The Summary of `count` samples, given as (features [n, d], logits [n, classes]) by index.
+    """The Summary of `count` samples: `stream` gives them in the order of their index, as (features [n, d], logits
+    [n, classes]).
 
     Raises DataError for another number of samples, fewer than MIN_SAMPLES, and values that are not finite.
     """
@@ -43,6 +45,8 @@ def summarize(stream: Iterable[tuple[np.ndarray, np.ndarray]], count: int, keep:
     bounds = [i * count // splits for i in range(splits + 1)]
     total, split_sums, kept, index = None, None, [], 0
     for features, logits in _blocks(stream):
+        chex.assert_rank([features, logits], 2)
+        chex.assert_equal_shape_prefix([features, logits], 1)
         if total is None:
             total = moments.empty(features.shape[1])
             split_sums = [np.zeros(splits), np.zeros((splits, logits.shape[1]))]

@@ -5,11 +5,16 @@ embeddings and z enters the first linear layer only. Attention and the discrimin
 (attention at 64, wide) from SN-GAN (none, thin).
 """
 
+import functools
+
 from biggan_jax.models import biggan
+
+Generator = functools.partial(biggan.Generator, shared_embedding=False, skip_z=False)
+Discriminator = biggan.Discriminator
 
 
 def build(config) -> tuple[biggan.Generator, biggan.Discriminator]:
     return (
-        biggan.Generator(**biggan.generator_fields(config), shared_embedding=False, skip_z=False),
-        biggan.Discriminator(**biggan.discriminator_fields(config), wide=config.model.wide_d),
+        Generator(**biggan.generator_fields(config)),
+        Discriminator(**biggan.discriminator_fields(config), wide=config.model.wide_d),
     )

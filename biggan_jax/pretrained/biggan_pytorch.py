@@ -48,8 +48,8 @@ def from_biggan_pytorch(
     sn_eps: float = 1e-6,
     bn_eps: float = 1e-5,
 ) -> tuple:
-    """`(module, variables)` of a `G*.pth` or `D*.pth` of that project, as read by
-    `readers.read_state_dict`.
+    """`(module, variables)` of the state dict of a `G*.pth` or `D*.pth` of that project, as
+    `readers.read_state_dict` reads it.
 
     `net` is "generator" or "discriminator". `sn_eps` and `bn_eps` are the run's --SN_eps and --BN_eps
     (defaults: its launch scripts'). The rest is seen from names and shapes: BigGAN or BigGAN-deep, widths,
@@ -88,8 +88,8 @@ def from_biggan_pytorch(
 
 
 def to_biggan_pytorch(variables: Mapping, module, mybn: bool = True) -> dict[str, np.ndarray]:
-    """The state dict with which that code's strict load fills a net built with the same settings; the net
-    follows from `module`.
+    """The state dict of `variables`, those of `module`, with which that code's strict load fills a net built with
+    the same settings.
 
     `mybn` tells for which BatchNorm: its --mybn (the one that supports standing statistics) or its default.
     The singular values it logs (`sv0`) are 1 until its next training step. Its last BatchNorm has eps 1e-5
@@ -202,7 +202,9 @@ def _channels(key, width, multiple):
 def _check_expressible(module):
     deep = isinstance(module, (biggan_deep.Generator, biggan_deep.Discriminator))
     reason = None
-    if not module.num_classes:
+    if not isinstance(module, (*GENERATORS, biggan.Discriminator, biggan_deep.Discriminator)):
+        reason = f"a net of {type(module).__module__.rpartition('.')[2]}"
+    elif not module.num_classes:
         reason = "num_classes 0"
     elif not isinstance(module, GENERATORS):
         reason = None if module.spectral_norm else "a discriminator without spectral normalisation"

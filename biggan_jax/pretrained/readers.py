@@ -3,35 +3,21 @@
 
 from collections.abc import Mapping
 import io
-import json
-import math
 import os
 from pathlib import Path
-import struct
 from typing import BinaryIO
 import zipfile
 
 import ml_dtypes
 import numpy as np
+import safetensors
+from safetensors import numpy as safetensors_numpy
 
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.pretrained import torch_format
-from biggan_jax.pretrained.torch_format import BROKEN_FILE, are_sizes, check_unique
+from biggan_jax.pretrained.torch_format import BROKEN_FILE, STORAGE_CLASSES, check_unique
 
-_SAFETENSORS_DTYPES = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "I64": np.dtype("<i8"),
-    "I32": np.dtype("<i4"),
-    "I16": np.dtype("<i2"),
-    "I8": np.dtype("i1"),
-    "U8": np.dtype("u1"),
-    "BOOL": np.dtype("?"),
-}
-_SAFETENSORS_NAMES = {dtype: name for name, dtype in _SAFETENSORS_DTYPES.items()}
-_MAX_SAFETENSORS_HEADER = 100_000_000  # bytes; the limit of the format's own implementation
+_DTYPES = STORAGE_CLASSES.keys()  # what PyTorch's nets are made of
 # Weights hardly compress. An .npz that unpacks to more than both of these is a decompression bomb.
 _MAX_UNPACKED = 2**30  # bytes
 _MAX_COMPRESSION = 100  # times the size of the file
@@ -47,8 +33,8 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     tensors is the result. The prefix "module." of torch's DataParallel goes when every key has it. Arrays
     may be read-only, and share memory where the file's tensors do.
 
-    Raises `UsageError` for another extension and `DataError`, naming the file and the key, for any other
-    content; nothing in the file is ever executed.
+    Raises `UsageError` for another extension and `DataError`, naming the file and, where it is one entry's
+    fault, the key, for any other content; nothing in the file is ever executed.
     """
     path = Path(path)
     readers = {".safetensors": _read_safetensors, ".npz": _read_npz}
@@ -63,6 +49,9 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise DataError(
             f"{path}: broken, cut off or not a {path.suffix} file of weights: {_first_line(error)}"
         ) from error
+    for key, value in arrays.items():
+        if value.dtype.newbyteorder("<") not in _DTYPES:
+            raise DataError(f"{path}: {key} is not an array of numbers but of {value.dtype}")
     if not arrays:
         raise DataError(f"{path}: holds no arrays")
     if all(key.startswith(_DATA_PARALLEL) for key in arrays):
@@ -85,7 +74,7 @@ def write_state_dict(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) 
         value = np.asarray(value)
         value = value.astype(value.dtype.newbyteorder("<"), order="C", copy=False)
         # .npy headers have no name for bfloat16: it would come back as raw bytes.
-        if value.dtype not in _SAFETENSORS_NAMES or (path.suffix == ".npz" and value.dtype == ml_dtypes.bfloat16):
+        if value.dtype not in _DTYPES or (path.suffix == ".npz" and value.dtype == ml_dtypes.bfloat16):
             raise UsageError(f"{path}: a {path.suffix} file cannot hold {value.dtype}, the type of {key}")
         contiguous[key] = value
     partial = path.with_name(path.name + ".partial")
@@ -114,7 +103,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
                 value = archive[key]
             except BROKEN_FILE as error:
                 raise DataError(f"{path}: {key}: {_first_line(error)}") from error
-            if not isinstance(value, np.ndarray) or value.dtype.newbyteorder("<") not in _SAFETENSORS_NAMES:
+            if not isinstance(value, np.ndarray):
                 raise DataError(f"{path}: {key} is not an array of numbers")
             arrays[key] = value
     return arrays
@@ -129,49 +118,11 @@ def _write_npz(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    content = path.read_bytes()
-    (header_size,) = struct.unpack_from("<Q", content)
-    start = 8 + header_size
-    if header_size > _MAX_SAFETENSORS_HEADER or start > len(content):
-        raise DataError(f"{path}: declares a header of {header_size} bytes; the file has {len(content)}")
-
-    def unique(pairs):
-        check_unique(path, [key for key, _ in pairs])
-        return dict(pairs)
-
-    header = json.loads(content[8:start].decode(), object_pairs_hook=unique)
-    if not isinstance(header, dict):
-        raise DataError(f"{path}: the header is not a JSON object")
-    header.pop("__metadata__", None)
-    arrays, spans, data_size = {}, [], len(content) - start
-    for key, entry in header.items():
-        match entry:
-            case {"dtype": str(name), "shape": list(shape), "data_offsets": [begin, end]} if (
-                name in _SAFETENSORS_DTYPES and are_sizes(shape) and are_sizes([begin, end])
-            ):
-                dtype, count = _SAFETENSORS_DTYPES[name], math.prod(shape)
-            case _:
-                raise DataError(
-                    f"{path}: {key}: dtype, shape or data_offsets are missing or not allowed: {str(entry)[:200]}"
-                )
-        if end > data_size or end - begin != count * dtype.itemsize:
-            raise DataError(f"{path}: {key}: bytes {begin} to {end} of {data_size} cannot hold {name} {shape}")
-        arrays[key] = np.frombuffer(content, dtype, count, start + begin).reshape(shape)
-        spans.append((begin, end))
-    edges = [0, *(edge for span in sorted(spans) for edge in span), data_size]
-    if edges[::2] != edges[1::2]:
-        raise DataError(f"{path}: the arrays overlap or do not fill the file")
-    return arrays
+    try:
+        return safetensors_numpy.load_file(path)
+    except (safetensors.SafetensorError, AttributeError) as error:  # AttributeError: of a type NumPy lacks, as float8
+        raise ValueError(str(error)) from error
 
 
 def _write_safetensors(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
-    header, offset = {}, 0
-    for key, value in arrays.items():
-        span = [offset, offset + value.nbytes]
-        header[key] = dict(dtype=_SAFETENSORS_NAMES[value.dtype], shape=value.shape, data_offsets=span)
-        offset += value.nbytes
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # the data starts aligned
-    file.write(struct.pack("<Q", len(text)) + text)
-    for value in arrays.values():
-        file.write(value.tobytes())
+    file.write(safetensors_numpy.save(arrays))

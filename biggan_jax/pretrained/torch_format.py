@@ -81,7 +81,7 @@ def check_unique(path: Path, names: list[str]) -> None:
         raise DataError(f"{path}: holds {twice} twice")
 
 
-def are_sizes(values: Any) -> bool:
+def _are_sizes(values: Any) -> bool:
     return isinstance(values, list | tuple) and all(type(value) is int and value >= 0 for value in values)
 
 
@@ -101,7 +101,10 @@ def read(path: Path) -> dict[str, np.ndarray]:
 # ------------------------------------------------------------------------------------------------------------
 def _interpret(file: BinaryIO) -> _Unpickled:
     """The value a pickle describes, made of dicts, lists, tuples, numbers, text and `_Tensor`s; leaves
-    `file` just after it."""
+    `file` just after it.
+
+    One long match, so that what is allowed is seen in one place.
+    """
     stack, memo, storages = [], {}, {}
 
     def pop(count):
@@ -211,7 +214,7 @@ def _reduce(function, arguments):
         case _Global(name), (_Storage() as storage, offset, tuple(shape), tuple(strides), *_) if (
             name in _REBUILD_TENSOR
         ):
-            if are_sizes((offset, *shape, *strides)) and len(shape) == len(strides):
+            if _are_sizes((offset, *shape, *strides)) and len(shape) == len(strides):
                 return _Tensor(storage, offset, shape, strides)
     raise ValueError("the pickle makes a call that does not rebuild a tensor")
 

@@ -16,11 +16,16 @@ GENERATORS = (biggan.Generator, biggan_deep.Generator)
 Path = tuple[str, ...]  # collection, module names, variable: ("params", "block_0", "conv_1", "kernel")
 
 
+def inputs(module) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+    """Shapes of what goes into a generator or discriminator for one image: z or the image, and the label."""
+    is_generator = isinstance(module, GENERATORS)
+    shape = (1, module.z_dim) if is_generator else (1, module.image_size, module.image_size, 3)
+    return jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct((1,), jnp.int32)
+
+
 def expected_shapes(module) -> dict[Path, tuple[int, ...]]:
     """Path and shape of every variable of a generator or discriminator. Nothing is computed."""
-    shape = (1, module.z_dim) if isinstance(module, GENERATORS) else (1, module.image_size, module.image_size, 3)
-    inputs = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct((1,), jnp.int32)
-    variables = jax.eval_shape(module.init, jax.random.key(0), *inputs)
+    variables = jax.eval_shape(module.init, jax.random.key(0), *inputs(module))
     return {path: leaf.shape for path, leaf in traverse_util.flatten_dict(variables).items()}
 
 

@@ -59,16 +59,19 @@ def initialize(program) -> tuple[GANState, list[str]]:
         log.append(f"ema: a copy of the {' and '.join(averaged)} until step {config.ema_start} (ema_start)")
     source = {name: source.get(name, averages.get(name)) for name in program.gan.nets}
     fresh = program.abstract_state()
-    pairs = {f"ema/{name}": (fresh.ema[name], averages[name]) for name in averaged}
-    pairs |= {name: (fresh.nets[name].variables, variables) for name, variables in source.items() if variables}
+    pairs = {name: (fresh.nets[name].variables, variables) for name, variables in source.items() if variables}
+    pairs |= {f"ema/{name}": (fresh.ema[name], averages[name]) for name in averaged}
     for name, (own, found) in pairs.items():
         if afresh := starting_afresh(own, found):
             more = f" and {len(afresh) - 4} more" if len(afresh) > 4 else ""
             log.append(f"{name}: {len(afresh)} variables start afresh: {', '.join(afresh[:4])}{more}")
 
     state = program.create(config.seed)
-    merged = {name: net.with_variables(merge(net.variables, source[name])) for name, net in state.nets.items()
-              if source[name]}
+    merged = {
+        name: net.with_variables(merge(net.variables, source[name]))
+        for name, net in state.nets.items()
+        if source[name]
+    }
     return state.replace(
         nets=state.nets | merged, ema={name: merge(state.ema[name], averages[name]) for name in averaged}
     ), log

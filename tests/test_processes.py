@@ -5,14 +5,14 @@ import os
 import jax
 import pytest
 
-from biggan_jax.devices import sharding
+from biggan_jax.devices import processes
 
 NAMED = {"JAX_COORDINATOR_ADDRESS": "host:1234", "JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "3"}
 
 
 @pytest.fixture
 def joined(monkeypatch):
-    """What `jax.distributed.initialize` was called with by `initialize_processes` in a given environment."""
+    """What `jax.distributed.initialize` was called with by `processes.initialize` in a given environment."""
     monkeypatch.setattr(os, "environ", dict(os.environ))
 
     def joined(platforms, environment, error=None):
@@ -28,7 +28,7 @@ def joined(monkeypatch):
         platforms_here = jax.config.jax_platforms
         jax.config.update("jax_platforms", platforms)
         try:
-            sharding.initialize_processes()
+            processes.initialize()
         finally:
             jax.config.update("jax_platforms", platforms_here)
         return calls

@@ -1,0 +1,84 @@
+"""Tiny forms of every recipe in the table, and of one that is not, with random states: nothing is compiled for them."""
+
+import contextlib
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from biggan_jax import config as configs
+from biggan_jax import data, gans
+from biggan_jax.config import gans as keys
+from biggan_jax.devices import sharding
+from biggan_jax.gans import core
+from tests import toy_recipe
+from tests.tiny import random_variables, tiny_config
+
+NETS = {"biggan": "biggan", "wgan_gp": "wgan_gp", "toy": "wgan_gp"}  # of each recipe's tiny form
+RECIPES = (*gans.GANS, "toy")
+
+
+@contextlib.contextmanager
+def known():
+    """The toy recipe is in the tables, as a user's own would be."""
+    gans.GANS["toy"] = toy_recipe.build
+    keys.TABLES["toy"] = keys.TABLES["wgan_gp"] | toy_recipe.KEYS
+    try:
+        yield
+    finally:
+        del gans.GANS["toy"], keys.TABLES["toy"]
+        gans._build.cache_clear()
+
+
+def tiny(recipe: str, **changes):
+    """The config; `changes` with double underscores for dots."""
+    return tiny_config(**{"gan__name": recipe, "model__name": NETS[recipe], "num_d_steps": 2} | changes)
+
+
+def with_sgd(gan):
+    """Adam would turn the sign of a rounding error into a full step."""
+    nets = {f.name: getattr(gan, f.name) for f in dataclasses.fields(gan)}
+    nets = {name: net for name, net in nets.items() if isinstance(net, core.Net) and net.optimizer}
+    return dataclasses.replace(
+        gan, **{name: dataclasses.replace(net, optimizer=optax.sgd(0.01)) for name, net in nets.items()}
+    )
+
+
+def random_state(gan) -> core.GANState:
+    def state(net):
+        variables = random_variables(net.module, *net.inputs)
+        params = variables.pop("params")
+        return core.NetState(params, variables, net.optimizer.init(params) if net.optimizer else ())
+
+    nets = {name: state(net) for name, net in gan.nets.items()}
+    return core.GANState(
+        step=jnp.zeros((), jnp.int32),
+        attempt=jnp.zeros((), jnp.int32),
+        key=jax.random.key(1),
+        nets=nets,
+        ema={name: jax.tree.map(np.copy, nets[name].variables) for name in gan.averaged},
+        extra=gan.extra(),
+    )
+
+
+def random_batch(config, gan) -> dict:
+    rng = np.random.default_rng(0)
+    top = {"image": 256, "label": max(config.num_classes, 1)}
+    lead = gan.batches, configs.micro_batch(config)
+    return {name: rng.integers(0, top[name], (*lead, *x.shape), x.dtype) for name, x in data.example(config).items()}
+
+
+def compiled(gan, config, num_devices: int, phase):
+    """The step of a phase compiled for so many devices, and a function that makes its arguments, placed; the state is
+    donated.
+    """
+    mesh = sharding.make_mesh(jax.devices()[:num_devices])
+    put = lambda tree, spec: jax.device_put(tree, jax.sharding.NamedSharding(mesh, spec))
+    state, batch = random_state(gan), random_batch(config, gan)
+    make = lambda: (put(state, sharding.REPLICATED), put(batch, sharding.MICRO_BATCHES))
+    replicated = jax.sharding.NamedSharding(mesh, sharding.REPLICATED)
+    with jax.set_mesh(mesh):
+        step = jax.jit(gan.step, static_argnames="phase", donate_argnums=0, out_shardings=replicated)
+        return step.lower(*make(), phase).compile(), make

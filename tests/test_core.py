@@ -1,0 +1,164 @@
+"""One optimizer step and D's look, as every recipe makes them."""
+
+import dataclasses
+import re
+
+import chex
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from biggan_jax import gans
+from biggan_jax.gans import core
+from biggan_jax.gans.images import to_float
+from tests import recipes
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """BigGAN with SGD, its config and a random state."""
+    config = recipes.tiny("biggan", batch_size=8, num_d_steps=1)
+    gan = recipes.with_sgd(gans.build(config))
+    return gan, config, recipes.random_state(gan)
+
+
+def test_accumulated_gradients_are_those_of_the_micro_batches(plain):
+    """Two micro-batches: the gradient is the mean of theirs, each with its own BatchNorm statistics and latents; D's
+    pass over real and fake images together is that over one and then the other.
+    """
+    gan, config, state = plain
+    batch = recipes.random_batch(config, dataclasses.replace(gan, accumulation_steps=2))
+    (micro_batches,), key = core.cut(batch, 1), jax.random.key(5)
+    learning = {"discriminator": gan.discriminator}
+    accumulated, _ = jax.jit(lambda nets: core.update(learning, nets, gan.d_loss, micro_batches, key))(state.nets)
+
+    @jax.jit
+    def by_hand(nets):
+        g, d = nets["generator"], nets["discriminator"]
+        gradients = []
+        for i, reals in enumerate(micro_batches):
+            _, z_key = jax.random.split(jax.random.fold_in(key, i))
+            z, labels = gan.prior(z_key, 8)
+            fake, g = gan.generator.forward(g, z, labels)
+
+            def loss(params, d=d, reals=reals, fake=fake, labels=labels):
+                one = d.replace(params=params)
+                fakes, _ = gan.discriminator.forward(one, fake, labels)
+                on_real, new = gan.discriminator.forward(one, to_float(reals["image"]), reals["label"])
+                return jnp.mean(jax.nn.relu(1 - on_real)) + jnp.mean(jax.nn.relu(1 + fakes)), new.stats
+
+            gradient, stats = jax.grad(loss, has_aux=True)(d.params)
+            d = d.replace(stats=stats)
+            gradients.append(gradient)
+        return jax.tree.map(lambda p, a, b: p - 0.01 * (a + b) / 2, d.params, *gradients)
+
+    chex.assert_trees_all_close(accumulated["discriminator"].params, by_hand(state.nets), rtol=1e-4, atol=1e-6)
+
+
+def test_what_each_update_changes(plain):
+    gan, config, state = plain
+    (batches,) = core.cut(recipes.random_batch(config, gan), 1)
+    same = lambda a, b: all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
+    run = lambda learning, loss: jax.jit(
+        lambda nets: core.update({learning: gan.nets[learning]}, nets, loss, batches, jax.random.key(0))[0]
+    )(state.nets)
+    before_g, before_d = state.nets["generator"], state.nets["discriminator"]
+    nets = run("discriminator", gan.d_loss)
+    assert same(nets["generator"].params, before_g.params) and not same(nets["discriminator"].params, before_d.params)
+    # G's forward pass in training mode moved its singular vectors on.
+    assert not same(nets["generator"].stats["spectral_stats"], before_g.stats["spectral_stats"])
+    nets = run("generator", gan.g_loss)
+    assert not same(nets["generator"].params, before_g.params) and same(nets["discriminator"].params, before_d.params)
+    assert not same(nets["discriminator"].stats, before_d.stats)
+
+
+class Scale(nn.Module):
+    """x -> a * x, and x again: outputs in a tree, of any rank."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        a = self.param("a", nn.initializers.constant(2.0), ())
+        seen = self.variable("batch_stats", "seen", jnp.zeros, ())
+        if train and not self.is_initializing():
+            seen.value = seen.value + x.mean()
+        return {"scaled": a * x, "mean": x.mean(-1)}
+
+
+@pytest.fixture
+def scale():
+    net = core.Net("s", Scale(), (jax.ShapeDtypeStruct((1, 3), jnp.float32),), optax.sgd(1.0))
+    return net, net.init(jax.random.key(0))
+
+
+@pytest.mark.parametrize("one_pass", [True, False])
+def test_d_judges_trees_of_outputs_in_one_pass_or_two(scale, one_pass):
+    net, state = scale
+    real, fake = jnp.arange(6.0).reshape(2, 3), -jnp.ones((2, 3))
+    on_real, on_fake, after = core.judge(net, state, (real,), (fake,), one_pass)
+    chex.assert_trees_all_close(on_real, {"scaled": 2 * real, "mean": real.mean(-1)})
+    chex.assert_trees_all_close(on_fake, {"scaled": 2 * fake, "mean": fake.mean(-1)})
+    expected = jnp.concatenate([real, fake]).mean() if one_pass else real.mean() + fake.mean()
+    np.testing.assert_allclose(after.stats["batch_stats"]["seen"], expected, rtol=1e-6)
+
+
+def test_a_penalty_counts_once_whatever_the_number_of_micro_batches(scale):
+    net, state = scale
+    loss = lambda nets, batch, key: (
+        net.look(nets["s"], batch["x"])["scaled"].sum(), ({}, {"loss/s": jnp.zeros(())}),
+    )  # fmt: skip
+    penalty = lambda params: 5.0 * params["s"]["a"]
+    for count in (1, 2):
+        batches = [{"x": jnp.ones((1, 3))}] * count
+        nets, metrics = core.update({"s": net}, {"s": state}, loss, batches, jax.random.key(0), penalty)
+        np.testing.assert_allclose(nets["s"].params["a"], 2.0 - (3.0 + 5.0))
+        assert metrics["loss/s_regularizer"] == 10.0 and metrics["grad_norm/s"] == 8.0
+
+
+def test_two_nets_learn_from_one_loss(scale):
+    net, state = scale
+    other = core.Net("t", Scale(), net.inputs, optax.sgd(1.0))
+    loss = lambda nets, batch, key: (nets["s"].params["a"] + 2 * nets["t"].params["a"], ({}, {}))
+    nets, metrics = core.update({"s": net, "t": other}, {"s": state, "t": state}, loss, [{}], jax.random.key(0))
+    assert (float(nets["s"].params["a"]), float(nets["t"].params["a"])) == (1.0, 0.0)
+    assert (metrics["grad_norm/s"], metrics["grad_norm/t"]) == (1.0, 2.0)
+
+
+def test_one_bad_metric_is_seen():
+    good = {"loss/d": jnp.float32(1.0)}
+    assert core.checked(good)["finite"] == 1
+    assert core.checked(good | {"loss/g": jnp.float32(jnp.nan)})["finite"] == 0
+
+
+def test_bfloat16_leaves_no_float32_convolution():
+    config = recipes.tiny("biggan", compute_dtype="bfloat16", num_d_steps=1)
+    gan = gans.build(config)
+    state, batch = recipes.random_state(gan), recipes.random_batch(config, gan)
+    text = jax.jit(gan.step).lower(state, batch).as_text()
+    found = re.findall(r"stablehlo.convolution.*->\s*tensor<[\dx]+x(\w+)>", text)
+    assert found and set(found) == {"bf16"}
+
+
+@pytest.mark.parametrize("nets", ["biggan", "biggan_deep"])
+def test_rematerialisation_changes_nothing_but_the_work(nets):
+    gradients, flops = [], []
+    for remat in (False, True):
+        changes = dict(model__name=nets, model__remat=remat, model__attention_resolutions=())
+        gan = gans.build(recipes.tiny("biggan", **changes))
+        state = recipes.random_state(gan).nets
+
+        def loss(g_params, d_params, gan=gan, state=state):
+            z = jnp.linspace(-1, 1, 32 * gan.prior.z_dim).reshape(32, -1)
+            labels = jnp.arange(32) % 10
+            images, g = gan.generator.forward(state["generator"].replace(params=g_params), z, labels)
+            logits, d = gan.discriminator.forward(state["discriminator"].replace(params=d_params), images, labels)
+            return jnp.sum(jnp.sin(logits)), (logits, g.stats, d.stats)
+
+        params = state["generator"].params, state["discriminator"].params
+        lowered = jax.jit(jax.grad(loss, (0, 1), has_aux=True)).lower(*params)
+        flops.append(lowered.cost_analysis()["flops"])
+        gradients.append(lowered.compile()(*params))
+    assert flops[1] > 1.05 * flops[0]  # activations are computed again
+    chex.assert_trees_all_close(*gradients, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,154 @@
+"""What holds for every recipe of the table, and for a user's own: shapes, devices, resuming, describing, sampling."""
+
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from biggan_jax import data, gans
+from biggan_jax.devices import description, planning, sharding
+from biggan_jax.devices.program import Program
+from biggan_jax.gans import core
+from biggan_jax.run import checkpoint, monitor
+from biggan_jax.run.trained import TrainedGAN, load
+from tests import recipes
+
+ONLY_ALL_REDUCE = {}  # recipe -> other collectives it declares
+
+
+@pytest.fixture(scope="module", params=recipes.RECIPES)
+def recipe(request):
+    with recipes.known():
+        yield request.param
+
+
+@pytest.fixture(scope="module")
+def config(recipe):
+    return recipes.tiny(recipe, run__keep_checkpoints=10)
+
+
+@pytest.fixture(scope="module")
+def gan(config):
+    return recipes.with_sgd(gans.build(config))
+
+
+@pytest.fixture(scope="module")
+def one_and_eight(gan, config):
+    return [recipes.compiled(gan, config, devices, gan.phase(0)) for devices in (1, 8)]
+
+
+def test_a_step_keeps_the_shapes_of_its_state_in_every_phase(gan, config):
+    state, batch = recipes.random_state(gan), recipes.random_batch(config, gan)
+    for phase in {gan.phase(step) for step in range(10)}:
+        new, metrics = jax.eval_shape(lambda state, phase=phase: gan.step(state, batch, phase), state)
+        chex.assert_trees_all_equal_shapes_and_dtypes(new, jax.eval_shape(lambda x: x, state))
+        chex.assert_shape(list(metrics.values()), ())
+        assert "finite" in metrics and any(name.startswith("loss/") for name in metrics)
+
+
+def test_a_step_on_eight_devices_is_that_on_one_and_donates_its_state(one_and_eight):
+    results = []
+    for step, make in one_and_eight:
+        state, batch = make()
+        new, metrics = step(state, batch)
+        assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+        assert int(new.step) == 1 and metrics["finite"] == 1
+        results.append(jax.device_get((new.nets, new.ema, new.extra, metrics)))
+    chex.assert_trees_all_close(*results, rtol=2e-4, atol=2e-5)
+
+
+def test_nothing_but_sums_moves_between_devices(one_and_eight, recipe):
+    found = planning.collectives(one_and_eight[1][0].as_text())
+    assert set(found) == {"all-reduce"} | ONLY_ALL_REDUCE.get(recipe, set())
+
+
+def test_each_of_eight_devices_does_an_eighth_of_the_work(recipe):
+    # A batch at which the work that is not per image (singular vectors, optimizer) does not show.
+    config = recipes.tiny(recipe, batch_size=512, num_d_steps=1)
+    gan = recipes.with_sgd(gans.build(config))
+    flops = [recipes.compiled(gan, config, n, gan.phase(0))[0].cost_analysis()["flops"] for n in (1, 8)]
+    assert flops[1] == pytest.approx(flops[0] / 8, rel=0.15)
+
+
+def test_weights_that_learn_move_and_frozen_ones_do_not(gan, one_and_eight):
+    step, make = one_and_eight[0]
+    state, (new, _) = jax.device_get(recipes.random_state(gan).nets), step(*make())
+    for name, net in gan.nets.items():
+        before, after = state[name].params, new.nets[name].params
+        if net.optimizer is None:
+            chex.assert_trees_all_equal(before, after)
+            continue
+        for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after)):
+            # A bias in front of BatchNorm has no effect, hence no gradient; nor has that of a critic's last layer.
+            assert path[-1].key == "bias" or not np.array_equal(a, b), f"{name} {jax.tree_util.keystr(path)}"
+
+
+def test_a_resumed_run_equals_the_whole_bit_for_bit_and_can_be_sampled(config, tmp_path):
+    program, dataset = Program(config, sharding.make_mesh(jax.devices()[:1])), data.load(config)
+    counted = chex.assert_max_traces(program.gan.step, n=len(program.phases()))
+    step = jax.jit(counted, static_argnames="phase", donate_argnums=0, out_shardings=program.replicated)
+    advance = lambda state, i: step(state, program.batch(dataset, config.seed, i), program.gan.phase(i))[0]
+    checkpoints = checkpoint.Checkpoints(tmp_path)
+    with jax.set_mesh(program.mesh):
+        the_seed_decides(program.create)
+        state = program.create(config.seed)
+        for i in range(4):
+            if i == 2:
+                checkpoints.save(2, state, config)
+                checkpoints.wait()
+            state = advance(state, i)
+        resumed = checkpoints.restore(2, program.abstract_state())
+        for i in (2, 3):
+            resumed = advance(resumed, i)
+        values = lambda state: jax.device_get(state.replace(key=jax.random.key_data(state.key)))
+        chex.assert_trees_all_equal(values(state), values(resumed))
+        checkpoints.save(4, resumed, config)
+        checkpoints.close()
+        trained = TrainedGAN(config, program.gan, core.sampling_variables(program.gan, state), 4)
+        loaded = load(tmp_path)
+        images = trained.sample([0, 1, 2], 0.5)
+        assert images.shape == (3, 8, 8, 3) and images.dtype == np.uint8
+        np.testing.assert_array_equal(images, loaded.sample([0, 1, 2], 0.5))
+        np.testing.assert_array_equal(images[1:], loaded.sample([1, 2], 0.5, start=1))
+
+
+def test_it_is_described_by_its_nets(config, gan):
+    found = description.describe(config, {})
+    assert set(found["params"]) == set(gan.nets) and all(found["params"].values())
+    images = config.batch_size * gan.batches // config.accumulation_steps
+    assert description.step_flops(config) > images * found["discriminator_flops_per_image"]
+
+
+def test_it_is_watched(config, gan):
+    state, batch = recipes.random_state(gan), {"image": np.zeros((8, 8, 8, 3), np.uint8), "label": np.zeros(8, np.int32)}
+    batch["image"][::2] = 255
+    found = monitor.judgement(gan, state.nets, {"train": batch}) | monitor.watched_singular_values(gan, state.nets)
+    assert {"variety", "sigma/g_first", "sigma/g_last", "sigma/d_first", "sigma/d_last"} <= set(found)
+    drawn = gan.verdicts(state.nets, jnp.zeros((8, 8, 8, 3)), batch["label"])
+    assert ("d_accuracy/train" in found) == (drawn is not None)
+    assert "d_accuracy" not in str(found) or 0 <= found["d_accuracy/train"] <= 1
+    names = monitor.matrices(gan, state.nets)
+    assert {name.split("/")[0] for name in names} == {net.symbol for net in gan.nets.values()}
+
+
+def test_the_steps_randomness_depends_on_the_step_number_only(one_and_eight):
+    step, make = one_and_eight[0]
+
+    def loss(number):
+        state, batch = make()
+        return float(step(state.replace(step=jnp.full_like(state.step, number)), batch)[1]["loss/g"])
+
+    assert loss(0) == loss(0) != loss(1)
+
+
+def the_seed_decides(create):
+    a, b, c = create(0), create(0), create(1)
+    kernel = lambda state: np.asarray(state.nets["generator"].params["linear"]["kernel"])
+    np.testing.assert_array_equal(kernel(a), kernel(b))
+    assert not np.allclose(kernel(a), kernel(c))
+    assert not np.array_equal(jax.random.key_data(a.key), jax.random.key_data(c.key))
+    chex.assert_trees_all_equal(a.ema["generator"], a.nets["generator"].variables)
+
+

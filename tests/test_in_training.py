@@ -1,0 +1,62 @@
+"""What a run is told about its samples while it trains."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import biggan_jax
+from biggan_jax.data import digits
+from biggan_jax.devices import sharding
+from biggan_jax.errors import CollapsedError
+from biggan_jax.evaluation import results
+from biggan_jax.evaluation.in_training import Judge
+from biggan_jax.gans.biggan import BigGAN
+from biggan_jax.run import loop
+from tests import evaluation_runs
+from tests.evaluation_runs import run_config
+
+pytestmark = pytest.mark.xdist_group("evaluation")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with evaluation_runs.quick():
+        yield
+
+
+def test_training_scores_itself(tmp_path, monkeypatch, capsys):
+    def step(self, state, batch, phase=None):  # a real one compiles for a minute
+        ema = jax.tree.map(lambda x: x * 1.01, state.ema)
+        return state.replace(step=state.step + 1, ema=ema), dict.fromkeys(("loss/d", "loss/g", "finite"), jnp.ones(()))
+
+    monkeypatch.setattr(BigGAN, "step", step)
+    changes = dict(evaluate_every=2, evaluate_samples=40, keep_checkpoints=1, checkpoint_every=100, monitor_every=0)
+    config = run_config(**{f"run__{key}": value for key, value in changes.items()})
+    assert loop.train(config, str(tmp_path), Judge) == 0
+    records = results.read(tmp_path)
+    assert [r.step for r in records] == [2, 4] and records[0].protocol.samples == 40
+    best = min(records, key=lambda r: r.scores["FID"])
+    kept = biggan_jax.load(tmp_path / "eval" / "best")
+    assert kept.step == best.step and kept.class_names == tuple("0123456789")
+    assert "step 2: digits-classifier FID" in capsys.readouterr().out
+    worst = max(records, key=lambda r: r.scores["FID"])
+    assert results.fid_ratio(tmp_path, worst) == worst.scores["FID"] / best.scores["FID"] > 1
+    monkeypatch.setattr(results, "fid_ratio", lambda workdir, record: record.step)
+    config.run.collapse.max_fid_ratio = 3.0
+    with pytest.raises(CollapsedError, match="step 4: FID over its least is 4"):
+        loop.train(config, str(tmp_path / "collapsed"), Judge)
+    assert biggan_jax.load(tmp_path / "collapsed" / "eval" / "best").step in (2, 4)
+
+
+def test_a_verdict_is_given_where_it_is_asked_for(tmp_path):
+    train = digits.load("train")
+    real = types.SimpleNamespace(
+        sample=lambda labels, seed: train.images[[list(train.labels).index(n) for n in labels]]
+    )
+    judge = lambda config: Judge(config, sharding.make_mesh(), train, tmp_path)
+    records, line = judge(run_config(run__recognition=True)).verdict(real)
+    assert records["recognition/recognized"] == 1 and records["recognition/held_out_accuracy"] > 0.98
+    assert line.startswith("an independent classifier recognized 100.0% of the samples")
+    assert judge(run_config()).verdict(real) is None

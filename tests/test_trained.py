@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from biggan_jax import gans
+from biggan_jax.errors import UsageError
+from biggan_jax.run.trained import TrainedGAN
+from tests.tiny import random_variables, tiny_config
+
+
+@pytest.fixture(scope="module")
+def trained():
+    config = tiny_config(model__attention_resolutions=())
+    gan = gans.build(config)
+    variables = {"generator": random_variables(gan.generator.module, *gan.generator.inputs)}
+    return TrainedGAN(config, gan, variables, 7, "zero one two three four five six seven eight nine".split())
+
+
+def test_classes_go_by_number_or_name(trained):
+    np.testing.assert_array_equal(trained.sample(["three", "seven"]), trained.sample(np.array([3, 7])))
+    assert trained.sample(3).shape == (1, 8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    "classes, message",
+    [(10, "allowed are 0 to 9"), ([-1], "no class -1"), ("ten", "names are zero, one"), (1.5, "no class 1")],
+)
+def test_an_unknown_class_is_refused(trained, classes, message):
+    with pytest.raises(UsageError, match=message):
+        trained.sample(classes)
+
+
+def test_statistics_are_computed_once_per_truncation(trained):
+    assert trained.variables(0.5) is trained.variables(0.5)
+    a, b = (trained.variables(t)["generator"]["batch_stats"]["output_bn"]["var"] for t in (0.5, None))
+    assert not np.allclose(a, b)
+    with pytest.raises(UsageError, match="truncation"):
+        trained.sample([1], truncation=0)
+
+
+def test_without_standing_statistics_the_stored_ones_are_used(trained):
+    config = trained.config.copy_and_resolve_references()
+    config.run.standing_stats_batches = 0
+    stored = TrainedGAN(config, trained.gan, trained._trained_variables, 0)
+    assert stored.variables(0.5)["generator"] is trained._trained_variables["generator"]
+
+
+def test_interpolations_in_z_class_and_both(trained):
+    rows = trained.interpolate([1, 2, 3], steps=4, between="class")
+    assert rows.shape == (3, 4, 8, 8, 3)
+    ends = trained.interpolate([2], to_labels=[5], steps=2, between="both")[0]
+    same_class = trained.interpolate([2], steps=2)[0]
+    np.testing.assert_allclose(ends[0].astype(int), same_class[0].astype(int), atol=1)
+    assert np.abs(ends[1].astype(int) - same_class[1].astype(int)).max() > 1
+    for wrong in (dict(between="w"), dict(to_labels=[1, 2])):
+        with pytest.raises(UsageError):
+            trained.interpolate([1], **wrong)
+
+
+def test_grid_is_a_picture_jupyter_shows(trained):
+    picture = trained.grid(["one", "two"], columns=3, truncation=0.5)
+    assert picture.size == (3 * 50 - 2, 2 * 50 - 2) and hasattr(picture, "_repr_png_")
