@@ -10,7 +10,7 @@ import sys
 
 from biggan_jax import cli
 from biggan_jax.errors import UsageError
-from launch import cloud, collect, cost, jobs, local, tpu_vm
+from launch import cloud, collect, cost, gke, jobs, local, skypilot, tpu_vm
 
 VERBS = ("submit", "status", "cancel", "logs", "collect")
 BACKENDS = ("gke", "tpu-vm", "local", "skypilot")
@@ -90,7 +90,11 @@ def parse(arguments):
     add("--tpu", metavar="NAME", help="slice of each job, such as v4-128 or v5e:16x16")
     add("--image", help="container image, see launch/Dockerfile")
     add("--data", metavar="gs://...", help="data set; jobs find it at /data, which becomes config.data.dir")
-    add("--cache", metavar="gs://...", help="Inception weights and moments, which becomes config.data.cache_dir")
+    add(
+        "--cache",
+        metavar="gs://...",
+        help="Inception weights and reference moments, which becomes config.data.cache_dir",
+    )
     add("--spot", action="store_true", help="preemptible capacity")
     add("--service-account", help="of Kubernetes (gke) or Google Cloud (tpu-vm)")
     add("--skip-plan", action="store_true", help="do not compile each row to see whether it fits")
@@ -138,7 +142,6 @@ def make_backend(options):
 
     Raises UsageError for options that it cannot do with.
     """
-    # gke and skypilot are imported once chosen: they need PyYAML, of the extra `launch`, which the others do without.
     if options.backend == "local":
         return local.Backend(
             options.workdir,
@@ -150,15 +153,11 @@ def make_backend(options):
     if options.backend == "skypilot":
         if options.verb != "submit":
             raise UsageError(f"--backend=skypilot only writes files; ask `sky jobs` instead of {options.verb}")
-        from launch import skypilot  # needs yaml, of the extra `launch`
-
         return skypilot.Backend(make_request(options), options.zone)
     request = make_request(options) if options.verb == "submit" else None
     if options.backend == "tpu-vm":
         place = tpu_vm.Place(options.zone, options.project)
         return tpu_vm.Backend(request, place, options.workdir, options.poll_seconds)
-    from launch import gke  # needs yaml, of the extra `launch`
-
     return gke.Backend(request, gke.Queue(options.queue, options.namespace, options.queue_chips))
 
 

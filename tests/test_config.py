@@ -13,11 +13,12 @@ VARIANTS = {
     "imagenet.py": [f"size={size}" for size in (64, 128, 256, 512)],
     "biggan_deep.py": [f"size={size}" for size in (128, 256, 512)],
     "image_folder.py": [f"size={size}" for size in (32, 64, 128, 256)],
+    "wgan_gp.py": [f"size={size}" for size in (8, 16, 32, 64, 128)],
     "shapes.py": [f"size={size}" for size in (8, 16, 32, 64, 128, 256, 512)],
 }
 EXPERIMENTS = [
     f"{path}:{variant}" if variant else path
-    for path in sorted(glob.glob("experiments/*.py"))
+    for path in sorted(glob.glob("experiments/**/*.py", recursive=True))
     if "def get_config" in open(path).read()
     for variant in VARIANTS.get(path.split("/")[-1], [""])
 ]
@@ -31,7 +32,14 @@ def test_every_experiment_is_valid_and_survives_json(spec):
 
 
 def test_there_are_experiments():
-    assert len(EXPERIMENTS) > 25
+    assert len(EXPERIMENTS) > 30
+
+
+def test_what_was_published_is_beside_the_config():
+    found = {spec: cli.load_paper(spec) for spec in EXPERIMENTS}
+    assert found["experiments/biggan_deep.py:size=256"] == {"fid": 6.9, "inception_score": 171.4}
+    assert found["experiments/table1.py:row=1"]["thousand_steps"] == 1000
+    assert found["experiments/digits.py"] == found["experiments/imagenet.py:size=64"] == {}
 
 
 @pytest.mark.parametrize(
