@@ -7,7 +7,7 @@ import sys
 from absl import flags, logging
 from ml_collections import config_flags
 
-from biggan_jax import config as config_lib
+from biggan_jax import config as configs
 from biggan_jax.errors import BigGANError, StorageError, UsageError
 
 
@@ -57,7 +57,7 @@ def parse(parser, arguments):
         if not argument.startswith("--config."):
             parser.error(f"unrecognized argument {argument}")
     config = override(load_config(options.config), rest)
-    config_lib.validate(config)
+    configs.validate(config)
     return options, config
 
 
@@ -98,7 +98,7 @@ def override(config, arguments):
     Raises UsageError for unknown keys and wrong types.
     """
     given = dict(argument.removeprefix("--config.").partition("=")[::2] for argument in arguments)
-    config = config_lib.switch(config, *(given.get(name) for name in config_lib.NAMES))
+    config = configs.switch(config, *(given.get(name) for name in configs.NAMES))
     values = flags.FlagValues()
     command_line = ["biggan_jax", *arguments]
     try:

@@ -5,12 +5,14 @@ python -m launch.sweep --run=evaluate --grid=experiments/table2.py --tpu=v4-8 ..
 
 Hardware of the paper: TPU v3 with as many cores as pixels. The columns are points of the FID-IS curve, which
 `biggan_jax.evaluate --sweep` draws of a finished run; `experiments.report` puts them beside the paper's, which are in
-`biggan_jax.metrics.table2.PAPER`. `scale=digits`, `fashion_mnist` or `cifar10`: both architectures at that data set's
+`biggan_jax.evaluation.table2.PAPER`. `scale=digits`, `fashion_mnist` or `cifar10`: both architectures at that data set's
 one resolution.
 """
 
 from biggan_jax import config
 from experiments import biggan_deep, grid, imagenet
+
+NETS = {"biggan": imagenet, "biggan-deep": biggan_deep}
 
 
 def get_grid(variant=""):
@@ -18,8 +20,7 @@ def get_grid(variant=""):
     name = config.parse_variant(variant, scale="imagenet").scale
     scale = grid.scale(name)
     if name == "imagenet":
-        nets = {"biggan": imagenet, "biggan-deep": biggan_deep}
-        rows = {f"{net}-{size}": nets[net].get_config(f"size={size}") for net in nets for size in (128, 256, 512)}
+        rows = {f"{net}-{size}": NETS[net].get_config(f"size={size}") for net in NETS for size in (128, 256, 512)}
         base = scale.base()
         for c in rows.values():
             for key in ("evaluate_every", "evaluate_samples", "standing_stats_batch_size"):
@@ -34,3 +35,10 @@ def get_grid(variant=""):
 
 def get_config(variant=""):
     return grid.row(get_grid, variant)
+
+
+def get_paper(variant=""):
+    """The figures of one row without truncation; at another scale than the paper's there are none."""
+    options = config.parse_variant(variant, scale="imagenet", row="biggan-128")
+    net, _, size = options.row.rpartition("-")
+    return NETS[net].get_paper(f"size={size}") if options.scale == "imagenet" else {}

@@ -13,6 +13,7 @@ from biggan_jax import cli, plan
 from biggan_jax.devices import planning, sharding, tpu
 from biggan_jax.devices.program import Program
 from biggan_jax.errors import UsageError
+from tests import recipes
 from tests.tiny import tiny_config
 
 GIB = 2**30
@@ -130,6 +131,20 @@ def test_the_compiled_step_is_measured(measured):
     assert measured["xla_seconds"] is None or measured["xla_seconds"] > 0
 
 
+def test_kinds_of_step_count_by_their_share():
+    """A penalty every fourth step: FLOPs and sums are means, memory is what the larger program needs."""
+    config = recipes.tiny("wgan_gp", gan__penalty_every=4, num_d_steps=1)
+    program = Program(config, sharding.make_mesh(jax.devices()[:2]))
+    assert program.phases() == {True: 0.25, False: 0.75}
+    found = planning.measure_step(program)
+    long, short = (planning.measure(program.lower(phase).compile()) for phase in (True, False))
+    assert found["flops_per_device"] == pytest.approx(0.25 * long["flops_per_device"] + 0.75 * short["flops_per_device"])
+    assert found["hbm_bytes_per_device"] == max(m["hbm_bytes_per_device"] for m in (long, short))
+    sums = [m["collectives"]["all-reduce"]["bytes"] for m in (long, short)]
+    assert found["collectives"]["all-reduce"]["bytes"] == pytest.approx(0.25 * sums[0] + 0.75 * sums[1])
+    assert found.keys() == long.keys()
+
+
 @pytest.fixture
 def planned(monkeypatch, measured):
     """`planning.plan` with the compiler's part left out."""
@@ -194,6 +209,7 @@ def test_without_libtpu_there_is_one_clear_line(monkeypatch):
 
 
 CONFIG = """
+from tests import recipes
 from tests.tiny import tiny_config
 
 def get_grid(variant=""):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from biggan_jax import config as config_lib
+from biggan_jax import config as configs
 
 NAMES = {"gan.name": "biggan", "model.name": "biggan", "dataset": "digits"}
 
@@ -10,7 +10,7 @@ NAMES = {"gan.name": "biggan", "model.name": "biggan", "dataset": "digits"}
 def tiny_config(**changes):
     """A few thousand parameters on 8x8 digits; `changes` are keys with dots written as double underscores."""
     changes = {key.replace("__", "."): value for key, value in changes.items()}
-    c = config_lib.default(*(changes.get(name) or given for name, given in NAMES.items()))
+    c = configs.default(*(changes.get(name) or given for name, given in NAMES.items()))
     c.image_size, c.num_classes = 8, 10
     c.num_steps, c.batch_size, c.num_d_steps = 4, 16, 1
     c.model.channels, c.model.z_dim = 4, 8
@@ -21,8 +21,8 @@ def tiny_config(**changes):
     c.run.log_every, c.run.checkpoint_every, c.run.sample_every = 1, 2, 0
     c.run.standing_stats_batches, c.run.standing_stats_batch_size = 2, 16
     for key, value in changes.items():
-        config_lib.put(c, key, value)
-    config_lib.validate(c)
+        configs.put(c, key, value)
+    configs.validate(c)
     return c
 
 

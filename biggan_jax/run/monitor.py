@@ -172,7 +172,7 @@ def check_limits(config, monitor: Monitor | None, program) -> None:
 def passed_limit(values: dict[str, float], limits) -> str | None:
     """What is said of the first record that has passed one of the config's `run.collapse` limits that is not 0."""
     for name, key, beyond in LIMITS:
-        if limits[key] and name in values and beyond(values[name], limits[key]):
+        if limits[key] and values.get(name) is not None and beyond(values[name], limits[key]):
             return f"{name} is {values[name]:.4g}, the limit config.run.collapse.{key} is {limits[key]:g}"
     return None
 
