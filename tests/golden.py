@@ -4,11 +4,12 @@ python -m tests.golden record FILE.json     what the code does now, in that form
 python -m tests.golden compare FILE.json    the same beside the stored one; ends with 1 unless all is equal bit for bit
 
 A leaf is stored as its shape, type, hash, norm and some of its values: bits where they can be compared, on the
-processor and the JAX they were made with, and numbers for everywhere else.
+processor, with the cores and the JAX they were made with, and numbers for everywhere else.
 """
 
 import hashlib
 import json
+import os
 import pathlib
 import sys
 
@@ -46,7 +47,8 @@ def machine() -> dict:
     cpu = dict(line.split(":", 1) for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
     cpu = {key.strip(): value.strip() for key, value in cpu.items()}
     flags = hashlib.sha256(cpu.get("flags", "").encode()).hexdigest()[:16]
-    return {"processor": cpu.get("model name"), "flags": flags, "jax": jax.__version__}
+    threads = {"cores": len(os.sched_getaffinity(0)), "devices": jax.device_count()}
+    return {"processor": cpu.get("model name"), "flags": flags, "jax": jax.__version__} | threads
 
 
 def summary(array) -> dict:

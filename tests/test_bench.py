@@ -104,8 +104,9 @@ def test_weak_scaling_is_flat_on_simulated_devices(config_file):
     one, four = json.loads(done.stdout)
     assert [(row["place"], row["devices"], row["batch_size"]) for row in (one, four)] == [("1", 1, 256), ("4", 4, 1024)]
     assert one["collectives"] == {} and set(four["collectives"]) == {"all-reduce"}
-    for key in ("flops_per_device", "bytes_per_device", "temporary_bytes_per_device"):
+    for key in ("flops_per_device", "bytes_per_device"):
         assert four[key] == pytest.approx(one[key], rel=0.15), key
+    assert four["temporary_bytes_per_device"] < 1.15 * one["temporary_bytes_per_device"]
 
 
 def test_scaling_over_slices_asks_the_planner(monkeypatch):

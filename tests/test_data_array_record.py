@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from biggan_jax import prepare
-from biggan_jax.data import array_record, image_source
+from biggan_jax.data import array_record, image_source, preparation
 from biggan_jax.data.image_source import ImageSource, StreamedImages
 from biggan_jax.errors import DataError
 
@@ -19,7 +18,7 @@ LABELS = (np.arange(COUNT) % 3).astype(np.int32)
 @pytest.fixture
 def folder(tmp_path):
     source = ImageSource("memory", LABELS, ("a", "b", "c"), lambda index, size: PIXELS[index])
-    prepare.prepare(source, "memory", "train", SIZE, tmp_path / "out", num_shards=3)
+    preparation.prepare(source, "memory", "train", SIZE, tmp_path / "out", num_shards=3)
     return tmp_path / "out"
 
 
@@ -51,9 +50,9 @@ def test_tfds_reads_the_folder_too(folder):
 def test_fingerprint_is_of_the_content(folder, tmp_path):
     first = array_record.load(str(folder), "train", SIZE, 3).fingerprint
     source = ImageSource("x", LABELS, ("a", "b", "c"), lambda index, size: PIXELS[index])
-    prepare.prepare(source, "somewhere else", "train", SIZE, tmp_path / "same", num_shards=3)
+    preparation.prepare(source, "somewhere else", "train", SIZE, tmp_path / "same", num_shards=3)
     changed = ImageSource("x", LABELS, ("a", "b", "c"), lambda index, size: PIXELS[index] ^ (index == 7))
-    prepare.prepare(changed, "memory", "train", SIZE, tmp_path / "changed", num_shards=3)
+    preparation.prepare(changed, "memory", "train", SIZE, tmp_path / "changed", num_shards=3)
     assert array_record.load(str(tmp_path / "same"), "train", SIZE, 3).fingerprint == first
     assert array_record.load(str(tmp_path / "changed"), "train", SIZE, 3).fingerprint != first
 

@@ -82,12 +82,12 @@ def test_libtpu_counts_the_same_devices(tmp_path):
 
     program = """
 import json
-from biggan_jax import plan, tpu
-plan.prepare_environment()
+from biggan_jax.devices import planning, tpu
+planning.prepare_process()
 found = {}
 for generation in tpu.GENERATIONS.values():
     for topology in generation.topologies[-1], next(t for t in generation.topologies if t != "1x1"):
-        devices = plan.topology_devices(tpu.Slice(generation, topology))
+        devices = planning.topology_devices(tpu.Slice(generation, topology))
         found[f"{generation.name}:{topology}"] = len(devices), devices[0].device_kind, devices[-1].process_index + 1
 print(json.dumps(found))
 """

@@ -7,6 +7,7 @@ values only.
 from collections.abc import Callable
 import dataclasses
 
+import chex
 import jax
 
 from biggan_jax.gans import latents, pair, regularizers
@@ -70,6 +71,7 @@ class BigGAN:
         fake, g = self.generator.forward(nets["generator"], z, labels)
         fakes = jax.lax.stop_gradient(fake), labels
         on_real, on_fake, d = judge(self.discriminator, nets["discriminator"], (real, batch["label"]), fakes)
+        chex.assert_rank([on_real, on_fake], 1)
         loss = self.loss.d(on_real, on_fake)
         metrics = {"loss/d": loss, "logits/real": on_real.mean(), "logits/fake": on_fake.mean()}
         return loss, ({"generator": g, "discriminator": d}, metrics)

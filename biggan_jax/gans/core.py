@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 import dataclasses
 from typing import Any, Protocol
 
+import chex
 from flax import linen as nn
 from flax import struct
 import jax
@@ -161,6 +162,7 @@ def all_finite(state: GANState) -> jax.Array:
 
 def checked(metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """Metrics of a step, scalars, with `finite`: 1 where all others are finite, else 0. It is read after every step."""
+    chex.assert_rank(list(metrics.values()), 0)
     finite = jnp.isfinite(jnp.stack(list(metrics.values()))).all()
     return metrics | {"finite": finite.astype(jnp.float32)}
 
@@ -229,6 +231,7 @@ def interleave(a: jax.Array, b: jax.Array) -> jax.Array:
     """One batch of two: a[0], b[0], a[1], b[1], ... Every pair stays on its device; a concatenation along the sharded
     axis would move half of the images to another.
     """
+    chex.assert_equal_shape([a, b])
     return jnp.stack([a, b], axis=1).reshape(-1, *a.shape[1:])
 
 

@@ -1,5 +1,6 @@
 """Pixels to what nets see, and back."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -16,5 +17,6 @@ def to_uint8(images: jax.Array) -> jax.Array:
 
 def random_flip(key: jax.Array, images: jax.Array) -> jax.Array:
     """Mirrors each image [N, H, W, C] left to right with probability one half."""
+    chex.assert_rank(images, 4)
     mirror = jax.random.bernoulli(key, shape=(images.shape[0], 1, 1, 1))
     return jnp.where(mirror, images[:, :, ::-1], images)

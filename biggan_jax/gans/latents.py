@@ -9,6 +9,7 @@ With threshold t (Brock et al. 2018, Section 3.1), for one and the same t these 
 
 import dataclasses
 
+import chex
 from flax import struct
 import jax
 import jax.numpy as jnp
@@ -65,5 +66,6 @@ class Prior:
 
     def at(self, key: jax.Array, indices: jax.Array, truncation: Truncation | None = None) -> jax.Array:
         """z [N, z_dim] of the samples numbered `indices` [N]. Each depends on the key and its own number only."""
+        chex.assert_rank(indices, 1)
         draw = lambda index: sample_z(jax.random.fold_in(key, index), (self.z_dim,), truncation)
         return sharding.shard_batch(jax.vmap(draw)(indices))

@@ -3,6 +3,7 @@
 Each takes an image's own gradient, so the critic may not mix images: BatchNorm in it is refused (`refuse_mixing`).
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -12,12 +13,19 @@ from biggan_jax.errors import UsageError
 
 def slopes(critic, images: jax.Array) -> jax.Array:
     """L2 norms [N] of the critic's gradient at each image, over all of its axes."""
-    gradient = jax.grad(lambda x: critic(x).sum())(images)  # of the sum: of the mean it would be 1/N of the slope
+
+    def total(images):  # of the mean the gradient would be 1/N of the slope
+        values = critic(images)
+        chex.assert_shape(values, (len(images),))
+        return values.sum()
+
+    gradient = jax.grad(total)(images)
     return jnp.sqrt(jnp.sum(jnp.square(gradient), axis=tuple(range(1, gradient.ndim))))
 
 
 def between(real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
     """A point on the line from each fake to its real image, uniformly drawn."""
+    chex.assert_equal_shape([real, fake])
     weight = sharding.shard_batch(jax.random.uniform(key, (len(real), *(1,) * (real.ndim - 1))))
     return weight * real + (1 - weight) * fake
 
