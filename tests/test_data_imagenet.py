@@ -9,6 +9,7 @@ from PIL import Image
 import pytest
 import scipy.io
 
+from biggan_jax import prepare
 from biggan_jax.data import array_record, imagenet
 from biggan_jax.errors import DataError, UsageError
 

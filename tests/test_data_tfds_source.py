@@ -10,6 +10,7 @@ from PIL import Image
 import pytest
 import tensorflow_datasets as tfds
 
+from biggan_jax import prepare
 from biggan_jax.data import array_record, image_source, tfds_source
 from biggan_jax.errors import DataError, UsageError
 

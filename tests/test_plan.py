@@ -138,7 +138,8 @@ def test_kinds_of_step_count_by_their_share():
     assert program.phases() == {True: 0.25, False: 0.75}
     found = planning.measure_step(program)
     long, short = (planning.measure(program.lower(phase).compile()) for phase in (True, False))
-    assert found["flops_per_device"] == pytest.approx(0.25 * long["flops_per_device"] + 0.75 * short["flops_per_device"])
+    mean = 0.25 * long["flops_per_device"] + 0.75 * short["flops_per_device"]
+    assert found["flops_per_device"] == pytest.approx(mean)
     assert found["hbm_bytes_per_device"] == max(m["hbm_bytes_per_device"] for m in (long, short))
     sums = [m["collectives"]["all-reduce"]["bytes"] for m in (long, short)]
     assert found["collectives"]["all-reduce"]["bytes"] == pytest.approx(0.25 * sums[0] + 0.75 * sums[1])
