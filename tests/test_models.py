@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from biggan_jax import cli, models
-from biggan_jax.config.models import IMAGE_SIZES
+from biggan_jax.config.models import SIZES
 from biggan_jax.devices.description import count, describe
 from biggan_jax.models import biggan, biggan_deep, resnet_gan
 from tests.tiny import random_variables
@@ -82,7 +82,7 @@ def test_exact_counts(expected, found):
 
 
 @pytest.mark.parametrize("name", ["biggan", "biggan_deep", "resnet_gan"])
-@pytest.mark.parametrize("size", IMAGE_SIZES["biggan"])
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("num_classes", [0, 5])
 def test_every_family_at_every_size(make_config, name, size, num_classes):
     plain = name == "resnet_gan" or not num_classes

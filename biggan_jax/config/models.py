@@ -4,6 +4,8 @@ import math
 
 from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, Key, at_least, one_of, optional, require
 
+SIZES = (8, 16, 32, 64, 128, 256, 512)  # of BigGAN's nets
+
 _COMMON = {
     "model.channels": Key(96, at_least(1), 'width multiplier "ch"'),
     "model.z_dim": Key(120, at_least(1), "with skip_z, a multiple of log2(image_size) - 1"),
@@ -16,6 +18,7 @@ _BATCH_NORM = {
     "model.bn_eps": Key(1e-4, FINITE, "of BatchNorm"),
 }  # fmt: skip
 _RESIDUAL = _COMMON | _BATCH_NORM | {
+    "image_size": Key(128, one_of(*SIZES), "pixels"),
     "model.remat": Key(False, ANYTHING, "recompute each block's activations in the backward pass: less memory, more "
                        "work"),
     "model.attention_resolutions": Key((64,), ANYTHING, "pixels; an attention block follows each block with one of "
@@ -44,27 +47,21 @@ TABLES = {
     },
     "resnet_gan": _RESIDUAL | _WIDE,
     "wgan_gp": _COMMON | _BATCH_NORM | {
+        "image_size": Key(128, one_of(*SIZES[:5]), "pixels"),
         "model.norm_d": Key("none", one_of("none", "layer", also="; BatchNorm makes one image's gradient depend on "
                             "the others, which the penalty takes image by image"), "normalisation in the critic"),
         "model.slope": Key(0.01, FINITE, "of the critic's leaky ReLU"),
     },
 }  # fmt: skip
-IMAGE_SIZES = {
-    "biggan": (8, 16, 32, 64, 128, 256, 512),
-    "biggan_deep": (8, 16, 32, 64, 128, 256, 512),
-    "resnet_gan": (8, 16, 32, 64, 128, 256, 512),
-    "wgan_gp": (8, 16, 32, 64, 128),
-}
 
 
 def check(config) -> None:
     """Raises UsageError for values of the nets' keys that do not go together."""
     model, size = config.model, config.image_size
-    require(size in IMAGE_SIZES[model.name], "image_size", config, one_of(*IMAGE_SIZES[model.name]).allowed)
-    inner = [n for n in IMAGE_SIZES["biggan"] + (4,) if n <= size]
+    inner = [n for n in (4, *SIZES) if n <= size]
     for key in ("attention_resolutions", "attention_resolutions_d"):
         for resolution in model.get(key) or ():
-            sizes = ", ".join(map(str, sorted(inner)))
+            sizes = ", ".join(map(str, inner))
             require(resolution in inner, f"model.{key}", config, f"a tuple of sizes among {sizes}")
     if model.name == "biggan" and model.skip_z:
         slots = int(math.log2(size)) - 1

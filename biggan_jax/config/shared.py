@@ -9,7 +9,7 @@ KEYS = {
     "num_steps": Key(150_000, at_least(1), "generator updates", free=True),
     "batch_size": Key(2048, at_least(1), "images per discriminator update, over all devices"),
     "accumulation_steps": Key(1, at_least(1), "micro-batches a batch is cut into; BatchNorm sees one at a time"),
-    "image_size": Key(128, at_least(1), "pixels; which sizes there are depends on model.name"),
+    "image_size": Key(128, at_least(1), "pixels; nets say which sizes they have"),
     "num_classes": Key(1000, at_least(0), "0: unconditional"),
     "dataset": Key("tfds:imagenet2012", ANYTHING, "digits | shapes | image_folder | prepared | tfds:NAME"),
     "gan.name": Key("biggan", ANYTHING, "the recipe: one of config.gans.TABLES"),

@@ -10,7 +10,7 @@ import dataclasses
 import chex
 import jax
 
-from biggan_jax.gans import latents, pair, regularizers
+from biggan_jax.gans import pair, regularizers
 from biggan_jax.gans.averages import ExponentialAverage
 from biggan_jax.gans.core import Net, checked, cut, judge, update
 from biggan_jax.gans.images import random_flip, to_float
@@ -32,14 +32,8 @@ class BigGAN:
     truncation_mode: str
 
     averaged = ("generator",)
-
-    @property
-    def nets(self) -> dict[str, Net]:
-        return {"generator": self.generator, "discriminator": self.discriminator}
-
-    @property
-    def batches(self) -> int:
-        return self.num_d_steps * self.accumulation_steps
+    nets, batches = property(pair.nets), property(pair.batches)
+    truncation, standing, sample, generate = pair.truncation, pair.standing, pair.sample, pair.generate
 
     def extra(self):
         return {}
@@ -84,15 +78,10 @@ class BigGAN:
         loss = self.loss.g(on_fake)
         return loss, ({"generator": g, "discriminator": d}, {"loss/g": loss})
 
-    def truncation(self, value, mode):
-        return latents.truncation(value, mode or self.truncation_mode)
-
     def verdicts(self, nets, images, labels):
         if self.loss.boundary is None:
             return None
         return self.discriminator.apply(nets["discriminator"].variables, images, labels) > self.loss.boundary
-
-    standing, sample, generate = pair.standing, pair.sample, pair.generate
 
 
 def build(config) -> BigGAN:

@@ -1,4 +1,6 @@
-"""What recipes with one generator and one discriminator share: the nets of a config, and sampling."""
+"""What recipes with one generator and one discriminator share: the fields of a config, and sampling. They take these
+functions as their methods.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +29,19 @@ def build(config) -> dict:
         flip=config.data.flip,
         truncation_mode=config.truncation_mode,
     )
+
+
+def nets(gan) -> dict[str, Net]:
+    return {"generator": gan.generator, "discriminator": gan.discriminator}
+
+
+def batches(gan) -> int:
+    return gan.num_d_steps * gan.accumulation_steps
+
+
+def truncation(gan, value: float | None, mode: str | None) -> latents.Truncation | None:
+    """A threshold on the latents; `mode` None is the config's. Raises UsageError for what there is not."""
+    return latents.truncation(value, mode or gan.truncation_mode)
 
 
 def standing(gan, variables: dict, key, num_batches: int, batch_size: int, truncation) -> dict:

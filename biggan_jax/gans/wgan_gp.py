@@ -5,7 +5,7 @@ import functools
 
 import jax
 
-from biggan_jax.gans import latents, pair, penalties
+from biggan_jax.gans import pair, penalties
 from biggan_jax.gans.averages import ExponentialAverage
 from biggan_jax.gans.core import Net, checked, cut, judge, update
 from biggan_jax.gans.images import random_flip, to_float
@@ -27,14 +27,8 @@ class WGANGP:
     truncation_mode: str
 
     averaged = ("generator",)
-
-    @property
-    def nets(self) -> dict[str, Net]:
-        return {"generator": self.generator, "discriminator": self.discriminator}
-
-    @property
-    def batches(self) -> int:
-        return self.num_d_steps * self.accumulation_steps
+    nets, batches = property(pair.nets), property(pair.batches)
+    truncation, standing, sample, generate = pair.truncation, pair.standing, pair.sample, pair.generate
 
     def extra(self):
         return {}
@@ -81,13 +75,8 @@ class WGANGP:
         loss = wasserstein.g(on_fake)
         return loss, ({"generator": g, "discriminator": d}, {"loss/g": loss})
 
-    def truncation(self, value, mode):
-        return latents.truncation(value, mode or self.truncation_mode)
-
     def verdicts(self, nets, images, labels):
         """None: a critic gives distances, not verdicts."""
-
-    standing, sample, generate = pair.standing, pair.sample, pair.generate
 
 
 def build(config) -> WGANGP:
