@@ -99,6 +99,8 @@ def override(config, arguments):
     """
     given = dict(argument.removeprefix("--config.").partition("=")[::2] for argument in arguments)
     config = configs.switch(config, *(given.get(name) for name in configs.NAMES))
+    for name in given:
+        configs.require_key(config, name)
     values = flags.FlagValues()
     command_line = ["biggan_jax", *arguments]
     try:

@@ -67,7 +67,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(make_config, key, value, pa
 
 @pytest.mark.parametrize("name, key", [("resnet_gan", "skip_z"), ("biggan_deep", "wide_d"), ("biggan", "slope")])
 def test_nets_refuse_keys_they_do_not_have(make_config, name, key):
-    with pytest.raises(UsageError, match=f"config.model.{key} does not act with .*model.name {name}"):
+    with pytest.raises(UsageError, match=f"config.model.{key} is no key of a config with .*model.name={name}"):
         make_config(model__name=name, **{f"model__{key}": 0})
 
 
@@ -83,7 +83,7 @@ def test_a_config_changes_nets_with_the_keys_they_bring(make_config):
 @pytest.mark.parametrize(
     "argument, part_of_message",
     [
-        ("--config.modle.channels=3", 'Did you mean "model"'),
+        ("--config.modle.channels=3", "Did you mean config.model.channels"),
         ("--config.batch_size=many", "batch_size"),
         ("--config.model.skip_z=perhaps", "skip_z"),
     ],
@@ -121,3 +121,22 @@ def test_a_config_file_that_fails_is_a_usage_error(tmp_path):
 def test_from_json_refuses_unknown_keys():
     with pytest.raises(UsageError, match="colour"):
         configs.from_json('{"colour": 1}')
+
+
+def test_a_key_of_another_recipe_says_whose_it_is(make_config):
+    with pytest.raises(UsageError, match="config.gan.penalty is no key of a config with gan.name=biggan.*wgan_gp"):
+        cli.override(make_config(), ["--config.gan.penalty=3"])
+    with pytest.raises(UsageError, match="config.data.num_examples .* it is of dataset=shapes"):
+        cli.override(make_config(), ["--config.data.num_examples=3"])
+    config = cli.override(make_config(), ["--config.dataset=shapes", "--config.data.num_examples=3"])
+    assert config.data.num_examples == 3
+
+
+def test_names_bring_their_keys(make_config):
+    config = make_config()
+    config.model.name = "resnet_gan"  # without the keys of those nets
+    with pytest.raises(UsageError, match="config.model.*resnet_gan"):
+        configs.validate(config)
+    switched = configs.switch(make_config(ema_decay=0.5), gan="wgan_gp", model="wgan_gp")
+    configs.validate(switched)
+    assert switched.ema_decay == 0.5 and switched.gan.penalty == 10.0 and "loss" not in switched

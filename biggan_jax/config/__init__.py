@@ -6,6 +6,7 @@ one line of a table in this package. An experiment is a Python file with `get_co
 `default`; see `experiments/`. Importing this package does not import JAX.
 """
 
+import difflib
 import json
 
 import ml_collections
@@ -58,6 +59,21 @@ def switch(config, gan: str | None = None, model: str | None = None, dataset: st
     return new
 
 
+def require_key(config, name: str) -> None:
+    """Raises UsageError unless the key of this dotted name acts on `config`; says which is near, or what it is of."""
+    if name in (known := keys_of(config)):
+        return
+    tables = {"gan.name": gans.TABLES, "model.name": models.TABLES, "dataset": data.TABLES}
+    owners = [f"{key}={value}" for key, table in tables.items() for value in table if name in table[value]]
+    near = difflib.get_close_matches(name, known, 1)
+    if owners:
+        hint = f"; it is of {', '.join(owners)}"
+    else:
+        hint = f". Did you mean config.{near[0]}?" if near else ""
+    names = ", ".join(f"{key}={get(config, key)}" for key in NAMES)
+    raise UsageError(f"config.{name} is no key of a config with {names}{hint}")
+
+
 def put(config, key: str, value) -> None:
     """Sets a dotted key."""
     *path, last = key.split(".")
@@ -67,10 +83,11 @@ def put(config, key: str, value) -> None:
 def validate(config) -> None:
     """Raises UsageError, naming the key, what was found and what is allowed, for a config that cannot run."""
     known, found = keys_of(config), flatten(config.to_dict())
-    for name in found.keys() ^ known.keys():
-        state = "is missing" if name in known else "does not act"
-        names = ", ".join(f"{key} {get(config, key)}" for key in NAMES)
-        raise UsageError(f"config.{name} {state} with {names}; config.switch changes those with the keys they bring")
+    for name in found:
+        require_key(config, name)
+    for name in known.keys() - found.keys():
+        names = ", ".join(f"{key}={get(config, key)}" for key in NAMES)
+        raise UsageError(f"config.{name} is missing, which acts with {names}; config.switch brings the keys of a name")
     for name, key in known.items():
         require(key.check.allows(found[name]), name, config, key.check.allowed)
     allowed = f"a divisor of batch_size, {config.batch_size}"
