@@ -8,11 +8,11 @@ import pathlib
 import re
 import threading
 
-import jax
+import chex
 import numpy as np
 import pytest
 
-from tests import faults
+from tests import evaluation_runs, faults, runs
 from tests.fake_gcs import FakeGCS, Object, _error
 
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # gcsfs reads it when it is imported
@@ -20,12 +20,10 @@ gcsfs = pytest.importorskip("gcsfs")
 
 import biggan_jax
 from biggan_jax import convert, evaluate
-from biggan_jax import workdir as workdir_lib
 from biggan_jax.errors import StorageError, UsageError
 from biggan_jax.evaluation import gallery, results
-from biggan_jax.metrics import classifier
-from biggan_jax.run import checkpoint, storage
-from biggan_jax.run.checkpoint import open_for_reading, read_net
+from biggan_jax.run import checkpoint, lock, storage
+from biggan_jax.run.checkpoint import open_for_reading, read_averages
 from tests.conversions import EPS, G, random_net, state_dict
 
 pytestmark = pytest.mark.xdist_group("commands")  # one worker, so that programs are compiled once
@@ -70,28 +68,26 @@ def gcs():
     store.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def run_in(gcs):
-    """`run_in(workdir, *faults, **changes)` is the `(exit code, output)` of a run."""
-    return lambda workdir, *broken, **changes: faults.run(
-        workdir, *broken, environment=gcs.environment, **CHANGES | changes
-    )
+    """`run_in(workdir, **changes)` is the `(exit code, output)` of a run."""
+    return lambda workdir, **changes: runs.run(workdir, faults.alone, environment=gcs.environment, **CHANGES | changes)
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
     """A run on the disk that nothing happened to."""
     workdir = tmp_path_factory.mktemp("local") / "run"
-    code, output = faults.run(workdir, **CHANGES)
+    code, output = runs.run(workdir, **CHANGES)
     assert code == 0, output
     return workdir
 
 
 @pytest.fixture(scope="module")
-def trained(gcs):
+def trained(run_in):
     """The output of the second half of a run in gs://bucket/run, begun by another process."""
     for steps in (4, 6):
-        code, output = faults.run("gs://bucket/run", environment=gcs.environment, **CHANGES | {"num_steps": steps})
+        code, output = run_in("gs://bucket/run", num_steps=steps)
         assert code == 0 and "Traceback" not in output, output
     return output
 
@@ -154,11 +150,11 @@ def test_a_loaded_run_samples_as_that_on_a_disk(trained, local):
 
 
 def test_evaluation_writes_scores_and_keeps_the_best(gcs, copy, tmp_path, monkeypatch):
-    monkeypatch.setattr(classifier, "STEPS", 100)
     monkeypatch.setattr(gallery, "draw", lambda *_: "")  # pictures cost more than all else here
     options = ["--num_samples=100", "--batch_size=48", f"--config.data.cache_dir={tmp_path}"]
-    for step in (2, 4, 6):
-        assert evaluate.main(["--workdir=gs://copy/run", f"--step={step}", *options]) == 0
+    with evaluation_runs.quick():
+        for step in (2, 4, 6):
+            assert evaluate.main(["--workdir=gs://copy/run", f"--step={step}", *options]) == 0
     records = results.read("gs://copy/run")
     best = min(records, key=lambda record: record.scores["FID"]).step
     assert [record.step for record in records] == [2, 4, 6]
@@ -179,10 +175,10 @@ def test_conversion_into_a_bucket(gcs, tmp_path):
     arguments = ["--from=biggan-pytorch", f"--weights={tmp_path}/G.npz", "--out=gs://bucket/converted", *EPS]
     assert convert.main(arguments) == 0
     checkpoints, step = open_for_reading("gs://bucket/converted")
-    module, variables = read_net(checkpoints, step, "ema")
+    config, averages = checkpoints.config(step), read_averages(checkpoints, step)
     checkpoints.close()
-    assert (module.channels, module.sn_eps) == (G.channels, G.sn_eps)
-    jax.tree.map(np.testing.assert_array_equal, variables, random_net(G))
+    assert (config.model.channels, config.model.sn_eps) == (G.channels, G.sn_eps)
+    chex.assert_trees_all_equal(averages["generator"], random_net(G))
     with pytest.raises(UsageError, match="gs://bucket/converted exists"):
         convert.main(arguments)
     refused = "does not have storage.objects access"
@@ -193,29 +189,29 @@ def test_conversion_into_a_bucket(gcs, tmp_path):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(workdir_lib, "HEARTBEAT_SECONDS", 0.2)
-    monkeypatch.setattr(workdir_lib, "SETTLE_SECONDS", 0.5)
-    monkeypatch.setattr(workdir_lib, "STALE_AFTER_SECONDS", 2.0)
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(lock, "SETTLE_SECONDS", 0.5)
+    monkeypatch.setattr(lock, "STALE_AFTER_SECONDS", 2.0)
 
 
 def test_a_second_writer_is_refused(gcs, impatient):
-    with workdir_lib.lock("gs://unit/locked"):
+    with lock.lock("gs://unit/locked"):
         with pytest.raises(UsageError, match="gs://unit/locked is being written by process"):
-            workdir_lib.lock("gs://unit/locked").__enter__()
+            lock.lock("gs://unit/locked").__enter__()
         assert gcs.names("unit", "locked/") == {"lock.json"}
     assert not gcs.names("unit", "locked/")
 
 
 def test_of_two_writers_that_start_together_one_goes_on(gcs, impatient, monkeypatch):
-    together, found = threading.Barrier(2, timeout=30), []
-    wait, check = workdir_lib._wait_while_renewed, workdir_lib._check_alone
-    monkeypatch.setattr(workdir_lib, "_now", lambda: threading.current_thread().name)  # else they are one process
-    monkeypatch.setattr(workdir_lib, "_wait_while_renewed", lambda *owner: (wait(*owner), together.wait()))
-    monkeypatch.setattr(workdir_lib, "_check_alone", lambda *owner: (together.wait(), check(*owner)))
+    together, found = threading.Barrier(2, timeout=300), []
+    wait, check = lock._wait_while_renewed, lock._check_alone
+    monkeypatch.setattr(storage, "now", lambda: threading.current_thread().name)  # else they are one process
+    monkeypatch.setattr(lock, "_wait_while_renewed", lambda *owner: (wait(*owner), together.wait()))
+    monkeypatch.setattr(lock, "_check_alone", lambda *owner: (together.wait(), check(*owner)))
 
     def write():
         try:
-            with workdir_lib.lock("gs://unit/together"):
+            with lock.lock("gs://unit/together"):
                 found.append("writes")
                 together.wait()
         except UsageError:
@@ -233,35 +229,37 @@ def test_of_two_writers_that_start_together_one_goes_on(gcs, impatient, monkeypa
 def test_a_stale_lock_is_taken_over(gcs, impatient, capsys):
     record = storage.path("gs://unit/stale/lock.json")
     record.write_text(json.dumps({"host": "elsewhere", "machine": "another", "pid": 1, "since": "yesterday"}))
-    with workdir_lib.lock("gs://unit/stale"):
+    with lock.lock("gs://unit/stale"):
         assert json.loads(record.read_text())["host"] != "elsewhere"
     assert "to see whether elsewhere still writes there" in capsys.readouterr().err
     assert not record.exists()
 
 
-@pytest.mark.parametrize(("namespace", "waits"), [(workdir_lib._pid_namespace(), False), ("another container", True)])
+@pytest.mark.parametrize(("namespace", "waits"), [(lock._pid_namespace(), False), ("another container", True)])
 def test_a_dead_process_is_known_by_its_number_in_its_own_container_only(gcs, impatient, capsys, namespace, waits):
-    owner = {"host": "h", "machine": workdir_lib._machine(), "pid": 2**22 + 1, "pid_namespace": namespace}
+    owner = {"host": "h", "machine": lock._machine(), "pid": 2**22 + 1, "pid_namespace": namespace}
     storage.path("gs://unit/dead/lock.json").write_text(json.dumps(owner))
-    with workdir_lib.lock("gs://unit/dead"):
+    with lock.lock("gs://unit/dead"):
         assert ("to see whether h still writes there" in capsys.readouterr().err) == waits
 
 
 def test_a_bucket_that_refuses_what_it_once_allowed_stops_the_run_with_its_state_saved(gcs):
     gcs.buckets["read-only"]["run/config.json"] = Object(b"{}", 1)
     with pytest.raises(StorageError, match="gs://read-only/run cannot be written: Forbidden"):
-        with workdir_lib.storage_errors("gs://read-only/run"):
+        with storage.disk_errors("gs://read-only/run"):
             storage.path("gs://read-only/run/metrics.jsonl").write_text("")
     del gcs.buckets["read-only"]["run/config.json"]
 
 
 def test_a_bucket_that_vanishes_ends_the_run(gcs):
     gcs.buckets["vanishing"] = {}
-    changes = CHANGES | {"num_steps": 5000, "run__checkpoint_every": 50}
-    process = faults.Process("gs://vanishing/run", faults.slow_steps, environment=gcs.environment, **changes)
-    faults.wait_for(lambda: f"run/checkpoints/50/{storage.COMMIT_FILE}" in gcs.buckets["vanishing"], process)
+    changes = CHANGES | {"num_steps": 5000, "run__checkpoint_every": 20}
+    process = runs.Process(
+        "gs://vanishing/run", faults.alone, faults.slow_steps, environment=gcs.environment, **changes
+    )
+    runs.wait_for(lambda: f"run/checkpoints/20/{storage.COMMIT_FILE}" in gcs.buckets["vanishing"], process)
     del gcs.buckets["vanishing"]
-    code, output = process.wait(seconds=90)
+    code, output = process.wait()
     (line,) = [line for line in output.splitlines() if "rror" in line]
     assert code == 42 and line.startswith("error: gs://vanishing/run cannot be written: "), output
     assert "Traceback" not in output, output

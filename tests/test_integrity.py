@@ -6,7 +6,7 @@ import pytest
 
 from biggan_jax.errors import DataError
 from biggan_jax.run import integrity
-from tests import checksum_cost
+from tests.benchmarks import checksum_cost
 
 
 @pytest.fixture

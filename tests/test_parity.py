@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from biggan_jax import cli
-from tests import parity
+from tests.benchmarks import parity
 
 
 def test_a_difference_is_a_fraction_of_the_largest_entry_of_its_array():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from biggan_jax import cli
-from tests import peers
+from tests.benchmarks import peers
 from tests.tiny import tiny_config
 
 

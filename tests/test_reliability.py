@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests import faults
+from tests import faults, runs
 
 pytestmark = pytest.mark.xdist_group("commands")  # one worker, so that programs are compiled once
 
@@ -18,7 +18,7 @@ CHANGES = dict(num_steps=500, run__checkpoint_every=20, run__log_every=5, run__m
 def undisturbed(tmp_path_factory):
     """The digest of the last checkpoint of a run that nothing happened to."""
     workdir = tmp_path_factory.mktemp("undisturbed") / "run"
-    code, output = faults.run(workdir, **CHANGES)
+    code, output = runs.run(workdir, **CHANGES)
     assert code == 0, output
     return faults.digest(workdir, CHANGES["num_steps"])
 
@@ -28,48 +28,48 @@ def test_twenty_random_kills_change_no_bit(undisturbed, tmp_path):
     unfinished = lambda: {path.stat().st_ino for path in (tmp_path / "checkpoints").glob("*tmp*")}
     killed_saving = 0
     for _ in range(20):
-        known, left = faults.steps(tmp_path), unfinished()
+        known, left = runs.steps(tmp_path), unfinished()
         saving = lambda: unfinished() - left
-        process = faults.Process(tmp_path, faults.slow_steps, faults.hold_saves, **CHANGES)
-        before = len(faults.records(tmp_path))
-        moments = [lambda: len(faults.records(tmp_path)) > before, lambda: faults.steps(tmp_path) != known, saving]
-        faults.wait_for(rng.choice(moments), process)
+        process = runs.Process(tmp_path, faults.slow_steps, faults.hold_saves, **CHANGES)
+        before = len(runs.records(tmp_path))
+        moments = [lambda: len(runs.records(tmp_path)) > before, lambda: runs.steps(tmp_path) != known, saving]
+        runs.wait_for(rng.choice(moments), process)
         time.sleep(rng.uniform(0, 0.3))
         process.kill()
         killed_saving += bool(saving())
     assert known[-1] < CHANGES["num_steps"]  # else the last kills met a finished run
     assert killed_saving > 3
-    code, output = faults.run(tmp_path, **CHANGES)
+    code, output = runs.run(tmp_path, **CHANGES)
     assert code == 0 and "warning" not in output, output
     assert faults.digest(tmp_path, CHANGES["num_steps"]) == undisturbed
 
 
 def test_two_sigterms_one_of_them_during_the_save(undisturbed, tmp_path):
-    process = faults.Process(tmp_path, faults.slow_steps, **CHANGES | {"run__checkpoint_every": 1000})
-    faults.wait_for(lambda: faults.records(tmp_path), process)
+    process = runs.Process(tmp_path, faults.slow_steps, **CHANGES | {"run__checkpoint_every": 1000})
+    runs.wait_for(lambda: runs.records(tmp_path), process)
     process.signal(signal.SIGTERM)
-    faults.wait_for(lambda: any((tmp_path / "checkpoints").glob("*")), process)
+    runs.wait_for(lambda: any((tmp_path / "checkpoints").glob("*")), process)
     process.signal(signal.SIGTERM)
     code, output = process.wait()
     assert code == 42, output
-    (step,) = faults.steps(tmp_path)
+    (step,) = runs.steps(tmp_path)
     assert f"stopped at step {step} with the state saved" in output
-    assert step <= faults.records(tmp_path)[-1]["step"] + 2 * CHANGES["run__log_every"]
-    code, output = faults.run(tmp_path, **CHANGES)
+    assert step <= runs.records(tmp_path)[-1]["step"] + 2 * CHANGES["run__log_every"]
+    code, output = runs.run(tmp_path, **CHANGES)
     assert code == 0 and f"steps {step} to" in output, output
     assert faults.digest(tmp_path, CHANGES["num_steps"]) == undisturbed
 
 
 def test_a_flipped_bit_costs_a_checkpoint_and_nothing_else(undisturbed, tmp_path):
-    assert faults.run(tmp_path, **CHANGES | {"num_steps": 40})[0] == 0
+    assert runs.run(tmp_path, **CHANGES | {"num_steps": 40})[0] == 0
     faults.flip_bit(max(faults.files(tmp_path, 40), key=lambda path: path.stat().st_size), 4321)
-    code, output = faults.run(tmp_path, **CHANGES)
+    code, output = runs.run(tmp_path, **CHANGES)
     assert code == 0, output
     assert "warning: checkpoint 40 cannot be used" in output and "steps 20 to 500" in output
     assert faults.digest(tmp_path, CHANGES["num_steps"]) == undisturbed
-    for step in faults.steps(tmp_path):
+    for step in runs.steps(tmp_path):
         (tmp_path / "checkpoints" / str(step) / "manifest.json").unlink()
-    code, output = faults.run(tmp_path, **CHANGES)
+    code, output = runs.run(tmp_path, **CHANGES)
     assert code == 3 and "none of the checkpoints" in output and "Traceback" not in output
 
 
@@ -77,32 +77,32 @@ SHORT = CHANGES | {"num_steps": 16, "run__checkpoint_every": 5}
 
 
 def test_nan_once_costs_one_rollback_with_other_randomness(tmp_path):
-    code, output = faults.run(tmp_path / "plain", **SHORT)
+    code, output = runs.run(tmp_path / "plain", **SHORT)
     assert code == 0, output
-    code, output = faults.run(tmp_path / "broken", faults.nan_once, **SHORT)
+    code, output = runs.run(tmp_path / "broken", faults.nan_once, **SHORT)
     assert code == 0, output
     assert "warning: step 8: " in output and "back to step 5 with other randomness, attempt 1" in output
-    found = faults.records(tmp_path / "broken")
+    found = runs.records(tmp_path / "broken")
     assert [r["attempt"] for r in found if "attempt" in r] == [1]
     assert None in [r.get("loss/d", 0) for r in found]  # the bad step is on record
-    assert faults.steps(tmp_path / "broken")[-1] == 16
+    assert runs.steps(tmp_path / "broken")[-1] == 16
     assert faults.digest(tmp_path / "broken", 16) != faults.digest(tmp_path / "plain", 16)
-    code, output = faults.run(tmp_path / "broken", **SHORT | {"num_steps": 17})  # the attempt is in the checkpoint
+    code, output = runs.run(tmp_path / "broken", **SHORT | {"num_steps": 17})  # the attempt is in the checkpoint
     assert code == 0 and faults.attempt(tmp_path / "broken", 17) == 1, output
 
 
 def test_nan_every_time_ends_the_run_with_the_last_good_step_kept(tmp_path):
-    code, output = faults.run(tmp_path, faults.nan_always, **SHORT | {"run__max_rollbacks": 2})
+    code, output = runs.run(tmp_path, faults.nan_always, **SHORT | {"run__max_rollbacks": 2})
     assert code == 4 and "gave up after 2 rollbacks" in output and "Traceback" not in output, output
-    assert faults.steps(tmp_path) == [5]
-    code, output = faults.run(tmp_path, **SHORT)
+    assert runs.steps(tmp_path) == [5]
+    code, output = runs.run(tmp_path, **SHORT)
     assert code == 0, output
 
 
 def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_taken_over(tmp_path):
-    first = faults.Process(tmp_path, faults.slow_steps, **CHANGES)
-    faults.wait_for(lambda: (tmp_path / "lock.json").exists(), first)
-    code, output = faults.run(tmp_path, **CHANGES)
+    first = runs.Process(tmp_path, faults.slow_steps, **CHANGES)
+    runs.wait_for(lambda: (tmp_path / "lock.json").exists(), first)
+    code, output = runs.run(tmp_path, **CHANGES)
     owner = json.loads((tmp_path / "lock.json").read_text())
     assert (
         code == 2 and f"is being written by process {first.pid} on {owner['host']} since {owner['since']}" in output
@@ -110,43 +110,43 @@ def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_taken_over(tmp_path)
     assert "Traceback" not in output and first.running()
     first.kill()
     assert (tmp_path / "lock.json").exists()
-    code, output = faults.run(tmp_path, **SHORT)
+    code, output = runs.run(tmp_path, **SHORT)
     assert code == 0, output
     assert not (tmp_path / "lock.json").exists()
 
 
 def test_a_crash_loop_ends(tmp_path):
     changes = SHORT | {"run__max_restarts": 2}
-    assert [faults.run(tmp_path, faults.crash_at_start, **changes)[0] for _ in range(2)] == [70, 70]
-    code, output = faults.run(tmp_path, **changes)
+    assert [runs.run(tmp_path, faults.crash_at_start, **changes)[0] for _ in range(2)] == [70, 70]
+    code, output = runs.run(tmp_path, **changes)
     assert code == 4 and "2 starts from step 0 ended before a newer checkpoint" in output and "restarts.json" in output
     (tmp_path / "restarts.json").unlink()
-    assert faults.run(tmp_path, **changes)[0] == 0
+    assert runs.run(tmp_path, **changes)[0] == 0
     assert not (tmp_path / "restarts.json").exists()
 
 
 def test_a_full_disk_is_said_and_older_checkpoints_stay(undisturbed, tmp_path):
-    code, output = faults.run(tmp_path, **CHANGES | {"num_steps": 20})
+    code, output = runs.run(tmp_path, **CHANGES | {"num_steps": 20})
     assert code == 0, output
-    code, output = faults.run(tmp_path, faults.full_disk, **CHANGES)
+    code, output = runs.run(tmp_path, faults.full_disk, **CHANGES)
     assert code == 42 and "cannot be written" in output and "bytes free" in output and "Traceback" not in output, output
-    code, output = faults.run(tmp_path, **CHANGES)
+    code, output = runs.run(tmp_path, **CHANGES)
     assert code == 0 and "steps 20 to 500" in output and "warning" not in output, output
     assert faults.digest(tmp_path, CHANGES["num_steps"]) == undisturbed
 
 
 def test_a_read_only_disk_is_said_and_older_checkpoints_stay(tmp_path):
-    assert faults.run(tmp_path, **CHANGES | {"num_steps": 20})[0] == 0
-    code, output = faults.run(tmp_path, faults.read_only_disk, **CHANGES)
+    assert runs.run(tmp_path, **CHANGES | {"num_steps": 20})[0] == 0
+    code, output = runs.run(tmp_path, faults.read_only_disk, **CHANGES)
     assert code == 42 and "Read-only file system" in output and "Traceback" not in output, output
-    code, output = faults.run(tmp_path, **CHANGES | {"num_steps": 21})
+    code, output = runs.run(tmp_path, **CHANGES | {"num_steps": 21})
     assert code == 0 and "steps 20 to 21" in output and "warning" not in output, output
 
 
 def test_a_vanished_disk_is_said(tmp_path):
     disk = tmp_path / "disk"
-    process = faults.Process(disk / "run", faults.slow_steps, **CHANGES)
-    faults.wait_for(lambda: faults.steps(disk / "run"), process)
+    process = runs.Process(disk / "run", faults.slow_steps, **CHANGES)
+    runs.wait_for(lambda: runs.steps(disk / "run"), process)
     disk.rename(tmp_path / "elsewhere")
     disk.touch()  # so that nothing can be made in its place
     code, output = process.wait()
@@ -154,7 +154,7 @@ def test_a_vanished_disk_is_said(tmp_path):
 
 
 def test_run_json_says_what_ran(tmp_path):
-    code, output = faults.run(tmp_path, **SHORT)
+    code, output = runs.run(tmp_path, **SHORT)
     found = json.loads((tmp_path / "run.json").read_text())
     assert (
         code == 0
@@ -164,7 +164,7 @@ def test_run_json_says_what_ran(tmp_path):
     )
     found["data_fingerprint"] = "0123"
     (tmp_path / "run.json").write_text(json.dumps(found))
-    code, output = faults.run(tmp_path, **SHORT)
+    code, output = runs.run(tmp_path, **SHORT)
     assert code == 2 and "was trained on other data (0123)" in output
 
 
@@ -174,14 +174,14 @@ def test_a_collapsed_run_stops_with_its_checkpoints_kept(tmp_path):
         "run__monitor_split": "test",
         "run__collapse__min_variety": 5.0,  # more varied than real images: not reached
     }
-    code, output = faults.run(tmp_path, **changes | {"num_steps": 7, "run__collapse__min_variety": 0.0})
+    code, output = runs.run(tmp_path, **changes | {"num_steps": 7, "run__collapse__min_variety": 0.0})
     assert code == 0, output
-    (look,) = [record for record in faults.records(tmp_path) if "variety" in record]
+    (look,) = [record for record in runs.records(tmp_path) if "variety" in record]
     assert (
         look["step"] == 4
         and 0 <= look["d_accuracy/held_out"] <= 1
         and look["spectrum/g/linear/1"] == pytest.approx(look["sigma/g_first"])
     )
-    code, output = faults.run(tmp_path, **changes)
+    code, output = runs.run(tmp_path, **changes)
     assert code == 4 and "step 8: variety is" in output and "Traceback" not in output, output
-    assert faults.steps(tmp_path) == [5, 7]
+    assert runs.steps(tmp_path) == [5, 7]

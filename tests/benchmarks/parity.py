@@ -1,7 +1,7 @@
 """Ours beside BigGAN-PyTorch's own code, array by array, in float64; narrow nets of every kind it has.
 
 git clone https://github.com/ajbrock/BigGAN-PyTorch && pip install -e '.[reference]'
-python -m tests.parity --biggan_pytorch=BigGAN-PyTorch
+python -m tests.benchmarks.parity --biggan_pytorch=BigGAN-PyTorch
 
 The weights are random, made by that code and read by ours. Compared are the output in evaluation and in training mode,
 the gradient of every parameter for a random weighting of the output, and BatchNorm's statistics and the vectors `u`
@@ -11,12 +11,13 @@ is known is taken out first: PyTorch stores the unbiased variance of n values, n
 
 import argparse
 import functools
-import os
 
+import jax
 import numpy as np
 
 from biggan_jax import cli
-from tests import peers
+from biggan_jax.pretrained import from_biggan_pytorch, to_biggan_pytorch
+from tests.benchmarks import peers
 
 BATCH_SIZE, NUM_CLASSES, CHANNELS = 4, 10, 8
 LARGEST_ATTENTION = 32  # pixels; what the scores take grows with its fourth power
@@ -44,7 +45,7 @@ COLUMNS = ("evaluation", "training", "gradients", "statistics and u")
 
 
 def main(arguments) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.parity", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.parity", description=__doc__.split("\n")[0])
     parser.add_argument("--biggan_pytorch", required=True, metavar="DIR", help="a clone of ajbrock/BigGAN-PyTorch")
     folder = parser.parse_args(arguments).biggan_pytorch
     modules = dict(zip(("BigGAN", "BigGANdeep"), peers.import_biggan_pytorch(folder, "BigGAN", "BigGANdeep")))
@@ -59,8 +60,7 @@ def main(arguments) -> int:
 
 
 def _set_up() -> None:
-    import jax
-    import torch
+    import torch  # of the extra `reference`
 
     jax.config.update("jax_enable_x64", True)
     torch.manual_seed(0)
@@ -82,7 +82,7 @@ def _arguments(fields):
 
 def compare(net, resolution: int) -> dict[str, float]:
     """The largest difference by COLUMNS. `net` is a generator or a discriminator of BigGAN-PyTorch."""
-    import torch
+    import torch  # of the extra `reference`
 
     is_generator = hasattr(net, "shared")
     with torch.no_grad():
@@ -132,11 +132,6 @@ def _batch_norm_sizes(net) -> dict[str, int]:
 
 def _ours(net, resolution, z_or_images, labels):
     """A function of the weighting [like the output] that gives ours, from the weights `net` has now."""
-    import jax
-
-    from biggan_jax.pretrained import from_biggan_pytorch
-    from biggan_jax.pretrained.biggan_pytorch import to_biggan_pytorch
-
     state = {name: value.numpy().copy() for name, value in net.state_dict().items()}
     kind = "generator" if hasattr(net, "shared") else "discriminator"
     module, variables = from_biggan_pytorch(state, kind, resolution, sn_eps=SN_EPS, bn_eps=BN_EPS)
@@ -178,5 +173,5 @@ def largest_difference(ours, theirs) -> float:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    jax.config.update("jax_platforms", "cpu")
     cli.run(main)

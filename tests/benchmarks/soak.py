@@ -1,10 +1,10 @@
-"""Breaks runs at random for a while, then compares their state with that of a run nobody broke: python tests/soak.py
---minutes=20
+"""Breaks runs at random for a while, then compares their state with that of a run nobody broke:
+python -m tests.benchmarks.soak --minutes=20 [--seed=0]
 
 Three runs go on side by side. `exact` meets faults that may change no bit: SIGKILL, SIGTERM, damaged checkpoints, a
 full disk. `retried` meets NaN, after which randomness differs, and must stay finite. `group` has two processes, of
-which one is lost each time. Ends with code 1, and the reason, when a run did anything but what README's reliability
-table says.
+which one is lost each time. Ends with code 1, and the reason, when a run did anything but what the reliability
+table of tests/README.md says.
 """
 
 import argparse
@@ -13,16 +13,15 @@ import functools
 import pathlib
 import random
 import signal
-import sys
 import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
-
-from tests import faults
+from tests import faults, runs
 
 ENDLESS = 1_000_000
-CHANGES = dict(run__checkpoint_every=20, run__log_every=5, run__max_restarts=0, run__keep_checkpoints=4, run__monitor_every=0)
+CHANGES = dict(
+    run__checkpoint_every=20, run__log_every=5, run__max_restarts=0, run__keep_checkpoints=4, run__monitor_every=0
+)
 
 
 class Soak:
@@ -32,15 +31,15 @@ class Soak:
         self.injected = collections.Counter()
         self.lost_steps = 0
 
-    def start(self, name, *more_faults, **changes) -> faults.Process:
-        return faults.Process(
+    def start(self, name, *more_faults, **changes) -> runs.Process:
+        return runs.Process(
             self.root / name, faults.slow_steps, *more_faults, **CHANGES | {"num_steps": ENDLESS} | changes
         )
 
     def until_under_way(self, name, process) -> None:
         """Returns at a random moment after the first records, often after a checkpoint or two."""
-        before = len(faults.records(self.root / name))
-        faults.wait_for(lambda: len(faults.records(self.root / name)) > before, process)
+        before = len(runs.records(self.root / name))
+        runs.wait_for(lambda: len(runs.records(self.root / name)) > before, process)
         time.sleep(self.rng.uniform(0, 3))
 
     def interrupt(self, number, expected: int) -> None:
@@ -53,8 +52,8 @@ class Soak:
 
     def count_lost(self) -> None:
         workdir = self.root / "exact"
-        kept = faults.steps(workdir)
-        self.lost_steps += max(0, faults.records(workdir)[-1]["step"] - (kept[-1] if kept else 0))
+        kept = runs.steps(workdir)
+        self.lost_steps += max(0, runs.records(workdir)[-1]["step"] - (kept[-1] if kept else 0))
 
     # Faults
 
@@ -67,7 +66,7 @@ class Soak:
     def damage(self) -> None:
         """A bit, the end, or all of a file of the newest checkpoint is lost; the next start must set it aside."""
         workdir = self.root / "exact"
-        kept = faults.steps(workdir)
+        kept = runs.steps(workdir)
         if len(kept) < 2:
             return self.kill()
         path = self.rng.choice([path for path in faults.files(workdir, kept[-1]) if path.stat().st_size])
@@ -94,7 +93,7 @@ class Soak:
 
     def diverge(self) -> None:
         """NaN in the loss at a step soon to come."""
-        kept = faults.steps(self.root / "retried")
+        kept = runs.steps(self.root / "retried")
         last = kept[-1] if kept else 0
         fault = functools.partial(faults.nan_at, last + self.rng.randrange(1, 79))
         code, output = self.start("retried", fault, num_steps=last + 80, run__max_rollbacks=ENDLESS).wait()
@@ -102,23 +101,20 @@ class Soak:
 
     def lose_process(self) -> None:
         workdir = self.root / "group"
-        before = faults.steps(workdir)
-        group = faults.group(workdir, faults.slow_steps, faults.short_timeouts, **CHANGES | {"num_steps": ENDLESS})
+        before = runs.steps(workdir)
+        group = runs.group(workdir, faults.slow_steps, faults.short_heartbeat, **CHANGES | {"num_steps": ENDLESS})
         try:
-            faults.wait_for(lambda: faults.steps(workdir) != before, group[0])
-            lost = self.rng.randrange(2)
-            group[lost].kill()
-            code, output = group[1 - lost].wait(seconds=60)
-            check(code != 0, output)
+            group.wait_for(lambda: runs.steps(workdir) != before)
+            group[self.rng.randrange(2)].kill()
+            check(all(group.wait()), group.story())
         finally:
-            for process in group:
-                process.kill()
+            group.kill()
 
     def finish(self) -> tuple[str, str]:
         """Digests of `exact` and of an undisturbed run at the same step."""
-        last = faults.steps(self.root / "exact")[-1] + 20
+        last = runs.steps(self.root / "exact")[-1] + 20
         for name in ("exact", "undisturbed"):
-            code, output = faults.run(self.root / name, **CHANGES | {"num_steps": last})
+            code, output = runs.run(self.root / name, **CHANGES | {"num_steps": last})
             check(code == 0, output)
         print(f"compared at step {last}")
         return faults.digest(self.root / "exact", last), faults.digest(self.root / "undisturbed", last)
@@ -130,7 +126,7 @@ def check(condition: bool, message: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.soak", description=__doc__.split(":\n")[0])
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

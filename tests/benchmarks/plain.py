@@ -1,6 +1,6 @@
 """What the step's formulation saves: the step compiled for a TPU slice as it is, and in textbook form.
 
-python -m tests.plain --config=experiments/table1.py:row=8 --topology=v3:8x8
+python -m tests.benchmarks.plain --config=experiments/table1.py:row=8 --topology=v3:8x8
 
 In textbook form every convolution of a block runs at the large size, 1x1 shortcuts too, and upsampling or pooling is
 an operation of its own; sigma is v W u once both vectors are known; attention and the orthogonal penalty are
@@ -20,22 +20,24 @@ from flax import linen as nn
 from jax import lax
 import jax.numpy as jnp
 
-from biggan_jax import cli, plan
+from biggan_jax import cli
+from biggan_jax.devices import planning
 from biggan_jax.gans import regularizers
 from biggan_jax.models import biggan, layers, resampling
 
 
 def main(arguments) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.plain", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.plain", description=__doc__.split("\n")[0])
     cli.add_config_argument(parser)
     parser.add_argument("--topology", required=True, help="a TPU slice, see biggan_jax.plan")
     parser.add_argument("--json", action="store_true")
+    planning.prepare_process()
     options, config = cli.parse(parser, arguments)
     plans = {}
     for name, form in {"plain": textbook, "ours": contextlib.nullcontext}.items():
         started = time.monotonic()
         with form():
-            plans[name] = plan.plan(config, options.topology)
+            plans[name] = planning.plan(config, options.topology)
         print(f"{name}: compiled in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     print(json.dumps(plans) if options.json else table(plans))
     return 0
@@ -137,5 +139,4 @@ def orthogonal_penalty(matrix, form: str):
 
 
 if __name__ == "__main__":
-    plan.prepare_environment()
     cli.run(main)

@@ -1,10 +1,10 @@
 """Ours beside other projects' on this machine's CPU: in one process, a round of each in turn, ratios of medians.
 
 git clone https://github.com/ajbrock/BigGAN-PyTorch && pip install -e '.[reference]'
-python -m tests.peers step --biggan_pytorch=BigGAN-PyTorch --config=FILE.py [--config.key=value ...]
-python -m tests.peers sample
-python -m tests.peers inception
-python -m tests.peers data
+python -m tests.benchmarks.peers step --biggan_pytorch=BigGAN-PyTorch --config=FILE.py [--config.key=value ...]
+python -m tests.benchmarks.peers sample
+python -m tests.benchmarks.peers inception
+python -m tests.benchmarks.peers data
 
 step: a training step of one discriminator and one generator update (BigGAN-PyTorch, without its moving average).
 sample: images of BigGAN-deep at 128 pixels (pytorch-pretrained-biggan), from the same weights, which are random.
@@ -17,16 +17,25 @@ from collections.abc import Callable
 import contextlib
 import importlib
 import io
-import os
 import resource
 import statistics
 import sys
 import time
 
+import jax
 import numpy as np
 
 from biggan_jax import cli
+from biggan_jax.data import batches
+from biggan_jax.data.dataset import labelled_images
+from biggan_jax.devices import sharding
+from biggan_jax.devices.program import Program
 from biggan_jax.errors import UsageError
+from biggan_jax.metrics import inception
+from biggan_jax.pretrained import from_huggingface
+
+# PyTorch and the projects compared with are imported where they are used: without the extra `reference` this module,
+# of which others use parts, has none of them.
 
 # The released 128 px generator, as the config file that belongs to it has it.
 DEEP_128 = dict(
@@ -49,7 +58,7 @@ TRUNCATION = 0.4
 
 
 def main(arguments) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.peers", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.peers", description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=7, help="of each, after one that is not counted")
     verbs = parser.add_subparsers(dest="verb", required=True)
     step = verbs.add_parser("step", help="a training step")
@@ -140,10 +149,12 @@ def table(images: int, seconds: dict[str, list[tuple[float, float]]]) -> str:
 
 def step_functions(config, folder: str):
     """`(real images per call, functions)`: one training step of `config` by each project."""
+    if config.gan.name != "biggan" or config.model.name not in ("biggan", "resnet_gan"):
+        raise UsageError("compared are biggan and resnet_gan, of gan.name=biggan")
     if config.num_d_steps != 1 or config.accumulation_steps != 1 or config.compute_dtype != "float32":
         raise UsageError("compared are steps of num_d_steps=1, accumulation_steps=1 and compute_dtype=float32")
-    if config.model.name == "biggan_deep" or config.orthogonal_reg:
-        raise UsageError("compared are biggan and resnet_gan without orthogonal regularization")
+    if config.orthogonal_reg:
+        raise UsageError("compared are nets without orthogonal regularization")
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (config.batch_size, config.image_size, config.image_size, 3), np.uint8)
     labels = rng.integers(0, config.num_classes, config.batch_size, np.int32)
@@ -155,21 +166,15 @@ def step_functions(config, folder: str):
 
 
 def our_step(config, images, labels) -> Callable[[], None]:
-    import jax
-
-    from biggan_jax import gan, plan, train_state
-    from biggan_jax.devices import sharding
-
-    mesh = sharding.make_mesh()
-    program = plan.compile_step(config, mesh)
-    place = lambda array: sharding.place(array[None], mesh, sharding.MICRO_BATCHES)
-    with jax.set_mesh(mesh):
-        replicated = jax.sharding.NamedSharding(mesh, sharding.REPLICATED)
-        state = jax.jit(lambda: train_state.create(gan.build(config), 0), out_shardings=replicated)()
+    program = Program(config, sharding.make_mesh())
+    place = lambda array: sharding.place(array[None], program.mesh, sharding.MICRO_BATCHES)
+    with jax.set_mesh(program.mesh):
+        state = program.create(0)
+    compiled = program.lower(program.gan.phase(0)).compile()
 
     def step():
         nonlocal state
-        state, metrics = program(state, place(images), place(labels))
+        state, metrics = compiled(state, {"image": place(images), "label": place(labels)})
         float(metrics["loss/g"])
 
     return step
@@ -190,9 +195,9 @@ def their_step(config, folder: str, images, labels) -> Callable[[], None]:
         G_ch=model.channels,
         dim_z=model.z_dim,
         G_attn=attention(model.attention_resolutions),
-        G_shared=model.shared_embedding,
-        shared_dim=model.embedding_size,
-        hier=model.skip_z,
+        G_shared=model.get("shared_embedding", False),
+        shared_dim=model.get("embedding_size", 0),
+        hier=model.get("skip_z", False),
         G_lr=optimizer.g_lr,
         BN_eps=model.bn_eps,
         **shared,
@@ -234,11 +239,8 @@ def their_step(config, folder: str, images, labels) -> Callable[[], None]:
 
 def sample_functions(batch_size: int, config: dict = DEEP_128):
     """`(images per call, functions)`: one batch of BigGAN-deep's samples by each project, from the same weights."""
-    import jax
     import pytorch_pretrained_biggan as theirs
     import torch
-
-    from biggan_jax.pretrained import from_huggingface
 
     net = theirs.BigGAN(theirs.BigGANConfig.from_dict(config))
     with torch.no_grad():
@@ -268,7 +270,6 @@ def sample_functions(batch_size: int, config: dict = DEEP_128):
 
 def inception_functions(batch_size: int):
     """`(images per call, functions)`: features of one batch by each project, from the same weights."""
-    from biggan_jax.metrics import inception
     from tests import torch_fidelity_oracle as oracle
 
     net = oracle.random_inception()
@@ -292,17 +293,14 @@ def data_functions(num_images: int, batch_size: int, workers: int = 2):
     """
     import torch
 
-    from biggan_jax.data import batches
-    from biggan_jax.data.dataset import Dataset
-
     images = np.random.default_rng(0).integers(0, 256, (num_images, 128, 128, 3), np.uint8)
     labels = np.zeros(num_images, np.int32)
-    dataset = Dataset("random", images, labels, (), "random")
+    dataset = labelled_images("random", images, labels, (), "random")
     steps = num_images // batch_size
 
     def our_epoch():
         make_batch = lambda step: batches.train_batch(dataset, 0, step, 1, batch_size)
-        assert sum(len(images[0]) for images, _ in batches.prefetch(make_batch, 0, steps)) == steps * batch_size
+        assert sum(len(batch["image"][0]) for batch in batches.prefetch(make_batch, 0, steps)) == steps * batch_size
 
     pairs = torch.utils.data.TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
     loader = torch.utils.data.DataLoader(pairs, batch_size, shuffle=True, num_workers=workers, drop_last=True)
@@ -314,5 +312,5 @@ def data_functions(num_images: int, batch_size: int, workers: int = 2):
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    jax.config.update("jax_platforms", "cpu")
     cli.run(main)

@@ -1,4 +1,6 @@
-"""How long a save takes, and the checksums in it: python -m tests.checksum_cost [--megabytes=400] [--saves=5]"""
+"""How long a save takes, and the checksums in it:
+python -m tests.benchmarks.checksum_cost [--megabytes=400] [--saves=5]
+"""
 
 import argparse
 import functools
@@ -13,7 +15,9 @@ from tests.tiny import tiny_config
 
 
 def main(arguments) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.checksum_cost", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.checksum_cost", description=__doc__.split(":\n")[0]
+    )
     parser.add_argument("--megabytes", type=int, default=400)
     parser.add_argument("--saves", type=int, default=5)
     options = parser.parse_args(arguments)
