@@ -5,8 +5,8 @@ python -m launch.sweep --run=evaluate --grid=experiments/table2.py --tpu=v4-8 ..
 
 Hardware of the paper: TPU v3 with as many cores as pixels. The columns are points of the FID-IS curve, which
 `biggan_jax.evaluate --sweep` draws of a finished run; `experiments.report` puts them beside the paper's, which are in
-`biggan_jax.evaluation.table2.PAPER`. `scale=digits`, `fashion_mnist` or `cifar10`: both architectures at that data set's
-one resolution.
+`biggan_jax.evaluation.table2.PAPER`. `scale=digits`, `fashion_mnist` or `cifar10`: both architectures at that data
+set's one resolution.
 """
 
 from biggan_jax import config

@@ -1,6 +1,5 @@
 """`data.load` and the checks every data set passes."""
 
-
 import numpy as np
 import pytest
 
