@@ -174,9 +174,7 @@ def test_features_do_not_depend_on_batches_or_devices(train_set, variables):
         )
         assert [len(f) for f, _ in found] == [batch_size] * (123 // batch_size) + [123 % batch_size]
         for part in (0, 1):
-            np.testing.assert_allclose(
-                np.concatenate([pair[part] for pair in found]), expected[part], rtol=1e-5, atol=1e-6
-            )
+            assert_same_features(np.concatenate([pair[part] for pair in found]), expected[part])
 
 
 def random_features(count, seed=0):
