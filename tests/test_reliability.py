@@ -11,41 +11,50 @@ from tests import faults, runs
 
 pytestmark = pytest.mark.xdist_group("commands")  # one worker, so that programs are compiled once
 
-CHANGES = dict(num_steps=500, run__checkpoint_every=20, run__log_every=5, run__max_restarts=0)
+CHANGES = dict(num_steps=60, run__checkpoint_every=20, run__log_every=5, run__max_restarts=0)
+LONG = CHANGES | {"num_steps": 400, "run__checkpoint_every": 100}
+ENDLESS = CHANGES | {"num_steps": 1_000_000}
+SHORT = CHANGES | {"num_steps": 16, "run__checkpoint_every": 5}
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """The digest of the last checkpoint of a run that nothing happened to."""
-    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
-    code, output = runs.run(workdir, **CHANGES)
-    assert code == 0, output
-    return faults.digest(workdir, CHANGES["num_steps"])
+    """Digests of two checkpoints of a run that nothing happened to, by step."""
+    workdir, found = tmp_path_factory.mktemp("undisturbed") / "run", {}
+    for changes in (CHANGES, LONG):
+        code, output = runs.run(workdir, **changes)
+        assert code == 0, output
+        found[changes["num_steps"]] = faults.digest(workdir, changes["num_steps"])
+    return found
 
 
 def test_twenty_random_kills_change_no_bit(undisturbed, tmp_path):
     rng = random.Random(0)
     unfinished = lambda: {path.stat().st_ino for path in (tmp_path / "checkpoints").glob("*tmp*")}
     killed_saving = 0
-    for _ in range(20):
-        known, left = runs.steps(tmp_path), unfinished()
+    for moment in rng.sample(["starting", "stepping", "saved", "saving"] * 5, 20):
+        known, left, before = runs.steps(tmp_path), unfinished(), len(runs.records(tmp_path))
         saving = lambda: unfinished() - left
-        process = runs.Process(tmp_path, faults.slow_steps, faults.hold_saves, **CHANGES)
-        before = len(runs.records(tmp_path))
-        moments = [lambda: len(runs.records(tmp_path)) > before, lambda: runs.steps(tmp_path) != known, saving]
-        runs.wait_for(rng.choice(moments), process)
-        time.sleep(rng.uniform(0, 0.3))
+        arrived = {
+            "starting": lambda: True,
+            "stepping": lambda: len(runs.records(tmp_path)) > before,
+            "saved": lambda: runs.steps(tmp_path) != known,
+            "saving": saving,  # for 0.3 s and more
+        }
+        process = runs.Process(tmp_path, faults.slow_steps, faults.hold_saves, **LONG | {"run__checkpoint_every": 10})
+        runs.wait_for(arrived[moment], process)
+        time.sleep(rng.uniform(0, 2.0 if moment == "starting" else 0.25))
         process.kill()
         killed_saving += bool(saving())
-    assert known[-1] < CHANGES["num_steps"]  # else the last kills met a finished run
-    assert killed_saving > 3
-    code, output = runs.run(tmp_path, **CHANGES)
+    assert runs.steps(tmp_path)[-1] < LONG["num_steps"]  # else the last kills met a finished run
+    assert killed_saving >= 5
+    code, output = runs.run(tmp_path, **LONG)
     assert code == 0 and "warning" not in output, output
-    assert faults.digest(tmp_path, CHANGES["num_steps"]) == undisturbed
+    assert faults.digest(tmp_path, LONG["num_steps"]) == undisturbed[LONG["num_steps"]]
 
 
 def test_two_sigterms_one_of_them_during_the_save(undisturbed, tmp_path):
-    process = runs.Process(tmp_path, faults.slow_steps, **CHANGES | {"run__checkpoint_every": 1000})
+    process = runs.Process(tmp_path, faults.slow_steps, **LONG | {"run__checkpoint_every": 1000})
     runs.wait_for(lambda: runs.records(tmp_path), process)
     process.signal(signal.SIGTERM)
     runs.wait_for(lambda: any((tmp_path / "checkpoints").glob("*")), process)
@@ -55,9 +64,9 @@ def test_two_sigterms_one_of_them_during_the_save(undisturbed, tmp_path):
     (step,) = runs.steps(tmp_path)
     assert f"stopped at step {step} with the state saved" in output
     assert step <= runs.records(tmp_path)[-1]["step"] + 2 * CHANGES["run__log_every"]
-    code, output = runs.run(tmp_path, **CHANGES)
+    code, output = runs.run(tmp_path, **LONG)
     assert code == 0 and f"steps {step} to" in output, output
-    assert faults.digest(tmp_path, CHANGES["num_steps"]) == undisturbed
+    assert faults.digest(tmp_path, LONG["num_steps"]) == undisturbed[LONG["num_steps"]]
 
 
 def test_a_flipped_bit_costs_a_checkpoint_and_nothing_else(undisturbed, tmp_path):
@@ -65,15 +74,12 @@ def test_a_flipped_bit_costs_a_checkpoint_and_nothing_else(undisturbed, tmp_path
     faults.flip_bit(max(faults.files(tmp_path, 40), key=lambda path: path.stat().st_size), 4321)
     code, output = runs.run(tmp_path, **CHANGES)
     assert code == 0, output
-    assert "warning: checkpoint 40 cannot be used" in output and "steps 20 to 500" in output
-    assert faults.digest(tmp_path, CHANGES["num_steps"]) == undisturbed
+    assert "warning: checkpoint 40 cannot be used" in output and "steps 20 to 60" in output
+    assert faults.digest(tmp_path, CHANGES["num_steps"]) == undisturbed[CHANGES["num_steps"]]
     for step in runs.steps(tmp_path):
         (tmp_path / "checkpoints" / str(step) / "manifest.json").unlink()
     code, output = runs.run(tmp_path, **CHANGES)
     assert code == 3 and "none of the checkpoints" in output and "Traceback" not in output
-
-
-SHORT = CHANGES | {"num_steps": 16, "run__checkpoint_every": 5}
 
 
 def test_nan_once_costs_one_rollback_with_other_randomness(tmp_path):
@@ -100,7 +106,7 @@ def test_nan_every_time_ends_the_run_with_the_last_good_step_kept(tmp_path):
 
 
 def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_taken_over(tmp_path):
-    first = runs.Process(tmp_path, faults.slow_steps, **CHANGES)
+    first = runs.Process(tmp_path, faults.slow_steps, **ENDLESS)
     runs.wait_for(lambda: (tmp_path / "lock.json").exists(), first)
     code, output = runs.run(tmp_path, **CHANGES)
     owner = json.loads((tmp_path / "lock.json").read_text())
@@ -131,8 +137,8 @@ def test_a_full_disk_is_said_and_older_checkpoints_stay(undisturbed, tmp_path):
     code, output = runs.run(tmp_path, faults.full_disk, **CHANGES)
     assert code == 42 and "cannot be written" in output and "bytes free" in output and "Traceback" not in output, output
     code, output = runs.run(tmp_path, **CHANGES)
-    assert code == 0 and "steps 20 to 500" in output and "warning" not in output, output
-    assert faults.digest(tmp_path, CHANGES["num_steps"]) == undisturbed
+    assert code == 0 and "steps 20 to 60" in output and "warning" not in output, output
+    assert faults.digest(tmp_path, CHANGES["num_steps"]) == undisturbed[CHANGES["num_steps"]]
 
 
 def test_a_read_only_disk_is_said_and_older_checkpoints_stay(tmp_path):
@@ -145,7 +151,7 @@ def test_a_read_only_disk_is_said_and_older_checkpoints_stay(tmp_path):
 
 def test_a_vanished_disk_is_said(tmp_path):
     disk = tmp_path / "disk"
-    process = runs.Process(disk / "run", faults.slow_steps, **CHANGES)
+    process = runs.Process(disk / "run", faults.slow_steps, **ENDLESS)
     runs.wait_for(lambda: runs.steps(disk / "run"), process)
     disk.rename(tmp_path / "elsewhere")
     disk.touch()  # so that nothing can be made in its place

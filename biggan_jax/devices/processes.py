@@ -9,7 +9,10 @@ import signal
 
 import jax
 from jax.experimental import multihost_utils
+import jax.numpy as jnp
 import numpy as np
+
+from biggan_jax.devices import sharding
 
 # Processes end, with code 134, when one of them is not heard of for so long, or when not all have come together by
 # then.
@@ -34,6 +37,21 @@ def initialize() -> None:
         # JAX has no public way to ask whether there is a cluster; it says so by an error about the missing address.
         with contextlib.suppress(ValueError):
             jax.distributed.initialize(**_TIMEOUTS)
+    if jax.process_count() > 1:
+        _connect()
+
+
+def _connect() -> None:
+    """The first collectives, now that all processes are here.
+
+    On CPU, devices connect at the first collective among them, and XLA ends the run when one of them is not there
+    within 30 s; later one may well be, still waiting for a lock or for its compiler.
+    """
+    multihost_utils.sync_global_devices("connect")  # each process's nth device with each other's
+    mesh = sharding.make_mesh()
+    ones = sharding.place(np.ones(jax.local_device_count(), np.float32), mesh, sharding.BATCH)
+    replicated = jax.sharding.NamedSharding(mesh, sharding.REPLICATED)
+    jax.block_until_ready(jax.jit(jnp.sum, out_shardings=replicated)(ones))  # all devices
 
 
 def from_first(value):

@@ -151,7 +151,7 @@ class Checkpoints:
         found = self.restore_items(step, _items(abstract_state))
         training = found["training"]
         nets = {
-            name: net.with_variables(found[name]).replace(opt_state=training["opt_states"].get(name, ()))
+            name: net.with_variables(found[name]).replace(opt_state=training["opt_states"].get(name, net.opt_state))
             for name, net in abstract_state.nets.items()
         }
         kept = {name: training[name] for name in ("step", "attempt", "key")}
