@@ -13,6 +13,7 @@ import functools
 import pathlib
 import random
 import signal
+import sys
 import tempfile
 import time
 
@@ -125,11 +126,11 @@ def check(condition: bool, message: str) -> None:
         raise SystemExit(f"FAILED: {message}")
 
 
-def main() -> None:
+def main(arguments) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.soak", description=__doc__.split(":\n")[0])
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as root:
         soak = Soak(pathlib.Path(root), options.seed)
         schedule = (
@@ -149,4 +150,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
