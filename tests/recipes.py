@@ -76,8 +76,8 @@ def compiled(gan, config, num_devices: int, phase):
     """
     mesh = sharding.make_mesh(jax.devices()[:num_devices])
     put = lambda tree, spec: jax.device_put(tree, jax.sharding.NamedSharding(mesh, spec))
-    state, batch = random_state(gan), random_batch(config, gan)
-    make = lambda: (put(state, sharding.REPLICATED), put(batch, sharding.MICRO_BATCHES))
+    batch = random_batch(config, gan)
+    make = lambda: (put(random_state(gan), sharding.REPLICATED), put(batch, sharding.MICRO_BATCHES))
     replicated = jax.sharding.NamedSharding(mesh, sharding.REPLICATED)
     with jax.set_mesh(mesh):
         step = jax.jit(gan.step, static_argnames="phase", donate_argnums=0, out_shardings=replicated)
