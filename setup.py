@@ -25,6 +25,7 @@ setup(
         "rich",
         "safetensors>=0.8",
         "scikit-learn",
+        "scipy",
         "tensorboardX",
         "tensorflow-datasets>=4.9.10",
     ],
@@ -46,6 +47,6 @@ setup(
             "pyyaml",
         ],
         # The implementations that ours is compared with, used by tests only.
-        "reference": ["torch==2.13.0", "torch-fidelity", "prdc", "pytorch-pretrained-biggan", "scipy"],
+        "reference": ["torch==2.13.0", "torch-fidelity", "prdc", "pytorch-pretrained-biggan"],
     },
 )

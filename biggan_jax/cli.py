@@ -3,16 +3,19 @@
 import importlib.util
 import os
 import sys
+import traceback
 
 from absl import flags, logging
 from ml_collections import config_flags
 
 from biggan_jax import config as configs
-from biggan_jax.errors import BigGANError, StorageError, UsageError
+from biggan_jax.errors import BigGANError, DataError, StorageError, UsageError
 
 
 def run(main) -> None:
-    """Calls `main(arguments)` and exits with its code; a BigGANError becomes one line on stderr and its own code."""
+    """Calls `main(arguments)` and exits with its code; a BigGANError becomes one line on stderr and its own code. So
+    does a file that the system will not open, read or write, code 3, whoever asked for it.
+    """
     sys.unraisablehook = _without_late_reads
     logging.set_verbosity(logging.FATAL)  # Orbax logs hundreds of lines of what it raises as well
     try:
@@ -27,6 +30,11 @@ def run(main) -> None:
     except BrokenPipeError:  # the reader of our output, `head` for instance, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        if not error.filename:  # not a file's fault
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        code = DataError.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
@@ -66,7 +74,7 @@ def load_config(spec: str):
     module, variant = load_module("config", spec)
     if not hasattr(module, "get_config"):
         raise UsageError(f"--config={spec}: that file has no get_config")
-    return module.get_config(variant)
+    return call("config", spec, module.get_config, variant)
 
 
 def load_paper(spec: str) -> dict:
@@ -83,13 +91,20 @@ def load_module(option: str, spec: str):
         raise UsageError(f"--{option}={spec}: there is no file {path}")
     module_spec = importlib.util.spec_from_file_location(os.path.basename(path)[:-3], path)
     module = importlib.util.module_from_spec(module_spec)
+    call(option, spec, module_spec.loader.exec_module, module)
+    return module, variant
+
+
+def call(option: str, spec: str, function, *arguments):
+    """`function(*arguments)`, of a user's file: what it raises becomes a UsageError that names the place in it."""
     try:
-        module_spec.loader.exec_module(module)
+        return function(*arguments)
     except BigGANError:
         raise
-    except Exception as error:  # whatever a user's file raises
-        raise UsageError(f"--{option}={spec}: {path} cannot be read: {type(error).__name__}: {error}") from error
-    return module, variant
+    except Exception as error:
+        found = error if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{found.filename}, line {found.lineno}"
+        raise UsageError(f"--{option}={spec}: {where}: {type(error).__name__}: {error}") from error
 
 
 def override(config, arguments):

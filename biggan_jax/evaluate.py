@@ -7,16 +7,45 @@ checkpoint by FID is kept in DIR/eval/best.
 Published scores are defined on Inception's features. Its weights are fetched once, see the message when they
 are absent; without them, and for images up to 32 px, a classifier trained on the run's own data takes their
 place and its scores carry its name.
+
+Of a run on points: modes found, share of samples of high quality, exact and sliced earth mover's distance,
+Jensen-Shannon divergence, in DIR/eval/points.jsonl, points.md, TensorBoard events and pictures.
+
+--parzen: Parzen-window log-likelihoods of a run on images or points, in DIR/eval/parzen.jsonl and parzen.md.
+
+--probe=N: how well linear classifiers that learn from N labelled images do on D's hidden values, on those of an
+untrained D and on pixels, in DIR/eval/probe.jsonl and probe.md.
 """
 
 import argparse
 
 from biggan_jax import cli, gans
-from biggan_jax.config import validate
+from biggan_jax.config import example_shape, kind, validate
 from biggan_jax.devices import processes, sharding
 from biggan_jax.errors import UsageError
-from biggan_jax.evaluation import evaluator, image_files, results, scoring, table2
+from biggan_jax.evaluation import (
+    evaluator,
+    image_files,
+    likelihood,
+    points,
+    points_run,
+    probe,
+    results,
+    scoring,
+    steps,
+    table2,
+)
+from biggan_jax.metrics import parzen
 from biggan_jax.run import checkpoint
+
+_OF_IMAGES = {"truncations", "truncation_mode", "sweep", "neighbour_samples", "features", "inception_weights"}
+# Options that mean nothing for what is evaluated.
+REFUSED = {
+    "image": {"min_samples"},
+    "points": _OF_IMAGES,
+    "parzen": _OF_IMAGES | {"min_samples", "config", "reference_split", "probe"},
+    "probe": _OF_IMAGES | {"min_samples", "config", "reference_split", "num_samples"},
+}
 
 
 def main(arguments) -> int:
@@ -51,25 +80,40 @@ def parse(arguments):
     parser.add_argument(
         "--poll_seconds", type=float, default=30.0, help="with --watch: time between looks (default: 30)"
     )
-    parser.add_argument("--num_samples", type=int, default=50_000, help="images to generate (default: 50000)")
+    parser.add_argument(
+        "--num_samples",
+        type=int,
+        help=f"examples to generate (default: {evaluator.NUM_SAMPLES} images; {points.NUM_SAMPLES} points; "
+        f"{parzen.SAMPLES} with --parzen)",
+    )
     parser.add_argument(
         "--neighbour_samples",
         type=int,
-        default=evaluator.NEIGHBOUR_SAMPLES,
-        help="images of either set for KID, precision, recall, density and coverage (default: %(default)s)",
+        help="images of either set for KID, precision, recall, density and coverage (default: "
+        f"{evaluator.NEIGHBOUR_SAMPLES})",
+    )
+    parser.add_argument(
+        "--min_samples", type=int, help="points: samples of high quality from which on a mode counts (default: 1)"
+    )
+    parser.add_argument(
+        "--parzen", action="store_true", help="Parzen-window log-likelihood, sigma from validation data, instead"
+    )
+    parser.add_argument(
+        "--probe", type=int, metavar="N", help="linear classifiers of D's hidden values, of N labelled images, instead"
     )
     parser.add_argument("--reference_split", help="split of the data set to compare with (default: the one trained on)")
     parser.add_argument(
         "--features",
-        default="auto",
-        help="inception, classifier, or auto: Inception over 32 px where its weights are there",
+        help="inception, classifier, or auto: Inception over 32 px where its weights are there (default: auto)",
     )
     parser.add_argument(
         "--inception_weights", metavar="FILE", help="weights of Inception (default: those in the cache)"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--batch_size", type=int, default=64, help="images per call of the networks; scores do not depend on it"
+        "--batch_size",
+        type=int,
+        help="examples per call of the networks; scores do not depend on it (default: 64, of points 1024)",
     )
     parser.epilog = "The data set's keys can be changed: --config.dataset=NAME --config.data.dir=DIR"
     options, overrides = parser.parse_known_args(arguments)
@@ -77,6 +121,7 @@ def parse(arguments):
         if not argument.startswith(("--config.data.", "--config.dataset=")):
             parser.error(f"unrecognized argument {argument}")
     _check(options)
+    options.given = {name for name, value in vars(options).items() if value not in (None, False)}
     options.truncations = parse_truncations(options.truncations, options.sweep)
     return options, overrides
 
@@ -86,6 +131,9 @@ def _check(options) -> None:
         raise UsageError("--workdir=DIR is needed, or --images=DIR_OR_NPZ with --config=FILE.py")
     if options.step not in ("latest", "all") and not options.step.isdecimal():
         raise UsageError(f"--step={options.step}; it must be a number, latest or all")
+    for name in ("parzen", "probe"):
+        if getattr(options, name) and not options.workdir:
+            raise UsageError(f"--{name} needs --workdir=DIR")
     if options.images and (options.watch or options.sweep or options.truncations):
         raise UsageError(
             "--images scores images that are there already; --watch, --sweep and --truncations need a generator"
@@ -114,26 +162,60 @@ def evaluate_run(options, overrides, mesh) -> None:
     """Scores checkpoints of --workdir."""
     step = int(options.step) if options.step.isdecimal() else None
     poll_seconds = options.poll_seconds if options.watch else None
-    config, own_statistics = scoring.first_checkpoint(options.workdir, step, poll_seconds)
+    config, own_statistics = steps.first_checkpoint(options.workdir, step, poll_seconds)
+    what = "parzen" if options.parzen else "probe" if options.probe is not None else kind(config)
+    if refused := sorted(options.given & REFUSED[what]):
+        beside = {"image": "a run on images", "points": "a run on points"}.get(what, f"--{what}")
+        raise UsageError(f"--{refused[0]} does not go with {beside}")
+    run = dict(step=options.step if step is None else step, poll_seconds=poll_seconds)
+    if options.parzen:
+        evaluate_parzen(options, config, mesh, run)
+    elif what == "probe":
+        evaluate_probe(options, config, mesh, run)
+    elif kind(config) == "points":
+        evaluate_points(options, overrides, config, mesh, run)
+    else:
+        evaluate_image_run(options, overrides, config, mesh, own_statistics, run)
+
+
+def evaluate_parzen(options, config, mesh, run) -> None:
+    """Log-likelihoods of checkpoints of a run on images or points."""
+    given = _given(options, "num_samples", "batch_size")
+    likelihood.Likelihood(options.workdir, config, mesh, seed=options.seed, **given, **run).evaluate()
+
+
+def evaluate_probe(options, config, mesh, run) -> None:
+    """Linear classifiers of the hidden values of checkpoints of a run on images."""
+    if kind(config) != "image":
+        raise UsageError("--probe is of D's hidden values of images; this run is on points")
+    given = _given(options, "batch_size")
+    probe.Probe(
+        options.workdir, config, mesh, gans.build(config), options.probe, seed=options.seed, **given, **run
+    ).evaluate()
+
+
+def evaluate_points(options, overrides, config, mesh, run) -> None:
+    """Scores of checkpoints of a run on points."""
+    given = _given(options, "num_samples", "min_samples", "batch_size", "reference_split")
+    scorer = points.create(compared_config(options, overrides, config), mesh, seed=options.seed, **given)
+    points_run.PointsScoring(options.workdir, scorer, mesh, **run).evaluate()
+
+
+def evaluate_image_run(options, overrides, config, mesh, own_statistics, run) -> None:
+    """Scores of checkpoints of a run on images."""
     mode = options.truncation_mode or config.get("truncation_mode")
     gan = gans.build(config)
     for truncation in options.truncations:
         gan.truncation(truncation, mode)
-    compared = data_config(options, overrides, config)
-    for key in ("image_size", "num_classes"):
-        if compared[key] != config[key]:
-            values = f"{key} is {compared[key]}, the run's is {config[key]}"
-            raise UsageError(f"--config={options.config}: {values}; they must agree")
     scoring.Scoring(
         options.workdir,
-        create_evaluator(options, compared, mesh),
+        create_evaluator(options, compared_config(options, overrides, config), mesh),
         config,
         own_statistics,
         truncations=options.truncations,
         mode=mode,
-        step=options.step if step is None else step,
         sweep=options.sweep,
-        poll_seconds=poll_seconds,
+        **run,
     ).evaluate()
 
 
@@ -155,6 +237,16 @@ def evaluate_images(options, overrides, mesh) -> None:
             print(results.to_json(record))
 
 
+def compared_config(options, overrides, config):
+    """The config of the data set to compare a run's samples with. Raises UsageError for examples of another shape."""
+    compared = data_config(options, overrides, config)
+    of = lambda c: {"examples": example_shape(c), "num_classes": c.num_classes}
+    for key, value in of(config).items():
+        if (found := of(compared)[key]) != value:
+            raise UsageError(f"--config={options.config}: {key} is {found}, the run's is {value}; they must agree")
+    return compared
+
+
 def data_config(options, overrides, run_config):
     """The config of the data set to compare with: that of --config or the run's, with its overrides."""
     config = cli.override(cli.load_config(options.config) if options.config else run_config, overrides)
@@ -163,17 +255,13 @@ def data_config(options, overrides, run_config):
 
 
 def create_evaluator(options, config, mesh) -> evaluator.Evaluator:
-    return evaluator.create(
-        config,
-        mesh,
-        num_samples=options.num_samples,
-        batch_size=options.batch_size,
-        seed=options.seed,
-        kind=options.features,
-        inception_weights=options.inception_weights,
-        reference_split=options.reference_split,
-        neighbour_samples=options.neighbour_samples,
-    )
+    given = _given(options, "num_samples", "batch_size", "inception_weights", "reference_split", "neighbour_samples")
+    return evaluator.create(config, mesh, seed=options.seed, kind=options.features or "auto", **given)
+
+
+def _given(options, *names) -> dict:
+    """The options of these names that were given."""
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 python -m biggan_jax.sample --workdir=DIR --out=DIR [--truncation=0.5] [--classes=3,7] [--num=64] [--seed=0]
 
 Averaged weights, standing statistics for the threshold asked for. Writes grid.png, and with --png or --npz the single
-images.
+images; of a run on points, points.png and samples.npz.
 """
 
 import argparse
@@ -12,9 +12,10 @@ import jax
 import numpy as np
 
 from biggan_jax import cli
+from biggan_jax.config import kind
 from biggan_jax.devices import processes, sharding
 from biggan_jax.errors import UsageError
-from biggan_jax.run import grids, storage
+from biggan_jax.run import grids, scatter, storage, views
 from biggan_jax.run.records import save_png
 from biggan_jax.run.trained import load
 
@@ -39,7 +40,11 @@ def main(arguments) -> int:
     )
     parser.add_argument("--columns", type=int, default=0, help="columns of the grid (default: a square)")
     parser.add_argument("--png", action="store_true", help="write each sample as PNG too")
-    parser.add_argument("--npz", action="store_true", help="write samples.npz too: images uint8 [N,H,W,3], labels [N]")
+    parser.add_argument(
+        "--npz",
+        action="store_true",
+        help="write samples.npz too: images uint8 [N,H,W,C], labels [N]; of points always: points float32 [N,D]",
+    )
     parser.add_argument(
         "--interpolate",
         choices=("z", "class", "both"),
@@ -57,7 +62,9 @@ def main(arguments) -> int:
     columns = options.columns or max(1, round(options.num**0.5))
     with jax.set_mesh(mesh):
         trained = load(options.workdir, options.step)
-        classes = trained.labels(parse_classes(options.classes, trained.config.num_classes))
+        if kind(trained.config) == "points" and options.png:
+            raise UsageError("--png is of images; a run on points has one picture, points.png, and samples.npz")
+        classes = trained.labels(parse_classes(options.classes, trained.num_classes))
         meant = dict(truncation=options.truncation, seed=options.seed, mode=options.truncation_mode)
         if options.interpolate:
             images, labels = interpolation_rows(trained, classes, options.num, columns, options.interpolate, **meant)
@@ -65,8 +72,11 @@ def main(arguments) -> int:
             labels = classes[np.arange(options.num) % len(classes)]
             images = trained.sample(labels, batch_size=options.batch_size, **meant)
     if jax.process_index() == 0:
-        write(options.out, images, labels, columns, options.png, options.npz)
-        print(f"{len(images)} images in {options.out}")
+        if kind(trained.config) == "points":
+            write_points(options.out, images, labels, trained.config)
+        else:
+            write(options.out, images, labels, columns, options.png, options.npz)
+        print(f"{len(images)} samples in {options.out}")
     return 0
 
 
@@ -91,6 +101,16 @@ def write(directory: str, images, labels, columns: int, png: bool, npz: bool) ->
         if npz:
             with (out / "samples.npz").open("wb") as file:
                 np.savez(file, images=images, labels=labels)
+
+
+def write_points(directory: str, samples, labels, config) -> None:
+    """points.png, over the data, and samples.npz in `directory`."""
+    out = storage.path(directory)
+    shown = scatter.View(f"{len(samples)} samples", samples)
+    with storage.refusals(directory):
+        save_png(out / "points.png", scatter.panels([shown], views.real_points(config), views.bound(config)))
+        with (out / "samples.npz").open("wb") as file:
+            np.savez(file, points=samples, labels=labels)
 
 
 def parse_classes(text: str | None, num_classes: int) -> list[int]:

@@ -1,12 +1,13 @@
 """Trains a GAN: python -m biggan_jax.train --config=FILE.py[:key=value,...] --workdir=DIR [--config.key=value ...]
 
-The same command continues a run that was stopped, or killed. SIGTERM saves and ends with code 42.
+The same command continues a run that was stopped, or killed. SIGTERM or Ctrl-C saves and ends with code 42;
+a second Ctrl-C ends it at once.
 """
 
 import argparse
 
 from biggan_jax import cli
-from biggan_jax.evaluation.in_training import Judge
+from biggan_jax.evaluation import in_training
 from biggan_jax.run import loop
 
 
@@ -15,7 +16,7 @@ def main(arguments) -> int:
     cli.add_config_argument(parser)
     parser.add_argument("--workdir", required=True, help="where the run's files go; an existing run there is continued")
     options, config = cli.parse(parser, arguments)
-    return loop.train(config, options.workdir, Judge)
+    return loop.train(config, options.workdir, in_training.judge)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 A grid is a file with two pure functions. `get_grid(variant="")` returns its rows, named configs; `get_config` returns
 one of them, chosen by `row=NAME`, so that any row can be trained by hand. A third, `get_paper`, may give what was
-published for that row. `launch.sweep` runs a grid, and `experiments.report` makes its tables.
+published for that row; `get_judge` says when a row has succeeded, in grids that count how many do. `launch.sweep` runs
+a grid, and `experiments.report` makes its tables.
 """
 
 from collections.abc import Callable
 import dataclasses
 import difflib
 from typing import Any
+
+import ml_collections
 
 from biggan_jax import cli
 from biggan_jax import config as configs
@@ -113,6 +116,17 @@ def load(spec: str):
     return module, variant
 
 
+def rows_of(module, variant: str, spec: str) -> dict:
+    """The rows of a loaded grid: config by name. UsageError where its `get_grid` raises or gives anything else."""
+    rows = cli.call("grid", spec, module.get_grid, variant)
+    if not isinstance(rows, dict) or not rows:
+        raise UsageError(f"--grid={spec}: get_grid gives {rows!r:.80}; allowed: a dict with a config for each row")
+    for name, config in rows.items():
+        if not isinstance(name, str) or not isinstance(config, ml_collections.ConfigDict):
+            raise UsageError(f"--grid={spec}: row {name!r} is {config!r:.80}; allowed: a name, and a config")
+    return rows
+
+
 def with_row(variant: str, name: str) -> str:
     """The variant of a grid's file that is its row `name`."""
     return ",".join(filter(None, (variant, f"row={name}")))
@@ -144,3 +158,16 @@ def changed(base, **changes):
         configs.put(c, key, value)
     configs.validate(c)
     return c
+
+
+def overridden(config, overrides: list[str]):
+    """`config` with those of `overrides` that act on it; a sweep has refused the others for that row."""
+    names = [argument for argument in overrides if key_of(argument) in configs.NAMES]  # they bring keys of their own
+    config = cli.override(config, names) if names else config
+    acting = [argument for argument in overrides if key_of(argument) in configs.keys_of(config)]
+    return cli.override(config, acting) if acting else config
+
+
+def key_of(override: str) -> str:
+    """The dotted key of `--config.key=value`."""
+    return override.removeprefix("--config.").partition("=")[0]

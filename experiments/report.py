@@ -6,8 +6,6 @@ this folder is tried, at every scale. Rows without a finished score are marked m
 """
 
 import argparse
-import csv
-import io
 import math
 import os
 
@@ -15,7 +13,7 @@ from biggan_jax import cli
 from biggan_jax import config as configs
 from biggan_jax.evaluation import table2
 from biggan_jax.run import storage
-from experiments import grid, plots, runs
+from experiments import grid, outcomes, plots, runs, tables
 
 MISSING = "missing"
 GRIDS = ("table1", "table2", "batch_scaling", "ablations")
@@ -38,7 +36,7 @@ def main(arguments) -> int:
     overrides = [argument for argument in arguments if argument.startswith("--config.")]
     options = parser.parse_args([argument for argument in arguments if argument not in overrides])
     found = runs.find(options.workdirs)
-    sections = [Section(spec, overrides, found) for spec in options.grid or known_grids()]
+    sections = [section(spec, overrides, found) for spec in options.grid or known_grids()]
     check_overrides(overrides, sections)
     sections = [s for s in sections if options.grid or s.all_runs]
     out = storage.path(options.out)
@@ -46,8 +44,8 @@ def main(arguments) -> int:
     text = "\n".join([*(s.markdown for s in sections), others(found, sections)])
     (out / "report.md").write_text(text)
     for s in sections:
-        (out / f"{s.name}.csv").write_text(to_csv(s.table))
-        (out / f"{s.name}_runs.csv").write_text(to_csv(s.run_table))
+        (out / f"{s.name}.csv").write_text(tables.to_csv(s.table))
+        (out / f"{s.name}_runs.csv").write_text(tables.to_csv(s.run_table))
         s.draw(out)
     print(text)
     return 0
@@ -58,25 +56,19 @@ def known_grids() -> list[str]:
     return [f"{os.path.join(folder, name)}.py:scale={scale}" for name in GRIDS for scale in grid.SCALES]
 
 
-def overridden(config, overrides: list[str]):
-    """`config` with those of `overrides` that act on it; a sweep has refused the others for that row."""
-    names = [argument for argument in overrides if _key(argument) in configs.NAMES]  # they bring keys of their own
-    config = cli.override(config, names) if names else config
-    acting = [argument for argument in overrides if _key(argument) in configs.keys_of(config)]
-    return cli.override(config, acting) if acting else config
-
-
 def check_overrides(overrides: list[str], sections) -> None:
     """Raises UsageError for an override that acts on no row of any section."""
     rows = [config for section in sections for config in section.rows.values()]
     known = set().union(*map(configs.keys_of, rows))
     for argument in overrides:
-        if _key(argument) not in known:
+        if grid.key_of(argument) not in known:
             cli.override(rows[0], [argument])  # it says what is wrong
 
 
-def _key(override: str) -> str:
-    return override.removeprefix("--config.").partition("=")[0]
+def section(spec: str, overrides: list[str], found: list[runs.Run]):
+    """The Section of a grid: that of one which asks how many rows succeed where the grid says when one does."""
+    kind = outcomes.Section if hasattr(grid.load(spec)[0], "get_judge") else Section
+    return kind(spec, overrides, found)
 
 
 class Section:
@@ -91,7 +83,8 @@ class Section:
         name = os.path.basename(spec.partition(".py")[0])
         self.title = name + (f" ({variant})" if variant else "")
         self.name = "_".join(filter(None, [name, variant.rpartition("=")[2]]))
-        self.rows = {name: overridden(config, overrides) for name, config in module.get_grid(variant).items()}
+        rows = grid.rows_of(module, variant, spec)
+        self.rows = {name: grid.overridden(config, overrides) for name, config in rows.items()}
         self.paper = {name: grid.paper(module, variant, name) for name in self.rows}
         keys = {name: runs.same_row(config) for name, config in self.rows.items()}
         self.runs = {name: [r for r in found if runs.same_row(r.config) == key] for name, key in keys.items()}
@@ -142,7 +135,7 @@ class Section:
             parts.append(
                 f"FID: {name}. IS: {score}. Mean ± sample deviation over runs; each run by its best checkpoint.\n"
             )
-        parts.append(to_markdown(self.table))
+        parts.append(tables.to_markdown(self.table))
         if self.protocol is not None:
             parts.append(
                 f"\nProtocol: {first.protocol.describe()}. Best checkpoint: the least FID of those scored in the run. "
@@ -175,7 +168,7 @@ class Section:
                 ours = f"{_mean([p.fid for p in points])} / {_mean([p.inception_score for p in points])}"
                 cells += [ours if points else MISSING, paper[i] if paper else ""]
             lines.append(cells)
-        return "Table 2, FID / IS along the truncation curve:\n\n" + to_markdown(lines)
+        return "Table 2, FID / IS along the truncation curve:\n\n" + tables.to_markdown(lines)
 
     def draw(self, out) -> None:
         if self.protocol is None:
@@ -223,17 +216,6 @@ def _collapse(collapses, scored) -> str:
     if not seen:
         return f"> {min(run.last_step for run in scored)}"
     return _mean(seen, "{:.0f}") + (f" ({len(seen)} of {len(scored)})" if len(seen) < len(scored) else "")
-
-
-def to_markdown(table) -> str:
-    lines = ["| " + " | ".join(cells) + " |" for cells in table]
-    return "\n".join([lines[0], "|---" * len(table[0]) + "|", *lines[1:]]) + "\n"
-
-
-def to_csv(table) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(table)
-    return text.getvalue()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from biggan_jax.devices import tpu
 from biggan_jax.errors import UsageError
 
 DATA, CACHE = "/data", "/cache"  # where a container finds --data and --cache
+USER = 10001  # of the containers, and its group; launch/Dockerfile makes it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +14,7 @@ class Request:
     """What every job of a sweep asks the cloud for.
 
     slice_name: the slice as the user called it. mounts: path in the container -> address in a bucket. max_retries: of
-    exit codes other than 42.
+    exit codes other than 42. privileged: root in its containers, which else are USER's and have no capabilities.
     """
 
     slice: tpu.Slice
@@ -23,6 +24,7 @@ class Request:
     spot: bool
     service_account: str | None
     max_retries: int
+    privileged: bool = False
 
 
 def requested_slice(backend: str, slice_name: str | None, image: str | None, workdir: str) -> tpu.Slice:

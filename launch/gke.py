@@ -15,6 +15,7 @@ Python is the container's first process, so that SIGTERM reaches it at once.
 import dataclasses
 import functools
 import json
+import re
 
 import yaml
 
@@ -25,8 +26,9 @@ from launch import cloud, commands, contract
 CONTAINER = "train"
 REPLICATED_JOB = "slice"
 GRACE_SECONDS = 120  # for the save on SIGTERM; GKE shortens it for spot nodes
+SCRATCH = "/tmp"  # the one place on its own disk where a container may write: libtpu's logs, matplotlib's cache
 API = "jobset.x-k8s.io/v1alpha2"
-QUEUE_API = "kueue.x-k8s.io/v1beta1"
+QUEUE_API = "kueue.x-k8s.io/v1beta2"  # Kueue 0.15 and newer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +52,13 @@ class Backend:
                 raise UsageError(
                     f"--tpu={request.slice_name}: GKE does not have {self.slice.generation.name}; use --backend=tpu-vm"
                 )
+            if queue.chips is not None and queue.chips < self.slice.chips:
+                raise UsageError(
+                    f"--queue-chips={queue.chips}; a job on {self.slice.name} takes {self.slice.chips}, so none would start"
+                )
+            for address in request.mounts.values():
+                if "," in address:  # the driver's options are divided by commas
+                    raise UsageError(f"{address}: on GKE the name of a folder in a bucket cannot have a comma")
             self.devices = self.slice.devices
             self.where = f"{self.slice.name} on GKE"
 
@@ -121,7 +130,8 @@ def state(found: dict | None) -> str:
 
 def jobset(job, request: cloud.Request, queue_name: str) -> dict:
     """The JobSet of a job."""
-    labels = {"xpk.google.com/workload": job.name, "biggan-jax/row": job.row, "biggan-jax/id": job.id}
+    row = re.sub(r"[^\w.-]+", "-", job.row, flags=re.ASCII)[:63].strip("-_.")  # what a label may hold
+    labels = {"xpk.google.com/workload": job.name, "biggan-jax/row": row, "biggan-jax/id": job.id}
     return {
         "apiVersion": API,
         "kind": "JobSet",
@@ -193,22 +203,42 @@ def pod_spec(job, request: cloud.Request) -> dict:
                 "name": CONTAINER,
                 "image": request.image,
                 "command": ["python"],
-                "args": list(job.command),
-                "env": [{"name": "PYTHONUNBUFFERED", "value": "1"}],
+                # Kubernetes would put a variable's value in place of $(NAME); $$ stands for a $.
+                "args": [argument.replace("$", "$$") for argument in job.command],
+                "env": [{"name": "PYTHONUNBUFFERED", "value": "1"}, {"name": "HOME", "value": SCRATCH}],
+                # Chips only: a node's other resources are its one pod's, and Kueue's queue has a quota of chips alone.
                 "resources": {"requests": chips, "limits": dict(chips)},
+                "securityContext": _security_context(request),
+                "volumeMounts": [{"name": "scratch", "mountPath": SCRATCH}],
             }
         ],
+        "volumes": [{"name": "scratch", "emptyDir": {}}],
     }
     if request.spot:
         spec["nodeSelector"]["cloud.google.com/gke-spot"] = "true"
     if request.service_account:
         spec["serviceAccountName"] = request.service_account
     if request.mounts:
-        spec["containers"][0]["volumeMounts"] = [
+        spec["containers"][0]["volumeMounts"] += [
             {"name": path.strip("/"), "mountPath": path, "readOnly": path == cloud.DATA} for path in request.mounts
         ]
-        spec["volumes"] = [_bucket_volume(path, address) for path, address in request.mounts.items()]
+        spec["volumes"] += [_bucket_volume(path, address) for path, address in request.mounts.items()]
     return spec
+
+
+def _security_context(request: cloud.Request) -> dict:
+    """What libtpu needs is its device files, which the device plugin puts into the container; and SCRATCH."""
+    if request.privileged:
+        return {"privileged": True, "runAsUser": 0, "readOnlyRootFilesystem": True}
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": cloud.USER,
+        "runAsGroup": cloud.USER,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
 
 
 def _node_labels(slice_: tpu.Slice) -> dict[str, str]:
@@ -222,7 +252,7 @@ def _node_labels(slice_: tpu.Slice) -> dict[str, str]:
 def _bucket_volume(path: str, address: str) -> dict:
     """A folder of a bucket, by GKE's Cloud Storage FUSE driver."""
     bucket, folder = cloud.bucket_and_path(address)
-    mount_options = "implicit-dirs" + (f",only-dir={folder}" if folder else "")
+    mount_options = f"implicit-dirs,uid={cloud.USER},gid={cloud.USER}" + (f",only-dir={folder}" if folder else "")
     attributes = {"bucketName": bucket, "mountOptions": mount_options}
     csi = {"driver": "gcsfuse.csi.storage.gke.io", "readOnly": path == cloud.DATA, "volumeAttributes": attributes}
     return {"name": path.strip("/"), "csi": csi}

@@ -49,7 +49,7 @@ def expand(
     values that do not exist, and for two rows with one config.
     """
     module, variant = grid.load(spec)
-    found = module.get_grid(variant)
+    found = grid.rows_of(module, variant, spec)
     for row in rows:
         if row not in found:
             raise UsageError(f"--rows={row}: {grid.no_row(row, found)}")

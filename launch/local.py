@@ -18,8 +18,11 @@ import sys
 import time
 
 from biggan_jax.errors import EXIT_STOPPED_WITH_STATE_SAVED, UsageError
+from biggan_jax.run import storage
 from launch import contract
 
+NEW = {"state": "new", "exit_code": None, "starts": 0, "counted": 0, "seconds": 0.0, "pid": None}
+TYPES = {"exit_code": int | None, "pid": int | None, "seconds": int | float}  # of the others: that of NEW's value
 POLL_SECONDS = 0.2
 LONGEST_WAIT = 300.0  # seconds between two tries
 
@@ -37,13 +40,15 @@ class Attempt:
 
 
 def read(job) -> dict:
-    """state: new, waiting, running, done, failed, cancelled or stopped; exit_code, starts, counted, seconds, pid."""
-    with contextlib.suppress(OSError, ValueError):
-        record = json.loads((pathlib.Path(job.workdir) / "launch.json").read_text())
-        if record["state"] in ("running", "waiting") and not _held(job):
-            record["state"] = "interrupted"  # with the sweep that ran it
-        return record
-    return {"state": "new", "exit_code": None, "starts": 0, "counted": 0, "seconds": 0.0, "pid": None}
+    """state: new, waiting, running, done, failed, cancelled or stopped; exit_code, starts, counted, seconds, pid. What
+    is no such record is as none: a job that is started again goes on from its checkpoint.
+    """
+    record = storage.read_json(pathlib.Path(job.workdir) / "launch.json")
+    if record.keys() != NEW.keys() or not all(isinstance(record[k], TYPES.get(k, type(v))) for k, v in NEW.items()):
+        return dict(NEW)
+    if record["state"] in ("running", "waiting") and not _held(job):
+        record["state"] = "interrupted"  # with the sweep that ran it
+    return record
 
 
 def submit(jobs, *, parallel: int, max_retries: int, retry_seconds: float, environment: dict, report) -> int:

@@ -10,7 +10,7 @@ import sys
 
 from biggan_jax import cli
 from biggan_jax.errors import UsageError
-from launch import cloud, collect, cost, gke, jobs, local, skypilot, tpu_vm
+from launch import checks, cloud, collect, cost, gke, jobs, local, skypilot, tpu_vm
 
 VERBS = ("submit", "status", "cancel", "logs", "collect")
 BACKENDS = ("gke", "tpu-vm", "local", "skypilot")
@@ -97,6 +97,7 @@ def parse(arguments):
     )
     add("--spot", action="store_true", help="preemptible capacity")
     add("--service-account", help="of Kubernetes (gke) or Google Cloud (tpu-vm)")
+    add("--privileged", action="store_true", help="containers run as root: for nodes that give TPUs to nobody else")
     add("--skip-plan", action="store_true", help="do not compile each row to see whether it fits")
     add("--price", type=float, metavar="USD", help="of a chip-hour, for the table of costs")
     add = parser.add_argument_group("gke").add_argument
@@ -112,10 +113,10 @@ def parse(arguments):
     options = parser.parse_args([argument for argument in arguments if argument not in overrides])
     options.rows = tuple(filter(None, options.rows.split(",")))
     options.seeds = _seeds(options.seeds)
-    for name, least in (("parallel", 1), ("max_retries", 0), ("retry_seconds", 0), ("poll_seconds", 0)):
-        if getattr(options, name) < least:
-            raise UsageError(f"--{name.replace('_', '-')}={getattr(options, name)}; it must be at least {least}")
-    return options, overrides + _overrides_of_mounts(options)
+    mounted = _overrides_of_mounts(options)
+    checks.values(options)
+    checks.secrets(overrides)
+    return options, overrides + mounted
 
 
 def _overrides_of_mounts(options) -> tuple[str, ...]:
@@ -170,6 +171,7 @@ def make_request(options) -> cloud.Request:
         mounts=cloud.mounts(options.data, options.cache),
         spot=options.spot,
         service_account=options.service_account,
+        privileged=options.privileged,
         max_retries=options.max_retries,
     )
 

@@ -218,11 +218,14 @@ def startup_script(job, request: cloud.Request) -> str:
     """What each host does at every boot: fetch, run by the contract, say how it ended. Every value is quoted."""
     quote = shlex.quote
     registry = request.image.partition("/")[0]
-    docker = ["docker", "run", "--rm", "--net=host", "--privileged", "--stop-timeout=120", "--env=PYTHONUNBUFFERED=1"]
-    docker += [f"--volume={path}:{path}" for path in request.mounts]
+    docker = ["docker", "run", "--rm", "--net=host", "--stop-timeout=120", "--read-only", "--volume=/tmp"]
+    docker += ["--env=PYTHONUNBUFFERED=1", "--env=HOME=/tmp", *_privileges(request)]
+    docker += [f"--volume={path}:{path}{':ro' if path == cloud.DATA else ''}" for path in request.mounts]
     copy = "gcloud storage rsync --recursive"
     fetch = [f"mkdir -p {path}\n{copy} {quote(address)} {path}" for path, address in request.mounts.items()]
     cache = request.mounts.get(cloud.CACHE)
+    if cache:
+        fetch.append(f"chown -R {cloud.USER}:{cloud.USER} {cloud.CACHE}")
     keep = f"{copy} {cloud.CACHE} {quote(cache)}\n" if cache else ":\n"
     never = "|".join(map(str, contract.NEVER_RETRIED))
     return f"""#!/bin/bash
@@ -239,9 +242,13 @@ worker=$(attribute agent-worker-number)
 first=$(attribute worker-network-endpoints | cut -d, -f1)
 gcloud auth configure-docker {quote(registry)} --quiet
 {chr(10).join(fetch)}
+devices=()
+for device in /dev/accel* /dev/vfio; do
+  if [ -e "$device" ]; then devices+=("--device=$device"); fi
+done
 failures=0
 while true; do
-  {shlex.join(docker)} \\
+  {shlex.join(docker)} "${{devices[@]}}" \\
     --env=JAX_COORDINATOR_ADDRESS="${{first##*:}}:{COORDINATOR_PORT}" \\
     --env=JAX_NUM_PROCESSES={request.slice.hosts} --env=JAX_PROCESS_ID="$worker" \\
     {shlex.join([request.image, "python", *job.command])} >> {LOG} 2>&1
@@ -259,3 +266,11 @@ while true; do
   sleep 5
 done
 """
+
+
+def _privileges(request: cloud.Request) -> list[str]:
+    """What libtpu needs beside its device files is to lock memory, through which it talks to the chips."""
+    if request.privileged:
+        return ["--privileged", "--user=0"]
+    locked = "--ulimit=memlock=-1:-1"
+    return [f"--user={cloud.USER}:{cloud.USER}", "--cap-drop=ALL", "--security-opt=no-new-privileges", locked]

@@ -69,3 +69,18 @@ def save_run(workdir):
     checkpoints.close()
     (workdir / "config.json").write_text(configs.to_json(config))
     return workdir
+
+
+def save_dcgan(workdir, discriminators: dict, **changes):
+    """A run of a DCGAN on digits without classes, with a checkpoint for each step of `discriminators`: these variables
+    of D (None: it is not there) and random ones of G.
+    """
+    names = {"gan__name": "gan", "model__name": "dcgan", "model__channels": 8, "num_classes": 0}
+    config = tiny_config(**names | {"data__cache_dir": cache()} | changes)
+    generator = gans.build(config).nets["generator"]
+    checkpoints = Checkpoints(workdir)
+    for step, discriminator in discriminators.items():
+        items = {"ema": {"generator": random_variables(generator.module, *generator.inputs)}}
+        checkpoints.save_nets(step, items | ({"discriminator": discriminator} if discriminator else {}), config)
+    checkpoints.close()
+    (workdir / "config.json").write_text(configs.to_json(config))

@@ -10,6 +10,7 @@ import email.policy
 import http.server
 import itertools
 import json
+import pathlib
 import re
 import threading
 import urllib.parse
@@ -43,6 +44,19 @@ class FakeGCS:
             "GOOGLE_AUTH_TOKEN_FOR_TESTING": "none",  # else TensorStore looks for a machine of Google's
             "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # it would ask by gRPC
         }
+
+    def names(self, bucket, prefix="") -> set[str]:
+        return {name.removeprefix(prefix) for name in self.buckets[bucket] if name.startswith(prefix)}
+
+    def text(self, bucket, name) -> str:
+        return self.buckets[bucket][name].data.decode()
+
+    def download(self, bucket, directory) -> pathlib.Path:
+        for name, found in self.buckets[bucket].items():
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(found.data)
+        return directory
 
     def close(self) -> None:
         self._server.shutdown()

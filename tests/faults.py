@@ -43,6 +43,10 @@ def nan_always() -> None:
     nan_at(8, times=float("inf"))
 
 
+def nan_thrice() -> None:
+    nan_at(13, times=3)
+
+
 def slow_steps() -> None:
     """So that a signal meets a run at a step of its own choice."""
     from biggan_jax.run.recorder import Recorder
@@ -54,6 +58,19 @@ def slow_steps() -> None:
         return defer(*arguments, **keywords)
 
     Recorder.defer = slow_defer
+
+
+def long_step() -> None:
+    """The step in which the run is asked to stop does not end."""
+    from biggan_jax.devices import processes
+
+    listen = processes.on_request_to_stop
+
+    def listen_forever():
+        listen()
+        return lambda: False
+
+    processes.on_request_to_stop = listen_forever
 
 
 def hold_saves() -> None:

@@ -16,7 +16,27 @@ from biggan_jax.gans import core
 from tests import toy_recipe
 from tests.tiny import random_variables, tiny_config
 
-NETS = {"biggan": "biggan", "wgan_gp": "wgan_gp", "toy": "wgan_gp"}  # of each recipe's tiny form
+NETS = {  # of each recipe's tiny form
+    "gan": "mlp",
+    "biggan": "biggan",
+    "wgan_gp": "wgan_gp",
+    "acgan": "acgan",
+    "infogan": "infogan",
+    "improved_gan": "improved_gan",
+    "ebgan": "autoencoder",
+    "began": "autoencoder",
+    "toy": "wgan_gp",
+}
+OWN = {  # what a recipe's tiny form needs besides
+    "acgan": {"model__z_dim": 16},
+    "infogan": {"model__z_dim": 16, "gan__prior": "normal"},
+    "improved_gan": {
+        "model__channels": 16,
+        "model__minibatch_kernels": 3,
+        "data__num_labelled": 20,
+        "gan__history": 1e-3,
+    },
+}
 RECIPES = (*gans.GANS, "toy")
 
 
@@ -34,7 +54,16 @@ def known():
 
 def tiny(recipe: str, **changes):
     """The config; `changes` with double underscores for dots."""
-    return tiny_config(**{"gan__name": recipe, "model__name": NETS[recipe], "num_d_steps": 2} | changes)
+    names = {"gan__name": recipe, "model__name": NETS[recipe], "num_d_steps": 2}
+    values = names | OWN.get(recipe, {}) | changes
+    if "num_d_steps" not in keys.TABLES[recipe]:
+        del values["num_d_steps"]
+    return tiny_config(**values)
+
+
+def usual_phase(gan):
+    """The phase of a step after the first, which may be a start that reads less of the state."""
+    return gan.phase(2)
 
 
 def with_sgd(gan):
@@ -67,7 +96,12 @@ def random_batch(config, gan) -> dict:
     rng = np.random.default_rng(0)
     top = {"image": 256, "label": max(config.num_classes, 1)}
     lead = gan.batches, configs.micro_batch(config)
-    return {name: rng.integers(0, top[name], (*lead, *x.shape), x.dtype) for name, x in data.example(config).items()}
+    draw = lambda name, x: (
+        rng.integers(0, top[name.removeprefix("labelled_")], (*lead, *x.shape), x.dtype)
+        if name.removeprefix("labelled_") in top
+        else rng.normal(size=(*lead, *x.shape)).astype(x.dtype)
+    )
+    return {name: draw(name, x) for name, x in data.example(config).items()}
 
 
 def compiled(gan, config, num_devices: int, phase):

@@ -1,5 +1,7 @@
+import json
 import shutil
 
+from etils import epath
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.gans.core import GANState, NetState
-from biggan_jax.run import checkpoint
+from biggan_jax.run import checkpoint, integrity
 from tests.tiny import tiny_config
 
 DEVICE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -97,6 +99,13 @@ DAMAGE = {
         shutil.rmtree(path) if path.is_dir() else path.unlink() for path in folder.iterdir()
     ],
     "no manifest": lambda folder: (folder / "manifest.json").unlink(),
+    "empty manifest": lambda folder: (folder / "manifest.json").write_text("{}"),
+    "one file more": lambda folder: (folder / "ema" / "more").write_text("x"),
+    "another step under its name": lambda folder: (
+        shutil.rmtree(folder),
+        shutil.copytree(folder.parent / "20", folder),
+    ),
+    "a link to another step": lambda folder: (shutil.rmtree(folder), folder.symlink_to(folder.parent / "20")),
 }
 
 
@@ -112,6 +121,49 @@ def test_a_damaged_step_is_set_aside_and_the_next_older_one_is_used(saved, damag
     checkpoints.save(50, state(50.0), tiny_config())  # the number is free again
     checkpoints.wait()
     assert checkpoint.Checkpoints(workdir).recover() == 50
+
+
+def test_steps_that_changed_places_are_both_set_aside(saved):
+    folder = saved[0] / "checkpoints"
+    for old, new in (("50", "x"), ("40", "50"), ("x", "40")):
+        (folder / old).rename(folder / new)
+    with pytest.raises(DataError, match="checkpoint 40 cannot be used: .*40 holds step 50"):
+        checkpoint.open_for_reading(saved[0])[0].config(40)
+    assert checkpoint.Checkpoints(saved[0]).recover() == 20
+    assert {path.name for path in (saved[0] / "damaged").iterdir()} == {"40", "50"}
+
+
+def test_a_step_of_another_run_is_not_taken_for_this_ones(tmp_path, capsys):
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(json.dumps({"run": name, "data_fingerprint": "0"}))
+        checkpoints = checkpoint.Checkpoints(tmp_path / name)
+        for step in (10, 20):
+            checkpoints.save(step, state(float(step)), tiny_config())
+        checkpoints.wait()
+    place = tmp_path / "ours" / "checkpoints" / "20"
+    shutil.rmtree(place)
+    shutil.copytree(tmp_path / "theirs" / "checkpoints" / "20", place)
+    with pytest.raises(DataError, match="20 is of the run theirs, this directory is of ours"):
+        checkpoint.open_for_reading(tmp_path / "ours")[0].config(20)
+    assert checkpoint.Checkpoints(tmp_path / "ours").recover() == 10
+    assert "checkpoint 20 cannot be used" in capsys.readouterr().err
+
+
+def test_a_config_of_another_step_does_not_pass_for_its_own(saved):
+    folder = saved[0] / "checkpoints"
+    shutil.copyfile(folder / "20" / "config" / "metadata", folder / "50" / "config" / "metadata")
+    integrity.write_manifest(epath.Path(folder / "50"), exclude=checkpoint._ORBAX_FILES)
+    with pytest.raises(DataError, match="50/config is not the config that its step was made with"):
+        checkpoint.Checkpoints(saved[0]).verify(50)
+
+
+def test_the_newest_step_says_what_the_run_is(saved):
+    step, said, config = checkpoint.newest_identity(saved[0])
+    assert (step, said["step"], config.seed) == (50, 50, 50)
+    (saved[0] / "checkpoints" / "50" / "data" / "metadata").write_text("{}")
+    assert checkpoint.newest_identity(saved[0])[0] == 40
+    assert checkpoint.newest_identity(saved[0] / "nowhere") is None
 
 
 def test_when_no_step_is_intact_it_is_said(saved):

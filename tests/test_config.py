@@ -6,21 +6,50 @@ import pytest
 
 from biggan_jax import cli
 from biggan_jax import config as configs
+from biggan_jax.config.data import POINTS
 from biggan_jax.errors import UsageError
+from experiments.family import improved_gan, toys
 
 VARIANTS = {
     "table1.py": [f"row={row}" for row in range(1, 10)],
     "imagenet.py": [f"size={size}" for size in (64, 128, 256, 512)],
     "biggan_deep.py": [f"size={size}" for size in (128, 256, 512)],
     "image_folder.py": [f"size={size}" for size in (32, 64, 128, 256)],
-    "wgan_gp.py": [f"size={size}" for size in (8, 16, 32, 64, 128)],
     "shapes.py": [f"size={size}" for size in (8, 16, 32, 64, 128, 256, 512)],
+}
+FAMILY = {
+    "gan.py": ["", "loss=saturating", "scale=paper"],
+    "toys.py": [f"form={form}" for form in toys.FORMS]
+    + [f"data={data}" for data in POINTS]
+    + ["scale=paper", "form=fleuret,z=32"],
+    "cgan.py": ["", *(f"conditioning={c}" for c in ("input", "hidden", "projection"))]
+    + [f"scale={scale}" for scale in ("paper", "public", "dcgan")],
+    "dcgan.py": ["", "scale=shapes", "scale=paper", "scale=paper,form=torch", "form=fc", "norm=none", "prior=uniform"]
+    + [f"size={size}" for size in (16, 28, 32, 64)]
+    + [f"conditional={conditional}" for conditional in ("maps", "input", "projection")],
+    "lsgan.py": ["", "codes=pearson", "scale=shapes", "scale=paper"],
+    "wgan.py": ["net=mlp", "scale=paper,net=mlp"]
+    + [f"scale={s},g={g}" for s in ("digits", "paper") for g in ("batch", "none", "mlp")]
+    + ["g=mlp,loss=non_saturating"],
+    "wgan_gp.py": [f"size={size}" for size in (8, 16, 32, 64, 128)]
+    + [f"scale={scale},norm={norm}" for scale in ("digits", "cifar10") for norm in ("none", "layer")]
+    + ["scale=paper,size=48", "scale=paper,size=64"],
+    "acgan.py": [f"scale={s},form={f}" for s in ("digits", "cifar10", "paper") for f in ("odena", "wgan_gp")],
+    "improved_gan.py": [f"scale={s},task={t}" for s in improved_gan.LABELS for t in ("semi_supervised", "samples")]
+    + ["supervised=1", "labels=30"],
+    "ebgan.py": ["", "pulling_away=0"],
+    "began.py": ["", "gamma=0.7", "scale=paper", "scale=paper,size=128,filters=64", "scale=cifar10"],
+    "sngan.py": [f"net={net}" for net in ("resnet", "cnn")]
+    + [f"conditional={conditional}" for conditional in ("projection", "concat", "none")]
+    + ["scale=cifar10", "scale=cifar10,net=cnn", "scale=paper,size=48", "scale=paper,size=128"],
+    "sagan.py": [f"scale={scale}" for scale in ("digits", "shapes", "paper", "imagenet")] + ["attention=none"],
+    "infogan.py": ["", "scale=paper"],
 }
 EXPERIMENTS = [
     f"{path}:{variant}" if variant else path
     for path in sorted(glob.glob("experiments/**/*.py", recursive=True))
     if "def get_config" in open(path).read()
-    for variant in VARIANTS.get(path.split("/")[-1], [""])
+    for variant in (FAMILY if "/family/" in path else VARIANTS).get(path.split("/")[-1], [""])
 ]
 
 
@@ -106,6 +135,10 @@ def test_variants():
     for wrong in ("size=big", "width=3", "size"):
         with pytest.raises(UsageError, match="size"):
             configs.parse_variant(wrong, size=128)
+    assert configs.parse_variant("net=b,n=1", net=("a", "b"), n=(0, 1)).to_dict() == {"net": "b", "n": 1}
+    assert configs.parse_variant("", net=("a", "b"), n=(2, 1)).to_dict() == {"net": "a", "n": 2}
+    with pytest.raises(UsageError, match="it must be one of large, small .did you mean large"):
+        configs.parse_variant("net=larg", net=("", "large", "small"))
     with pytest.raises(UsageError, match="rows 1 to 9"):
         cli.load_config("experiments/table1.py:row=10")
     with pytest.raises(UsageError, match="no file"):
@@ -139,4 +172,4 @@ def test_names_bring_their_keys(make_config):
         configs.validate(config)
     switched = configs.switch(make_config(ema_decay=0.5), gan="wgan_gp", model="wgan_gp")
     configs.validate(switched)
-    assert switched.ema_decay == 0.5 and switched.gan.penalty == 10.0 and "loss" not in switched
+    assert switched.ema_decay == 0.5 and switched.gan.penalty == 10.0 and "codes" not in switched.gan

@@ -75,13 +75,58 @@ def test_what_each_update_changes(plain):
     assert not same(nets["discriminator"].stats, before_d.stats)
 
 
+def updated(**changes):
+    """Which nets of a tiny GAN's state each of two steps moves, and the recipe and states."""
+    config = recipes.tiny("gan", model__name="wgan_gp", num_d_steps=1, **changes)
+    gan = recipes.with_sgd(gans.build(config))
+    states, batch = [recipes.random_state(gan)], recipes.random_batch(config, gan)
+    step = jax.jit(gan.step, static_argnames="phase")
+    for i in range(2):
+        states.append(step(states[-1], batch, gan.phase(i))[0])
+    return gan, states, batch
+
+
+def moved(before, after, name):
+    return not np.array_equal(*(jax.tree.leaves(state.nets[name].params)[1] for state in (before, after)))
+
+
+def test_by_step_the_generator_learns_in_even_steps_and_the_discriminator_in_odd_ones():
+    gan, states, _ = updated(gan__updates="by_step")
+    assert [gan.phase(i) for i in range(3)] == ["generator", "discriminator", "generator"]
+    for i, pair in enumerate(zip(states, states[1:])):
+        assert moved(*pair, "generator") == (i == 0) and moved(*pair, "discriminator") == (i == 1)
+
+
+def test_simultaneous_updates_start_where_both_nets_were_and_same_fakes_are_the_last_ones():
+    """G's step in one go equals the gradient of its loss at the state before, on the latents that D saw."""
+    gan, states, batch = updated(gan__updates="simultaneous", gan__same_fakes=True)
+    start = states[0]
+    key = jax.random.fold_in(start.keys(2)[0], 0)
+    (micro,) = core.cut(batch, 1)[0]
+
+    def loss(params):
+        nets = start.nets | {"generator": start.nets["generator"].replace(params=params)}
+        return gan.g_loss(nets, micro, jax.random.fold_in(key, 0))[0]
+
+    gradient = jax.jit(jax.grad(loss))(start.nets["generator"].params)
+    expected = jax.tree.map(lambda p, g: p - 0.01 * g, start.nets["generator"].params, gradient)
+    chex.assert_trees_all_close(states[1].nets["generator"].params, expected, rtol=1e-5, atol=1e-7)
+    z_of_d = gan.prior(jax.random.split(jax.random.fold_in(key, 0))[1], 16)[0]
+    seen = []
+    spy = dataclasses.replace(gan, prior=lambda k, n: seen.append(gan.prior(k, n)[0]) or gan.prior(k, n))
+    spy.g_loss(start.nets, micro, jax.random.fold_in(key, 0))
+    np.testing.assert_array_equal(seen[0], z_of_d)
+
+
 class Scale(nn.Module):
-    """x -> a * x, and x again: outputs in a tree, of any rank."""
+    """x -> a * x, and x again: outputs in a tree, of any rank. `mixes`: its judge must take two passes."""
+
+    mixes: bool = False
 
     @nn.compact
     def __call__(self, x, train=False):
         a = self.param("a", nn.initializers.constant(2.0), ())
-        seen = self.variable("batch_stats", "seen", jnp.zeros, ())
+        seen = self.variable("statistics", "seen", jnp.zeros, ())
         if train and not self.is_initializing():
             seen.value = seen.value + x.mean()
         return {"scaled": a * x, "mean": x.mean(-1)}
@@ -97,11 +142,12 @@ def scale():
 def test_d_judges_trees_of_outputs_in_one_pass_or_two(scale, one_pass):
     net, state = scale
     real, fake = jnp.arange(6.0).reshape(2, 3), -jnp.ones((2, 3))
-    on_real, on_fake, after = core.judge(net, state, (real,), (fake,), one_pass)
+    net = dataclasses.replace(net, module=Scale(mixes=not one_pass))
+    on_real, on_fake, after = core.judge(net, state, (real,), (fake,))
     chex.assert_trees_all_close(on_real, {"scaled": 2 * real, "mean": real.mean(-1)})
     chex.assert_trees_all_close(on_fake, {"scaled": 2 * fake, "mean": fake.mean(-1)})
     expected = jnp.concatenate([real, fake]).mean() if one_pass else real.mean() + fake.mean()
-    np.testing.assert_allclose(after.stats["batch_stats"]["seen"], expected, rtol=1e-6)
+    np.testing.assert_allclose(after.stats["statistics"]["seen"], expected, rtol=1e-6)
 
 
 def test_a_penalty_counts_once_whatever_the_number_of_micro_batches(scale):

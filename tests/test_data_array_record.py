@@ -94,6 +94,63 @@ def test_labels_are_checked_too(folder):
         array_record.verify(str(folder))
 
 
+def test_a_flipped_label_is_found_before_it_is_learned(folder):
+    path = folder / "train.labels.npy"
+    content = bytearray(path.read_bytes())
+    content[-4] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="train.labels.npy: sha256"):
+        array_record.load(str(folder), "train", SIZE, 3)
+
+
+def test_the_fingerprint_is_of_the_labels_too(folder, tmp_path):
+    first = array_record.load(str(folder), "train", SIZE, 3).fingerprint
+    labels = LABELS.copy()
+    labels[0] = 2
+    source = ImageSource("memory", labels, ("a", "b", "c"), lambda index, size: PIXELS[index])
+    preparation.prepare(source, "memory", "train", SIZE, tmp_path / "relabelled", num_shards=3)
+    assert array_record.load(str(tmp_path / "relabelled"), "train", SIZE, 3).fingerprint != first
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda splits: splits["train"]["class_names"].reverse(),
+        lambda splits: splits["train"].update(num_examples=22),
+        lambda splits: splits.update(val=splits["train"]),
+    ],
+)
+def test_a_manifest_that_is_not_as_it_was_written_is_damaged(folder, change):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest["splits"])
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="manifest.json: damaged"):
+        array_record.load(str(folder), "train", SIZE, 3)
+
+
+def test_a_manifest_without_its_own_sha256_is_an_earlier_versions(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["sha256"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert len(array_record.load(str(folder), "train", SIZE, 3)) == COUNT
+
+
+@pytest.mark.parametrize("name", [*array_record._ENTRY, *array_record._FILE])
+@pytest.mark.parametrize("value", [None, 1.5, "missing"])
+def test_a_field_of_the_manifest_that_is_missing_or_of_another_type_is_refused(folder, name, value):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["sha256"]
+    entry = manifest["splits"]["train"]
+    values = entry if name in entry else entry["files"][1]
+    if value == "missing":
+        del values[name]
+    else:
+        values[name] = value
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="manifest.json: not a manifest"):
+        array_record.load(str(folder), "train", SIZE, 3)
+
+
 def test_bad_folders(folder, tmp_path):
     with pytest.raises(DataError, match="'train' is not prepared .prepared: none yet.*python -m biggan_jax.prepare"):
         array_record.load(str(tmp_path / "nowhere"), "train", SIZE, 3)
@@ -124,6 +181,7 @@ def test_a_damaged_record_is_named_or_skipped(folder):
 
 def test_a_manifest_cannot_lead_out_of_the_folder(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["sha256"]
     manifest["splits"]["train"]["labels"] = "../../labels.npy"
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="does not lie in the folder itself"):

@@ -43,7 +43,7 @@ def test_a_good_data_set_passes():
     [
         ({"labels": np.array([0, 1, 2, 3, 0, 1], np.int32)}, "label of example 3 is 3; allowed: 0 to 2"),
         ({"labels": np.array([0, 1, 2, 0, -1, 1], np.int32)}, "label of example 4 is -1; allowed: 0 to 2"),
-        ({"labels": np.zeros(5, np.int32)}, r"labels are int32 \[5\] for 6 images"),
+        ({"labels": np.zeros(5, np.int32)}, r"labels are int32 \[5\] for 6 examples"),
         ({"labels": np.zeros(6, np.int64)}, r"labels are int64 .*allowed: int32"),
         ({"images": np.zeros((6, 8, 8, 1), np.uint8)}, r"shape \(6, 8, 8, 1\).*RGB"),
         ({"images": np.zeros((6, 8, 4, 3), np.uint8)}, "images are 8x4 but image_size=8"),

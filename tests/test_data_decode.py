@@ -1,6 +1,7 @@
 """Image files of every kind become upright uint8 RGB squares."""
 
 import io
+import os
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -153,7 +154,22 @@ def test_unreadable_files_are_named(file, message):
         decode(file(), "cat.png", 8)
 
 
-def test_decompression_bomb_limit(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(DataError, match="bomb.png: .*decompression bomb"):
-        decode(encoded(Image.fromarray(gradient())), "bomb.png", 8)
+def test_more_pixels_than_allowed_are_not_decoded():
+    image = Image.fromarray(gradient(8, 9))
+    assert decode(encoded(image), "bomb.png", 8, max_pixels=72).shape == (8, 8, 3)
+    with pytest.raises(DataError, match="bomb.png: .*9x8 pixels; allowed: 71 .data.max_pixels"):
+        decode(encoded(image), "bomb.png", 8, max_pixels=71)
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "link.png").symlink_to("nowhere")
+    Image.fromarray(gradient()).save(tmp_path / "real.png")
+    (tmp_path / "good.png").symlink_to("real.png")
+    assert decode(str(tmp_path / "good.png"), "good.png", 8).shape == (8, 8, 3)
+    for name, reason in {"pipe": "not a regular file", "folder": "not a regular file"}.items():
+        with pytest.raises(DataError, match=f"{name}.png: {reason}"):
+            decode(str(tmp_path / f"{name}.png"), f"{name}.png", 8)
+    with pytest.raises(DataError, match="link.png, a link to nowhere: No such file"):
+        decode(str(tmp_path / "link.png"), "link.png", 8)

@@ -102,6 +102,33 @@ def test_a_truncated_cache_is_made_again(tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "data", tmp_path).images, expected)
 
 
+@pytest.mark.parametrize("place", [5, 200, -1])
+def test_a_flipped_bit_in_the_cache_is_found_and_it_is_made_again(tmp_path, capsys, place):
+    write_folder(tmp_path / "data")
+    first = load(tmp_path / "data", tmp_path)
+    expected = np.array(first.images)
+    (cache,) = (tmp_path / "cache" / "image_folder").iterdir()
+    content = bytearray(cache.read_bytes())
+    content[place] ^= 1
+    cache.write_bytes(content)
+    second = load(tmp_path / "data", tmp_path)
+    np.testing.assert_array_equal(second.images, expected)
+    assert second.fingerprint == first.fingerprint
+    assert f"{cache}: damaged" in capsys.readouterr().err
+
+
+def test_pipes_and_dangling_links_are_named_or_skipped(tmp_path):
+    write_folder(tmp_path / "data")
+    (tmp_path / "data" / "dog" / "3.png").symlink_to("nowhere.png")
+    os.mkfifo(tmp_path / "data" / "dog" / "4.png")
+    with pytest.raises(DataError, match=r"dog/3\.png, a link to nowhere.png: No such file"):
+        load(tmp_path / "data", tmp_path)
+    arguments = (str(tmp_path / "data"), "train", 8, 2, str(tmp_path / "cache"))
+    assert len(image_folder.load(*arguments, skip_bad_records=2)) == 8
+    with pytest.raises(DataError, match="data.skip_bad_records allows 1"):
+        image_folder.load(*arguments, skip_bad_records=1)
+
+
 def test_an_unreadable_image_is_named_and_leaves_no_cache(tmp_path):
     write_folder(tmp_path / "data")
     (tmp_path / "data" / "dog" / "1.png").write_bytes(b"broken")

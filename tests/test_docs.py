@@ -23,7 +23,11 @@ from launch import cost, jobs
 
 ROOT = pathlib.Path(__file__).parent.parent
 READMES = ("README.md", "launch/README.md", "tests/README.md", "experiments/README.md")
-PLACEHOLDERS = {"num_classes=N": "num_classes=10"}  # what a user puts in the place of a word
+PLACEHOLDERS = {  # what a user puts in the place of a word
+    "num_classes=N": "num_classes=10",
+    "--image=IMAGE": "--image=registry.example/biggan_jax:1",
+    "gs://BUCKET": "gs://bucket",
+}
 
 
 def blocks(readme: str, language: str = "sh") -> list[str]:

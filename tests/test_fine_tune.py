@@ -24,12 +24,15 @@ def random_state(config, seed):
     rng = np.random.default_rng(seed)
     shapes = Program(config, sharding.make_mesh()).abstract_state()
 
-    def value(leaf):
+    def value(path, leaf):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.key(seed)
-        return rng.normal(0, 1, leaf.shape).astype(leaf.dtype) if leaf.ndim else np.zeros((), leaf.dtype)
+        drawn = rng.normal(0, 1, leaf.shape).astype(leaf.dtype) if leaf.ndim else np.zeros((), leaf.dtype)
+        return np.abs(drawn) if "var" in jax.tree_util.keystr(path[-1:]) else drawn  # variances are not negative
 
-    return jax.device_put(jax.tree.map(value, shapes), NamedSharding(sharding.make_mesh(), sharding.REPLICATED))
+    return jax.device_put(
+        jax.tree_util.tree_map_with_path(value, shapes), NamedSharding(sharding.make_mesh(), sharding.REPLICATED)
+    )
 
 
 @functools.cache

@@ -4,9 +4,9 @@ Cloud Storage API.
 
 import json
 import os
-import pathlib
 import re
 import threading
+import time
 
 import chex
 import numpy as np
@@ -40,19 +40,6 @@ class Store(FakeGCS):
         if "/b/anonymous" in url:
             return _error(401, "Anonymous caller does not have storage.objects.get access to the bucket.")
         return super().answer(method, url, headers, body)
-
-    def names(self, bucket, prefix="") -> set[str]:
-        return {name.removeprefix(prefix) for name in self.buckets[bucket] if name.startswith(prefix)}
-
-    def text(self, bucket, name) -> str:
-        return self.buckets[bucket][name].data.decode()
-
-    def download(self, bucket, directory) -> pathlib.Path:
-        for name, found in self.buckets[bucket].items():
-            path = directory / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(found.data)
-        return directory
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +187,19 @@ def test_a_second_writer_is_refused(gcs, impatient):
             lock.lock("gs://unit/locked").__enter__()
         assert gcs.names("unit", "locked/") == {"lock.json"}
     assert not gcs.names("unit", "locked/")
+
+
+@pytest.mark.parametrize("left", [None, "another"])
+def test_a_lock_that_was_removed_or_replaced_is_no_lock_and_is_not_written_again(gcs, impatient, monkeypatch, left):
+    record = storage.path("gs://unit/lost/lock.json")
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 2.0)  # it is gone before the first
+    with lock.lock("gs://unit/lost") as check:
+        check()
+        record.unlink() if left is None else record.write_text(json.dumps({"host": left}))
+        with pytest.raises(StorageError, match="gs://unit/lost was removed or replaced"):
+            check()
+        time.sleep(2 * lock.HEARTBEAT_SECONDS)
+    assert storage.read_json(record) == ({} if left is None else {"host": left})
 
 
 def test_of_two_writers_that_start_together_one_goes_on(gcs, impatient, monkeypatch):

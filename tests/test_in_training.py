@@ -53,7 +53,9 @@ def test_training_scores_itself(tmp_path, monkeypatch, capsys):
 def test_a_verdict_is_given_where_it_is_asked_for(tmp_path):
     train = digits.load("train")
     real = types.SimpleNamespace(
-        sample=lambda labels, seed: train.images[[list(train.labels).index(n) for n in labels]]
+        config=run_config(),
+        gan=None,
+        sample=lambda labels, seed: train.images[[list(train.labels).index(n) for n in labels]],
     )
     judge = lambda config: Judge(config, sharding.make_mesh(), train, tmp_path)
     records, line = judge(run_config(run__recognition=True)).verdict(real)

@@ -23,7 +23,7 @@ def folder(tmp_path):
 
 def test_an_untouched_folder_is_whole_and_the_excluded_file_may_change(folder):
     (folder / "late").write_text("x")
-    integrity.verify(folder)
+    integrity.verify(folder, exclude=("late",))
     integrity.verify(folder, ["ema"])
     assert sorted(json.loads((folder / "manifest.json").read_text())) == [
         "ema/d/weights",
@@ -61,7 +61,21 @@ def test_damage_is_found_and_the_file_named(folder, name, damage, message):
     with pytest.raises(DataError, match=f"{name} {message}"):
         integrity.verify(folder, ["ema"])
     with pytest.raises(DataError, match=name):
-        integrity.verify(folder)
+        integrity.verify(folder, exclude=("late",))
+
+
+@pytest.mark.parametrize("name", ["ema/d/more", "generator/more", "more"])
+def test_a_file_that_was_not_written_with_the_others_is_named(folder, name):
+    (folder / name).write_text("x")
+    with pytest.raises(DataError, match=f"{name} is not in manifest.json"):
+        integrity.verify(folder, exclude=("late",))
+    integrity.verify(folder, [{"ema/d/more": "generator"}.get(name, "ema")])
+
+
+def test_an_empty_manifest_is_not_that_of_a_full_folder(folder):
+    (folder / "manifest.json").write_text("{}")
+    with pytest.raises(DataError, match="ema/d/weights is not in manifest.json"):
+        integrity.verify(folder, exclude=("late",))
 
 
 def test_only_the_parts_asked_for_are_read(folder):

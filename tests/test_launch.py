@@ -154,7 +154,7 @@ def test_memory_is_checked_once_for_each_row(monkeypatch):
         (r"v5litepod-16", [PAPER, "--tpu=v5litepod-12", *GKE]),
         (r"no such TPU generation; known are v2", [PAPER, "--tpu=h100", *GKE]),
         (r"needs --tpu", [PAPER, *GKE]),
-        (r"needs --image", [PAPER, "--tpu=v4-128", "--workdir=gs://b/r"]),
+        (r"needs --image", [PAPER, "--tpu=v4-128", "--workdir=gs://bucket/r"]),
         (r"needs gs://", [PAPER, "--tpu=v4-128", "--image=i", "--workdir=runs"]),
         (r"GKE does not have v2", [PAPER, "--tpu=v2-128", *GKE]),
         (r"row 1: batch_size 256 does not divide over the 512 devices", [PAPER, "--tpu=v3-512", *GKE]),
@@ -163,7 +163,7 @@ def test_memory_is_checked_once_for_each_row(monkeypatch):
         (r"tpu7x|v7 is on GKE only", [PAPER, "--tpu=tpu7x-128", "--backend=tpu-vm", "--zone=z", *GKE]),
         (r"needs --zone", [PAPER, "--tpu=v3-128", "--backend=tpu-vm", *GKE]),
         (r"only writes files: add --dry-run", [PAPER, "--tpu=v3-128", "--backend=skypilot", *GKE]),
-        (r"needs a local directory", [*LOCAL[:2], "--workdir=gs://b/r"]),
+        (r"needs a local directory", [*LOCAL[:2], "--workdir=gs://bucket/r"]),
         (r"only writes files; ask `sky jobs` instead of status", ["status", PAPER, "--backend=skypilot", *GKE]),
         (r"--data is for jobs in containers; .* --config.data.dir=DIR", [*LOCAL, "--data=gs://b/d"]),
         (r"--cache is for jobs in containers; .* --config.data.cache_dir=DIR", [*LOCAL, "--cache=gs://b/d"]),
@@ -172,6 +172,27 @@ def test_memory_is_checked_once_for_each_row(monkeypatch):
         (r"--parallel=0; it must be at least 1", [*LOCAL, "--parallel=0"]),
         (r"batch_size 8 does not divide over the 3 devices", [*LOCAL, "--devices=3"]),
         (r"bach_size", [*LOCAL, "--config.bach_size=1"]),
+        (r"--devices=0; it must be at least 1", [*LOCAL, "--devices=0"]),
+        (r"--lines=0; it must be at least 1", [*LOCAL, "--lines=0"]),
+        (r"--price=-1.0; it must be at least 0", [*LOCAL, "--price=-1"]),
+        (r"--price=nan; it must be at least 0", [*LOCAL, "--price=nan"]),
+        (r"--image=a b; allowed: HOST/PATH:TAG", [PAPER, "--tpu=v4-128", *GKE, "--image=a b"]),
+        (r"--image=user:secret@host/a; allowed", [PAPER, "--tpu=v4-128", *GKE, "--image=user:secret@host/a"]),
+        (r"--namespace=My_Space; allowed: lower-case", [PAPER, "--tpu=v4-128", *GKE, "--namespace=My_Space"]),
+        (r"--queue=-q; allowed: lower-case", [PAPER, "--tpu=v4-128", *GKE, "--queue=-q"]),
+        (r"--queue-chips=-4; it must be at least 1", [PAPER, "--tpu=v4-128", *GKE, "--queue-chips=-4"]),
+        (r"--queue-chips=32; a job on v4:4x4x4 takes 64, so none", [PAPER, "--tpu=v4-128", *GKE, "--queue-chips=32"]),
+        (r"--service-account=Robot!; allowed: lower", [PAPER, "--tpu=v4-128", *GKE, "--service-account=Robot!"]),
+        (r"--service-account=robot; allowed: NAME@PROJECT",
+         [PAPER, "--tpu=v3-128", "--backend=tpu-vm", "--zone=z", *GKE, "--service-account=robot"]),
+        (r"--zone=Z 1; allowed: such as us-central2-b", [PAPER, "--backend=tpu-vm", *GKE, "--zone=Z 1"]),
+        (r"--project=\$\(id\); allowed: the project's ID", [PAPER, "--backend=tpu-vm", *GKE, "--project=$(id)"]),
+        (r"--workdir=gs://Bucket/r; allowed: gs://BUCKET", [PAPER, "--tpu=v4-128", *GKE, "--workdir=gs://Bucket/r"]),
+        (r"the name of a folder in a bucket cannot have a comma",
+         [PAPER, "--tpu=v4-128", *GKE, "--data=gs://bucket/a,only-dir=b"]),
+        (r"--config.data.dir holds what looks like a password", [*LOCAL, "--config.data.dir=https://a:b@host/x"]),
+        (r"--config.data.dir holds what looks like a token of GitHub", [*LOCAL, f"--config.data.dir=ghp_{'a' * 36}"]),
+        (r"--config.data.dir holds what looks like a secret", [*LOCAL, "--config.data.dir=https://host/x?token=abc"]),
         (r"nobody to ask", [*LOCAL, "--rows=1"]),
     ],
 )  # fmt: skip
@@ -180,6 +201,24 @@ def test_a_mistake_is_one_clear_line(message, arguments, monkeypatch, tmp_path):
     with pytest.raises(UsageError, match=message) as caught:
         sweep.main(arguments)
     assert "\n" not in str(caught.value) and not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    "message, text",
+    [
+        (r"grid.py, line 2: ZeroDivisionError: division by zero", "def get_grid(variant=''):\n    return 1 / 0\n"),
+        (r"grid.py, line 1: SyntaxError", "def get_grid(\n"),
+        (r"get_grid gives None; allowed: a dict", "def get_grid(variant=''):\n    pass\n"),
+        (r"get_grid gives \{\}; allowed: a dict", "def get_grid(variant=''):\n    return {}\n"),
+        (r"row 'a' is 5; allowed: a name, and a config", "def get_grid(variant=''):\n    return {'a': 5}\n"),
+        (r"TypeError: get_grid\(\) takes 0", "def get_grid():\n    return {}\n"),
+    ],
+)
+def test_what_a_grid_of_the_users_does_wrong_is_one_line(message, text, tmp_path):
+    (tmp_path / "grid.py").write_text(text)
+    with pytest.raises(UsageError, match=message) as caught:
+        sweep.main([f"--grid={tmp_path}/grid.py", "--backend=local", "--workdir=r"])
+    assert str(caught.value).startswith(f"--grid={tmp_path}/grid.py: ")
 
 
 def test_nothing_starts_without_a_yes(monkeypatch, capsys, tmp_path):
@@ -199,7 +238,7 @@ def test_values_survive_every_backend_as_one_argument(tmp_path, capsys):
         assert sweep.main([*common, f"--backend={backend}", f"--out={tmp_path}/{backend}", *workdir]) == 0
     (manifest,) = (tmp_path / "gke").glob("*.yaml")
     spec = yaml.safe_load(manifest.read_text())["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
-    assert nasty in spec["containers"][0]["args"]
+    assert nasty.replace("$", "$$") in spec["containers"][0]["args"]  # of which Kubernetes makes $ again
     (startup,) = (tmp_path / "tpu-vm").glob("*.startup.sh")
     line = next(line for line in startup.read_text().splitlines() if "biggan_jax.train" in line)
     assert nasty in shlex.split(line)

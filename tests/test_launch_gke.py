@@ -3,13 +3,14 @@
 import copy
 import dataclasses
 import json
+import pathlib
 
 import pytest
 import yaml
 
 from biggan_jax.devices import tpu
 from biggan_jax.errors import UsageError
-from launch import commands, gke, jobs, sweep
+from launch import cloud, commands, gke, jobs, sweep
 from tests.launch_fakes import Fake, without_costs
 
 GOLDEN = """
@@ -78,17 +79,28 @@ spec:
               - --config.seed=0
               - --config.data.dir=/data
               - --workdir=gs://bucket/runs/NAME
-              env: [{name: PYTHONUNBUFFERED, value: '1'}]
+              env: [{name: PYTHONUNBUFFERED, value: '1'}, {name: HOME, value: /tmp}]
               resources:
                 requests: {google.com/tpu: 4}
                 limits: {google.com/tpu: 4}
-              volumeMounts: [{name: data, mountPath: /data, readOnly: true}]
+              securityContext:
+                runAsNonRoot: true
+                runAsUser: 10001
+                runAsGroup: 10001
+                allowPrivilegeEscalation: false
+                capabilities: {drop: [ALL]}
+                readOnlyRootFilesystem: true
+                seccompProfile: {type: RuntimeDefault}
+              volumeMounts: [{name: scratch, mountPath: /tmp}, {name: data, mountPath: /data, readOnly: true}]
             volumes:
+            - {name: scratch, emptyDir: {}}
             - name: data
               csi:
                 driver: gcsfuse.csi.storage.gke.io
                 readOnly: true
-                volumeAttributes: {bucketName: bucket, mountOptions: 'implicit-dirs,only-dir=imagenet128'}
+                volumeAttributes:
+                  bucketName: bucket
+                  mountOptions: implicit-dirs,uid=10001,gid=10001,only-dir=imagenet128
 """
 
 OPTIONS = ["--grid=experiments/table1.py", "--workdir=gs://bucket/runs", "--tpu=v4-128", "--image=registry/image:1",
@@ -139,8 +151,27 @@ def test_jobs_of_every_slice_are_valid(slice_):
     assert inner["spec"]["completions"] * chips == slice_.chips
     assert pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"] == slice_.topology
     assert pod["nodeSelector"]["cloud.google.com/gke-spot"] == "true" and pod["serviceAccountName"] == "trainer"
-    assert [volume["name"] for volume in pod["volumes"]] == ["data", "cache"]
-    assert not pod["containers"][0]["volumeMounts"][1]["readOnly"]
+    assert [volume["name"] for volume in pod["volumes"]] == ["scratch", "data", "cache"]
+    assert not pod["containers"][0]["volumeMounts"][2]["readOnly"]
+
+
+def test_containers_have_a_user_of_their_own_unless_root_is_asked_for():
+    (own,), (root,) = ([gke.pod_spec(*job_and_request(*more))["containers"][0]] for more in ([], ["--privileged"]))
+    assert own["securityContext"]["runAsNonRoot"] and own["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert root["securityContext"] == {"privileged": True, "runAsUser": 0, "readOnlyRootFilesystem": True}
+    template = gke.job_template(*job_and_request("--privileged"), {})
+    assert kubernetes_errors(template) == ""
+
+
+def test_the_user_is_the_images():
+    text = pathlib.Path("launch/Dockerfile").read_text()
+    assert f"--uid {cloud.USER} " in text and text.rstrip().endswith(f"USER {cloud.USER}")
+
+
+def test_a_row_of_any_name_has_a_label():
+    job, request = job_and_request()
+    labels = gke.jobset(dataclasses.replace(job, row="channels=64, tau 0.5+"), request, "q")["metadata"]["labels"]
+    assert labels["biggan-jax/row"] == "channels-64-tau-0.5"
 
 
 def check_jobset(manifest) -> None:

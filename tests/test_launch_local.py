@@ -287,3 +287,20 @@ def test_jobs_see_the_devices_asked_for_and_share_what_they_compile(monkeypatch,
     assert found["JAX_COMPILATION_CACHE_DIR"] == f"{tmp_path}/compilation_cache" and "PATH" in found
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/elsewhere")
     assert backend.environment()["JAX_COMPILATION_CACHE_DIR"] == "/elsewhere"
+
+
+@pytest.mark.parametrize("content", ["[1]", "5", "{}", "", '{"state": 5}', "\udcff"])
+def test_a_record_that_is_none_is_as_no_record(runs, content, capsys):
+    (job,) = found = runs.plan("0")
+    pathlib.Path(job.workdir, "launch.json").write_text(content, errors="surrogateescape")
+    assert runs.sweep(found, verb="status") == 0 and f"{job.name}  new" in capsys.readouterr().out
+    assert runs.sweep(found) == 0 and record(job)["state"] == "done"
+
+
+def test_an_out_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "launch.sweep", GRID, "--backend=local", "--workdir=r", "--dry-run",
+         f"--out={tmp_path}/file"], capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 3 and done.stderr.count("\n") == 1 and f"error: {tmp_path}/file" in done.stderr

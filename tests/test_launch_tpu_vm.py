@@ -19,6 +19,7 @@ OPTIONS = ["--grid=experiments/table1.py", "--backend=tpu-vm", "--tpu=v3-128", "
            "--workdir=gs://bucket/runs", "--image=registry/image:1", "--skip-plan", "--yes", "--rows=8",
            "--poll-seconds=0"]  # fmt: skip
 REAL_GCLOUD = shutil.which("gcloud")
+ROBOT = "robot@p.iam.gserviceaccount.com"
 
 
 def sweep_of(*arguments):
@@ -154,12 +155,12 @@ PLACE = tpu_vm.Place("z", "p")
 
 
 def test_the_commands():
-    (job,), request = sweep_of("--seeds=0", "--spot", "--service-account=robot", "--tpu=v5e-16")
+    (job,), request = sweep_of("--seeds=0", "--spot", f"--service-account={ROBOT}", "--tpu=v5e-16")
     queued, place = ["gcloud", "compute", "tpus", "queued-resources"], ["--zone=z", "--project=p"]
     assert tpu_vm.create_argv(job, request, PLACE, "/s.sh") == [
         *queued, "create", job.name, f"--node-id={job.name}", "--accelerator-type=v5litepod-16",
         "--runtime-version=v2-alpha-tpuv5-lite", *place, "--metadata-from-file=startup-script=/s.sh",
-        f"--labels=biggan-jax-id={job.id}", "--spot", "--service-account=robot",
+        f"--labels=biggan-jax-id={job.id}", "--spot", f"--service-account={ROBOT}",
     ]  # fmt: skip
     assert tpu_vm.delete_argv(job, PLACE) == [*queued, "delete", job.name, *place, "--force", "--async", "--quiet"]
     assert tpu_vm.list_argv(PLACE) == [*queued, "list", *place, "--format=json"]
@@ -173,7 +174,7 @@ def test_the_commands():
 @pytest.mark.skipif(not REAL_GCLOUD, reason="gcloud is not installed")
 def test_gclouds_own_parser_accepts_the_commands(tmp_path):
     """Without an account it ends with 1 for a command it would carry out, and with 2 for one it cannot parse."""
-    (job,), request = sweep_of("--seeds=0", "--spot", "--service-account=robot@p.iam.gserviceaccount.com")
+    (job,), request = sweep_of("--seeds=0", "--spot", f"--service-account={ROBOT}")
     script = tmp_path / "startup.sh"
     script.write_text("true")
     create = tpu_vm.create_argv(job, request, PLACE, str(script))
@@ -262,12 +263,22 @@ def test_each_host_knows_its_place_and_its_data(host):
     host.boot(job, request, 0, worker=0)
     (call,) = host.calls("docker")
     place = {"--env=JAX_COORDINATOR_ADDRESS=10.0.0.5:8476", "--env=JAX_NUM_PROCESSES=16", "--env=JAX_PROCESS_ID=0"}
-    assert place | {"--volume=/data:/data", "--volume=/cache:/cache", "--net=host"} <= set(call)
+    assert place | {"--volume=/data:/data:ro", "--volume=/cache:/cache", "--net=host"} <= set(call)
     assert call[call.index("registry/image:1") :] == ["registry/image:1", "python", *job.command]
     copies = [argv[-2:] for argv in host.calls("gcloud", "rsync")]
     data, cache = "gs://bucket/imagenet128", "gs://bucket/cache"
     assert copies == [[data, "/data"], [cache, "/cache"], ["/cache", cache]]
     assert host.calls("gcloud", "configure-docker")[0][-2:] == ["registry", "--quiet"]
+
+
+def test_a_container_has_no_privileges_unless_they_are_asked_for(host):
+    for more in ([], ["--privileged"]):
+        (job,), request = sweep_of("--seeds=0", *more)
+        host.boot(job, request, 0)
+        shutil.rmtree(host.folder / "bucket")
+    own, root = host.calls("docker")
+    assert {"--user=10001:10001", "--cap-drop=ALL", "--read-only", "--ulimit=memlock=-1:-1"} <= set(own)
+    assert "--privileged" not in own and "--privileged" in root and "--user=0" in root
 
 
 def test_a_value_stays_one_argument_and_is_never_run(host):
@@ -279,7 +290,9 @@ def test_a_value_stays_one_argument_and_is_never_run(host):
     assert not (host.folder / "ran").exists() and not os.path.exists("ran")
 
 
-@pytest.mark.parametrize("more", [[], ["--data=gs://b/d", "--cache=gs://b/c"], ["--config.data.dir=/a b'$(c)"]])
+@pytest.mark.parametrize(
+    "more", [[], ["--data=gs://bucket/d", "--cache=gs://bucket/c"], ["--config.data.dir=/a b'$(c)"]]
+)
 def test_files_of_a_dry_run_are_shell(more, tmp_path, capsys):
     found, _ = sweep_of("--seeds=0,1", *more)
     assert sweep.main([*OPTIONS, "--seeds=0,1", *more, "--dry-run", f"--out={tmp_path}"]) == 0

@@ -11,7 +11,7 @@ from biggan_jax import data
 from biggan_jax.data.dataset import labelled_images
 from biggan_jax.devices import sharding
 from biggan_jax.devices.program import Program
-from biggan_jax.errors import CollapsedError, UsageError
+from biggan_jax.errors import CollapsedError, DivergedError, UsageError
 from biggan_jax.gans.core import Net, NetState
 from biggan_jax.run import monitor
 from tests.tiny import tiny_config
@@ -102,6 +102,36 @@ def test_accuracy_and_variety_are_what_they_say():
     found = look_with(threshold=-0.5, spread=(255 / 127.5) / 12**0.5)  # the standard deviation of uniform pixels
     assert (found["d_accuracy/train"], found["d_accuracy/held_out"], found["d_accuracy/samples"]) == (1, 1, 0)
     assert found["variety"] == pytest.approx(1, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "values, broken",
+    [
+        ({"loss/d": -2e6, "weight/largest": 1.0}, "loss/d is -2e.06, the limit config.run.divergence.max_loss is"),
+        ({"loss/g": 1.0, "weight/largest": 2e5}, "weight/largest is 2e.05, .*max_weight is 100000"),
+        ({"loss/d": 9e5, "weight/largest": 9e4, "sigma/g_first": 1e9}, None),
+    ],
+)
+def test_losses_and_weights_out_of_range_are_divergence(values, broken):
+    config = tiny_config()
+    if broken is None:
+        monitor.check_divergence(7, values, config.run.divergence)
+        return
+    with pytest.raises(DivergedError, match=f"step 7: {broken}"):
+        monitor.check_divergence(7, values, config.run.divergence)
+    config.run.divergence.max_loss = config.run.divergence.max_weight = 0.0
+    monitor.check_divergence(7, values, config.run.divergence)
+
+
+def test_samples_of_one_colour_and_samples_of_extremes_are_lifeless():
+    assert monitor.lifeless(look_with(threshold=0.0, spread=0.0)) == "all samples are of one colour"
+    assert monitor.lifeless(look_with(threshold=0.0, spread=0.3)) is None
+    extreme = {"range/samples": 2.0, "saturated/samples": 1.0}
+    assert (
+        monitor.lifeless(extreme | {"saturated/train": 0.4}) == "all values of samples are at the ends of their range"
+    )
+    assert monitor.lifeless(extreme | {"saturated/train": 1.0}) is None, "so is the data"
+    assert monitor.lifeless({"variety": 0.0}) is None, "points have no range"
 
 
 def test_accuracy_is_on_the_losss_side_of_its_boundary():

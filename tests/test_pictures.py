@@ -1,10 +1,14 @@
-"""Nearest neighbours of samples, and distances within classes."""
+"""Nearest neighbours of samples, distances within classes, and curves over training."""
+
+import json
+import types
 
 import numpy as np
+from PIL import Image
 import pytest
 
 from biggan_jax.data import digits
-from biggan_jax.evaluation import pictures, reference
+from biggan_jax.evaluation import estimates, pictures, reference
 from biggan_jax.metrics import summary
 
 
@@ -34,3 +38,17 @@ def test_distances_within_classes_need_enough_images():
     )
     distances, note = pictures.class_distances(real, labels, fake, np.where(np.arange(400) < 3, 1, 0), 2)
     assert distances == {} and "class 1 has 3 images with features kept, and 3 features need more than 3" in note
+
+
+def test_a_losss_estimate_is_drawn_beside_the_scores(tmp_path):
+    lines = [{"step": 20, "wasserstein": 0.3}, {"step": 20, "fid": 1}, {"step": 40, "wasserstein": 0.1}]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"step": 60, "wass')
+    found, name = estimates.read(tmp_path)
+    assert found == {20: 0.3, 40: 0.1} and name == "EM, the critic's estimate"
+    records = [types.SimpleNamespace(step=s, scores={"FID": 9 / s, "IS": s}, name=str) for s in (1, 2)]
+    pictures.training_curves(tmp_path / "with.png", records, found, name)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 20, "loss/d": 1.0}\n')
+    assert estimates.read(tmp_path) == ({}, "")
+    pictures.training_curves(tmp_path / "without.png", records, *estimates.read(tmp_path))
+    widths = [Image.open(tmp_path / f"{name}.png").width for name in ("with", "without")]
+    assert widths == [1800, 1200]

@@ -80,9 +80,9 @@ def test_killed_and_started_again_gives_the_same_bytes(source, tmp_path):
     program = (
         "import sys, time; from biggan_jax import prepare; from biggan_jax.data import image_folder\n"
         "decode = image_folder.decode\n"
-        "def slow(file, name, size):\n"
+        "def slow(file, name, *limits):\n"
         "    if int(name.split('/')[-1][0]) == 2 and 'dog' in name: time.sleep(600)\n"
-        "    return decode(file, name, size)\n"
+        "    return decode(file, name, *limits)\n"
         "image_folder.decode = slow\n"
         "prepare.main(sys.argv[1:])"
     )

@@ -2,6 +2,8 @@
 
 import json
 import random
+import re
+import shutil
 import signal
 import time
 
@@ -69,6 +71,24 @@ def test_two_sigterms_one_of_them_during_the_save(undisturbed, tmp_path):
     assert faults.digest(tmp_path, LONG["num_steps"]) == undisturbed[LONG["num_steps"]]
 
 
+def test_an_interrupt_saves_and_a_second_one_ends_the_run_at_once(undisturbed, tmp_path):
+    process = runs.Process(tmp_path, faults.slow_steps, **LONG | {"run__checkpoint_every": 1000})
+    runs.wait_for(lambda: runs.records(tmp_path), process)
+    process.signal(signal.SIGINT)
+    code, output = process.wait()
+    assert code == 42 and "interrupted: saving after this step" in output, output
+    (step,) = runs.steps(tmp_path)
+    process = runs.Process(tmp_path, faults.slow_steps, faults.long_step, **ENDLESS | {"run__checkpoint_every": 10**6})
+    runs.wait_for(lambda: f"steps {step} to" in process.output() and len(runs.records(tmp_path)) > step / 5, process)
+    process.signal(signal.SIGINT)
+    runs.wait_for(lambda: "interrupted: saving" in process.output(), process)
+    process.signal(signal.SIGINT)
+    assert process.wait()[0] == 130, process.output()
+    code, output = runs.run(tmp_path, **LONG)
+    assert code == 0, output
+    assert faults.digest(tmp_path, LONG["num_steps"]) == undisturbed[LONG["num_steps"]]
+
+
 def test_a_flipped_bit_costs_a_checkpoint_and_nothing_else(undisturbed, tmp_path):
     assert runs.run(tmp_path, **CHANGES | {"num_steps": 40})[0] == 0
     faults.flip_bit(max(faults.files(tmp_path, 40), key=lambda path: path.stat().st_size), 4321)
@@ -103,6 +123,28 @@ def test_nan_every_time_ends_the_run_with_the_last_good_step_kept(tmp_path):
     assert runs.steps(tmp_path) == [5]
     code, output = runs.run(tmp_path, **SHORT)
     assert code == 0, output
+
+
+def test_a_step_that_training_diverges_from_twice_is_given_up_for_an_older_one(tmp_path):
+    code, output = runs.run(tmp_path, faults.nan_thrice, **SHORT)
+    assert code == 0, output
+    assert output.count("back to step 10 with other randomness") == 2
+    assert "checkpoint 10 cannot be used: training diverged from it again and again" in output
+    assert "back to step 5 with other randomness, attempt 3" in output
+    assert (tmp_path / "damaged" / "10").is_dir() and runs.steps(tmp_path) == [10, 15, 16]
+    assert faults.attempt(tmp_path, 10) == 3
+
+
+@pytest.mark.parametrize(
+    "changes, reason",
+    [
+        (dict(optimizer__g_lr=1e7, optimizer__d_lr=1e7, orthogonal_reg=0.0), "the limit config.run.divergence.max_"),
+        (dict(run__divergence__max_weight=1e-3), "weight/largest is .*max_weight is 0.001"),
+    ],
+)
+def test_a_run_whose_numbers_leave_their_range_has_diverged_though_they_are_finite(tmp_path, changes, reason):
+    code, output = runs.run(tmp_path, **SHORT | changes)
+    assert code == 4 and re.search(f"error: step .*{reason}", output) and "gave up after 3 rollbacks" in output, output
 
 
 def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_taken_over(tmp_path):
@@ -159,6 +201,27 @@ def test_a_vanished_disk_is_said(tmp_path):
     assert code == 42 and "not there any more" in output and "Traceback" not in output, output
 
 
+@pytest.mark.parametrize("instead", ["nothing", "an empty directory", "a copy"])
+def test_a_directory_that_was_moved_while_the_run_went_on_is_said(tmp_path, instead):
+    workdir, moved = tmp_path / "run", tmp_path / "moved"
+    process = runs.Process(workdir, faults.slow_steps, **ENDLESS)
+    runs.wait_for(lambda: runs.steps(workdir), process)
+    if instead == "a copy":
+        process.signal(signal.SIGSTOP)  # so that it is whole
+    workdir.rename(moved)
+    if instead != "nothing":
+        shutil.copytree(moved, workdir) if instead == "a copy" else workdir.mkdir()
+    found = sorted(workdir.rglob("*"))
+    process.signal(signal.SIGCONT)
+    code, output = process.wait()
+    state = "not there any more" if instead == "nothing" else "is another directory"
+    assert code == 42 and state in output and "Traceback" not in output, output
+    assert sorted(workdir.rglob("*")) == found
+    last = max(runs.steps(moved))
+    code, output = runs.run(moved, **ENDLESS | {"num_steps": last + 10})
+    assert code == 0 and f"steps {last} to" in output, output
+
+
 def test_run_json_says_what_ran(tmp_path):
     code, output = runs.run(tmp_path, **SHORT)
     found = json.loads((tmp_path / "run.json").read_text())
@@ -174,6 +237,23 @@ def test_run_json_says_what_ran(tmp_path):
     assert code == 2 and "was trained on other data (0123)" in output
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"run": 5}', None])
+def test_what_is_lost_of_the_runs_own_files_is_made_again(tmp_path, content):
+    """config.json and run.json, damaged or not there: the newest step has what they held."""
+    assert runs.run(tmp_path, **SHORT)[0] == 0
+    names = ("config.json", "run.json")
+    before = {name: json.loads((tmp_path / name).read_text()) for name in names}
+    for name in names:
+        (tmp_path / name).unlink() if content is None else (tmp_path / name).write_text(content)
+    code, output = runs.run(tmp_path, **SHORT | {"batch_size": 8})
+    assert code == 2 and "batch_size was 16, is now 8" in output and "Traceback" not in output, output
+    code, output = runs.run(tmp_path, **SHORT)
+    assert code == 0 and output.count("what it held is taken from checkpoint 16") == 2, output
+    after = {name: json.loads((tmp_path / name).read_text()) for name in names}
+    assert after["config.json"] == before["config.json"]
+    assert all(after["run.json"][name] == before["run.json"][name] for name in ("run", "data_fingerprint"))
+
+
 def test_a_collapsed_run_stops_with_its_checkpoints_kept(tmp_path):
     changes = SHORT | {
         "run__monitor_every": 4,
@@ -182,7 +262,8 @@ def test_a_collapsed_run_stops_with_its_checkpoints_kept(tmp_path):
     }
     code, output = runs.run(tmp_path, **changes | {"num_steps": 7, "run__collapse__min_variety": 0.0})
     assert code == 0, output
-    (look,) = [record for record in runs.records(tmp_path) if "variety" in record]
+    look, last = [record for record in runs.records(tmp_path) if "variety" in record]
+    assert last["step"] == 7  # a run's last step is always looked at
     assert (
         look["step"] == 4
         and 0 <= look["d_accuracy/held_out"] <= 1

@@ -3,6 +3,7 @@ import pytest
 
 from biggan_jax import gans
 from biggan_jax.errors import UsageError
+from biggan_jax.run import grids
 from biggan_jax.run.trained import TrainedGAN
 from tests.tiny import random_variables, tiny_config
 
@@ -59,3 +60,14 @@ def test_interpolations_in_z_class_and_both(trained):
 def test_grid_is_a_picture_jupyter_shows(trained):
     picture = trained.grid(["one", "two"], columns=3, truncation=0.5)
     assert picture.size == (3 * 50 - 2, 2 * 50 - 2) and hasattr(picture, "_repr_png_")
+
+
+def test_classes_that_d_alone_learns_cannot_be_asked_of_g():
+    """Partly labelled images: D tells classes, G draws what it likes."""
+    config = tiny_config(gan__name="improved_gan", model__name="improved_gan", data__num_labelled=20)
+    gan = gans.build(config)
+    trained = TrainedGAN(config, gan, {"generator": random_variables(gan.generator.module, *gan.generator.inputs)}, 0)
+    assert config.num_classes == 10 and trained.num_classes == 0
+    with pytest.raises(UsageError, match="0 only: this model has no classes"):
+        trained.sample([3])
+    assert grids.class_grid(trained, seed=0).shape == (10 * 50 - 2, 10 * 50 - 2, 3)  # no row per class, yet ten rows

@@ -31,6 +31,8 @@ class Toy:
     accumulation_steps: int
 
     averaged = ("generator",)
+    truncates = True
+    exchanges = ()
 
     @property
     def nets(self):

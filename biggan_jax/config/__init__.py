@@ -1,9 +1,9 @@
 """The configuration: which keys there are, their defaults, and the checks that stop a wrong value before anything is
 computed.
 
-A config has the keys that act on it: those all share, and those of its recipe, its nets and its data set. Each key is
-one line of a table in this package. An experiment is a Python file with `get_config(variant="")` that starts from
-`default`; see `experiments/`. Importing this package does not import JAX.
+A config has the keys that act on it: those all share, and those of its recipe, its nets, its optimizer and its data
+set. Each key is one line of a table in this package. An experiment is a Python file with `get_config(variant="")` that
+starts from `default`; see `experiments/`. Importing this package does not import JAX.
 """
 
 import difflib
@@ -11,23 +11,32 @@ import json
 
 import ml_collections
 
-from biggan_jax.config import data, gans, models, shared
-from biggan_jax.config.keys import Key, get, one_of, require
+from biggan_jax.config import data, gans, models, optimizers, shared
+from biggan_jax.config.data import example_shape, kind
+from biggan_jax.config.keys import Key, expected, get, one_of, require
 from biggan_jax.errors import UsageError
 
-NAMES = ("gan.name", "model.name", "dataset")  # the keys that decide which others there are
+NAMES = ("gan.name", "model.name", "dataset", "optimizer.name")  # the keys that decide which others there are
+_DEFAULT_NAMES = ("biggan", "biggan", "tfds:imagenet2012", "adam")
+_TABLES = dict(zip(NAMES, (gans.TABLES, models.TABLES, data.TABLES, optimizers.TABLES)))
+
+__all__ = [
+    "default", "example_shape", "flatten", "from_json", "get", "images_per_step", "keys_of", "kind", "micro_batch",
+    "parse_variant", "put", "require", "require_key", "switch", "to_json", "validate",
+]  # fmt: skip
 
 
 def default(
-    gan: str = "biggan", model: str = "biggan", dataset: str = "tfds:imagenet2012"
+    gan: str = "biggan", model: str = "biggan", dataset: str = "tfds:imagenet2012", optimizer: str = "adam"
 ) -> ml_collections.ConfigDict:
-    """The config of a recipe, its nets and a data set; without arguments BigGAN at 128 pixels, row 8 of Table 1, with
-    the paper's hyperparameters (Brock et al. 2018, Appendix C).
+    """The config of a recipe, its nets, an optimizer and a data set; without arguments BigGAN at 128 pixels, row 8 of
+    Table 1, with the paper's hyperparameters (Brock et al. 2018, Appendix C).
 
-    Raises UsageError for a recipe or nets that do not exist.
+    Raises UsageError for a recipe, nets or an optimizer that do not exist.
     """
+    names = gan, model, dataset, optimizer
     config = ml_collections.ConfigDict()
-    for name, key in _keys(gan, model, dataset).items():
+    for name, key in _keys(*names).items():
         *path, last = name.split(".")
         target = config
         for part in path:
@@ -35,25 +44,40 @@ def default(
                 target[part] = ml_collections.ConfigDict()
             target = target[part]
         target[last] = ml_collections.config_dict.placeholder(key.or_none) if key.or_none else key.default
-    config.gan.name, config.model.name, config.dataset = gan, model, dataset
+    for name, value in zip(NAMES, names):
+        put(config, name, value)
     return config
 
 
 def keys_of(config) -> dict[str, Key]:
-    """The keys that act on `config`, by dotted name. Raises UsageError for a recipe or nets that do not exist."""
-    return _keys(config.gan.name, config.model.name, config.dataset)
+    """The keys that act on `config`, by dotted name. Raises UsageError for a recipe, nets or an optimizer that do not
+    exist.
+    """
+    return _keys(*(get(config, name) for name in NAMES))
 
 
-def _keys(gan, model, dataset):
-    chosen = ml_collections.ConfigDict({"gan": {"name": gan}, "model": {"name": model}})
-    require(gan in gans.TABLES, "gan.name", chosen, one_of(*gans.TABLES).allowed)
-    require(model in models.TABLES, "model.name", chosen, one_of(*models.TABLES).allowed)
-    return shared.KEYS | data.keys(dataset) | gans.TABLES[gan] | models.TABLES[model]
+def _keys(gan, model, dataset, optimizer):
+    chosen = ml_collections.ConfigDict(
+        {"gan": {"name": gan}, "model": {"name": model}, "optimizer": {"name": optimizer}}
+    )
+    for name in ("gan.name", "model.name", "optimizer.name"):
+        require(get(chosen, name) in _TABLES[name], name, chosen, one_of(*_TABLES[name]).allowed)
+    base = shared.KEYS | data.keys(dataset) | optimizers.TABLES[optimizer]
+    own = gans.TABLES[gan] | models.TABLES[model]
+    # Recipes and nets have defaults of their own for keys of the optimizer and of images, where there are such keys.
+    of_images = () if "image_size" in base else ("image_size", "model.image_channels")
+    elsewhere = lambda name: name.startswith("optimizer.") and name not in base or name in of_images
+    return base | {name: key for name, key in own.items() if not elsewhere(name)}
 
 
-def switch(config, gan: str | None = None, model: str | None = None, dataset: str | None = None):
-    """`config` for another recipe, other nets or another data set: the keys of those, with the values it has."""
-    new = default(gan or config.gan.name, model or config.model.name, dataset or config.dataset)
+def switch(
+    config, gan: str | None = None, model: str | None = None, dataset: str | None = None, optimizer: str | None = None
+):
+    """`config` for another recipe, other nets, another data set or optimizer: the keys of those, with the values it
+    has.
+    """
+    names = gan, model, dataset, optimizer
+    new = default(*(given or get(config, name) for given, name in zip(names, NAMES)))
     for name in (keys_of(new).keys() & keys_of(config).keys()) - set(NAMES):
         put(new, name, get(config, name))
     return new
@@ -63,8 +87,7 @@ def require_key(config, name: str) -> None:
     """Raises UsageError unless the key of this dotted name acts on `config`; says which is near, or what it is of."""
     if name in (known := keys_of(config)):
         return
-    tables = {"gan.name": gans.TABLES, "model.name": models.TABLES, "dataset": data.TABLES}
-    owners = [f"{key}={value}" for key, table in tables.items() for value in table if name in table[value]]
+    owners = [f"{key}={value}" for key, table in _TABLES.items() for value in table if name in table[value]]
     near = difflib.get_close_matches(name, known, 1)
     if owners:
         hint = f"; it is of {', '.join(owners)}"
@@ -92,10 +115,12 @@ def validate(config) -> None:
         require(key.check.allows(found[name]), name, config, key.check.allowed)
     allowed = f"a divisor of batch_size, {config.batch_size}"
     require(config.batch_size % config.accumulation_steps == 0, "accumulation_steps", config, allowed)
+    gans.check(config)
     models.check(config)
     if config.run.recognition:
-        possible = config.image_size <= 32 and config.num_classes >= 2
-        require(possible, "run.recognition", config, "False over 32 px or without classes")
+        told = config.num_classes >= 2 or config.gan.get("categorical")  # codes take the place of classes
+        possible = kind(config) == "image" and config.image_size <= 32 and told
+        require(possible, "run.recognition", config, "False over 32 px, for points, or without classes or codes")
 
 
 def micro_batch(config) -> int:
@@ -109,21 +134,26 @@ def images_per_step(config) -> int:
 
 
 def parse_variant(variant: str, **defaults):
-    """The values of `key=value,key=value` over `defaults`, each of its default's type.
+    """The values of `key=value,key=value` over `defaults`, each of its default's type. A tuple of defaults is all that
+    is allowed, the first without the key.
 
-    Used by config files for the part after the colon in `--config=FILE.py:row=8`. Raises UsageError for an unknown key
-    or a value of another type.
+    Used by config files for the part after the colon in `--config=FILE.py:row=8`. Raises UsageError for an unknown key,
+    a value of another type or one that is not allowed.
     """
-    values = dict(defaults)
+    allowed = {key: value for key, value in defaults.items() if isinstance(value, tuple)}
+    values = {key: allowed[key][0] if key in allowed else value for key, value in defaults.items()}
     for part in filter(None, (variant or "").split(",")):
         key, separator, text = part.partition("=")
         if key not in defaults or not separator:
             raise UsageError(f"config variant {part!r}: expected key=value with one of the keys {', '.join(defaults)}")
         try:
-            values[key] = type(defaults[key])(text)
+            values[key] = type(values[key])(text)
         except ValueError:
-            kind = type(defaults[key]).__name__
+            kind = type(values[key]).__name__
             raise UsageError(f"config variant {part!r}: the value of {key} must be of type {kind}") from None
+        if key in allowed and values[key] not in allowed[key]:
+            choices = one_of(*(choice for choice in allowed[key] if choice != ""))
+            raise UsageError(f"config variant {part!r}: {expected(values[key], choices.allowed)}")
     return ml_collections.ConfigDict(values)
 
 
@@ -143,7 +173,7 @@ def from_json(text: str) -> ml_collections.ConfigDict:
     """The config that `to_json` wrote, over today's defaults. Raises UsageError for keys this version does not have."""
     try:
         values = flatten(json.loads(text))
-        config = default(*(values.get(name, shared.KEYS[name].default) for name in NAMES))
+        config = default(*(values.get(name, known) for name, known in zip(NAMES, _DEFAULT_NAMES)))
         for name, value in values.items():
             if name not in keys_of(config):
                 raise KeyError(f"unknown key {name}")

@@ -1,9 +1,20 @@
 """Keys of the data sets, by the kind of source that `dataset` names."""
 
-from biggan_jax.config.keys import ANYTHING, Key, at_least
+from biggan_jax.config.keys import ANYTHING, Key, at_least, one_of
+
+# Distributions of `points`, and in how many dimensions each lies.
+POINTS = {
+    "ring8": 2, "grid25": 2, "swiss_roll": 2, "ring8_pacgan": 2, "grid25_pacgan": 2, "ring8_unrolled": 2,
+    "gaussian": 2, "moons": 2, "spiral": 2, "checkerboard": 2, "ring_bar": 2, "letters": 2,
+    "mixture1d": 1, "mixture1d_two": 1,
+}  # fmt: skip
 
 _SPLIT = {"data.split": Key("train", ANYTHING, "the part of the data that is trained on")}
-_CACHE = {
+_IMAGES = _SPLIT | {
+    "image_size": Key(128, at_least(1), "pixels; nets say which sizes they have"),
+    "data.flip": Key(True, ANYTHING, "mirror each real image with probability one half, inside the step"),
+    "data.num_labelled": Key(0, at_least(0), "images whose labels may be learned from, as many of each class, drawn by "
+                             "the seed; 0: labels are not told apart so"),
     "data.cache_dir": Key("", ANYTHING, "decoded images and evaluations' references are kept here; empty: "
                           "~/.cache/biggan_jax", free=True),
 }  # fmt: skip
@@ -12,16 +23,33 @@ _SKIP = {
     "data.skip_bad_records": Key(0, at_least(0), "images that may be unreadable; another of the class replaces each",
                                  free=True),
 }  # fmt: skip
+_DECODED = {
+    "data.max_pixels": Key(100_000_000, at_least(1), "of one image file; a larger one is refused before it is decoded",
+                           free=True),
+}  # fmt: skip
 _GENERATED = {"data.num_examples": Key(10_000, at_least(1), "any number can be made")}
 
 TABLES = {
-    "digits": _SPLIT | _CACHE,
-    "shapes": _SPLIT | _CACHE | _GENERATED,
-    "image_folder": _SPLIT | _CACHE | _FOLDER | _SKIP,
-    "prepared": _SPLIT | _CACHE | _FOLDER | _SKIP,
+    "digits": _IMAGES,
+    "shapes": _IMAGES | _GENERATED,
+    "image_folder": _IMAGES | _FOLDER | _SKIP | _DECODED,
+    "prepared": _IMAGES | _FOLDER | _SKIP,
+    "points": _SPLIT | _GENERATED | {"data.distribution": Key("ring8", one_of(*POINTS), "of points in 1-D or 2-D")},
 }
 
 
 def keys(dataset: str) -> dict[str, Key]:
     """The keys of a data set; those of `tfds:NAME` also for one that is not known, of which `data.load` complains."""
-    return TABLES.get(dataset, _SPLIT | _CACHE | _FOLDER)
+    return TABLES.get(dataset, _IMAGES | _FOLDER | _DECODED)
+
+
+def kind(config) -> str:
+    """What the data set's examples are: "image" or "points"."""
+    return "points" if config.dataset == "points" else "image"
+
+
+def example_shape(config) -> tuple[int, ...]:
+    """The shape of one example as nets see it: (height, width, channels) of an image, (dimensions,) of a point."""
+    if kind(config) == "points":
+        return (POINTS[config.data.distribution],)
+    return config.image_size, config.image_size, config.model.get("image_channels", 3)

@@ -1,45 +1,167 @@
-"""Keys of the recipes, by `gan.name`."""
+"""Keys of the recipes, by `gan.name`, and what their values must be to each other."""
 
-from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, SHARE, Key, at_least, one_of
+import math
 
-LOSSES = ("hinge", "non_saturating", "wasserstein", "least_squares")
+from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, SHARE, Check, Key, at_least, one_of, require
+
+LOGIT_LOSSES = ("non_saturating", "saturating")  # of a classifier's logit, whose target a label can be
+LOSSES = ("hinge", *LOGIT_LOSSES, "wasserstein", "least_squares", "relativistic", "relativistic_average")
 ORTHOGONAL_FORMS = ("off_diagonal", "full")
-SCHEDULES = ("constant", "linear", "cosine")
+PENALTIES = ("two_sided", "one_sided", "dragan", "r1", "r2")
+MATCHING = ("none", "squared_norm", "mean_square", "mean_absolute")
+# Radford et al. 2016, Section 4; Salimans et al. 2016's code; Goodfellow et al. 2014's code (of variance 1).
+UNIFORM = {"uniform": (-1.0, 1.0), "uniform_0_1": (0.0, 1.0), "uniform_sqrt3": (-math.sqrt(3.0), math.sqrt(3.0))}
+PRIORS = ("normal", *UNIFORM)
 TRUNCATION_MODES = ("resample", "rescale", "scale", "clip")
+AUTO_ENCODERS = ("autoencoder",)  # nets whose D is one
+UPDATES = ("alternating", "simultaneous", "by_step")
 
 _ADVERSARIAL = {
-    "num_d_steps": Key(2, at_least(1), "discriminator updates before each generator update"),
-    "ema_decay": Key(0.9999, SHARE, "of the moving average of the generator"),
-    "ema_start": Key(20_000, at_least(0), "steps before which the average is a copy of the generator (BigGAN-PyTorch; "
-                     "the paper does not say)"),
-    "data.flip": Key(True, ANYTHING, "mirror each real image with probability one half, inside the step"),
+    "num_d_steps": Key(1, at_least(1), "discriminator updates before each generator update"),
+    "ema_decay": Key(0.0, SHARE, "of the moving average of the generator, which samples are made with; 0: a copy"),
+    "ema_start": Key(0, at_least(0), "steps before which the average is a copy"),
+    "gan.prior": Key("normal", one_of(*PRIORS), "of the latents: N(0, 1), U[-1, 1], U[0, 1], U[-sqrt 3, sqrt 3]"),
     "truncation_mode": Key("resample", one_of(*TRUNCATION_MODES), "what truncation means when sampling, see "
                            "gans/latents.py"),
 }  # fmt: skip
-_ADAM = {
-    "optimizer.g_lr": Key(5e-5, FINITE, "learning rate of the generator"),
+_ONE_LOSS = {
+    "loss": Key("non_saturating", one_of(*LOSSES), "of both nets"),
+    "gan.updates": Key("alternating", one_of(*UPDATES), "D, then G against the new D; or both from where they were; "
+                       "or one in each step, G in even ones"),
+    "gan.same_fakes": Key(False, ANYTHING, "G is updated on the latents of the last D update (DCGAN's code)"),
+    "gan.clip": Key(0.0, FINITE, "bound on every weight of D after each of its updates (Arjovsky et al. 2017, "
+                    "Algorithm 1); 0: none"),
+    "gan.codes": Key(None, Check(lambda codes: codes is None or len(codes) == 3, "None or three numbers a, b, c"),
+                     "of loss=least_squares (Mao et al. 2017, Equation 2): D's for fakes and for real examples, G's; "
+                     "None: 0, 1, 1", or_none=tuple),
+    "gan.real_label": Key(1.0, Check(lambda value: 0.5 < value <= 1, "more than 0.5 and at most 1"), "D's target for "
+                          "real examples (one-sided label smoothing, Salimans et al. 2016, Section 3.4)"),
+    "orthogonal_reg": Key(0.0, FINITE, "strength beta of Brock et al. 2018, Equation 3; 0: off"),
+    "orthogonal_form": Key("off_diagonal", one_of(*ORTHOGONAL_FORMS), "Equation 3, or full for Equation 2"),
+}  # fmt: skip
+PENALTY = {
+    "gan.penalty": Key(10.0, POSITIVE, "weight lambda of the penalty on the critic's slope"),
+    "gan.penalty_kind": Key("two_sided", one_of(*PENALTIES), "between real and fake (Gulrajani et al. 2017, Equation "
+                            "3), or of slopes over 1 alone; near real; squared slopes at real or fake, see "
+                            "gans/penalties.py"),
+    "gan.penalty_every": Key(1, at_least(1), "steps between penalties, each weighed as many times (lazy "
+                             "regularization, Karras et al. 2020, Section 3.1)"),
+}  # fmt: skip
+CATEGORIES = Check(
+    lambda sizes: all(isinstance(n, int) and n >= 2 for n in sizes), "a tuple of numbers, each at least 2"
+)
+# Adam as the DCGAN paper has it (Radford et al. 2016, Section 4).
+_DCGAN_ADAM = {
+    "optimizer.g_lr": Key(2e-4, FINITE, "learning rate of the generator"),
     "optimizer.d_lr": Key(2e-4, FINITE, "learning rate of the discriminator"),
-    "optimizer.beta1": Key(0.0, SHARE, "of Adam"),
-    "optimizer.beta2": Key(0.999, SHARE, "of Adam"),
-    "optimizer.eps": Key(1e-6, FINITE, "of Adam"),
-    "optimizer.g_schedule": Key("constant", one_of(*SCHEDULES), "linear and cosine end at 0 after num_steps"),
-    "optimizer.d_schedule": Key("constant", one_of(*SCHEDULES), "the same for the discriminator"),
-    "optimizer.warmup_steps": Key(0, at_least(0), "steps over which both rates rise from 0"),
+    "optimizer.beta1": Key(0.5, SHARE, "of Adam"),
+    "optimizer.eps": Key(1e-8, FINITE, "of Adam"),
 }
 TABLES = {
-    "biggan": _ADVERSARIAL | _ADAM | {
+    "gan": _ADVERSARIAL | _ONE_LOSS | _DCGAN_ADAM,
+    "biggan": _ADVERSARIAL | _ONE_LOSS | {
+        "num_d_steps": Key(2, at_least(1), "discriminator updates before each generator update"),
         "loss": Key("hinge", one_of(*LOSSES), "of both nets"),
+        "ema_decay": Key(0.9999, SHARE, "of the moving average of the generator"),
+        "ema_start": Key(20_000, at_least(0), "steps before which the average is a copy of the generator "
+                         "(BigGAN-PyTorch; the paper does not say)"),
         "orthogonal_reg": Key(1e-4, FINITE, "strength beta of Brock et al. 2018, Equation 3; 0: off"),
-        "orthogonal_form": Key("off_diagonal", one_of(*ORTHOGONAL_FORMS), "Equation 3, or full for Equation 2"),
     },
-    "wgan_gp": _ADVERSARIAL | _ADAM | {
+    "wgan_gp": _ADVERSARIAL | PENALTY | {
+        "loss": Key("wasserstein", one_of(*LOSSES), "of both nets, beside the penalty"),
         "num_d_steps": Key(5, at_least(1), "critic updates before each generator update (n_critic)"),
+        "ema_decay": Key(0.9999, SHARE, "of the moving average of the generator"),
+        "ema_start": Key(20_000, at_least(0), "steps before which the average is a copy of the generator"),
         "optimizer.g_lr": Key(1e-4, FINITE, "learning rate of the generator"),
         "optimizer.d_lr": Key(1e-4, FINITE, "learning rate of the critic"),
         "optimizer.beta2": Key(0.9, SHARE, "of Adam"),
         "optimizer.eps": Key(1e-8, FINITE, "of Adam"),
-        "gan.penalty": Key(10.0, POSITIVE, "weight lambda of the gradient penalty (Gulrajani et al. 2017, Equation 3)"),
-        "gan.penalty_every": Key(1, at_least(1), "steps between penalties, each weighed as many times (lazy "
-                                 "regularization, Karras et al. 2020, Section 3.1)"),
+    },
+    "acgan": _ADVERSARIAL | _DCGAN_ADAM | PENALTY | {
+        "loss": Key("non_saturating", one_of(*LOSSES), "of both nets, beside the class losses"),
+        "gan.class_weight_real": Key(1.0, FINITE, "of the class loss on real images, in D's loss"),
+        "gan.class_weight_fake": Key(1.0, FINITE, "of that on generated ones, in D's loss; 0: real ones only"),
+        "gan.class_weight_g": Key(1.0, FINITE, "of that on generated ones, in G's loss"),
+        "gan.same_fakes": _ONE_LOSS["gan.same_fakes"],
+        "gan.penalty": Key(0.0, FINITE, "weight of a penalty on the slope of D's logits, for nets without BatchNorm in "
+                           "D; 0: none"),
+    },
+    "improved_gan": _ADVERSARIAL | _DCGAN_ADAM | {
+        "loss": Key("non_saturating", one_of(*LOGIT_LOSSES), "of D, and of G without feature matching"),
+        "gan.real_label": _ONE_LOSS["gan.real_label"],
+        "gan.matching": Key("mean_square", one_of(*MATCHING), "G's loss, of the mean features of real images and fakes "
+                            "(Salimans et al. 2016, Section 3.1); none: its part of `loss`"),
+        "gan.unlabelled_weight": Key(1.0, FINITE, "of what D learns of images without labels and of fakes; 0: it "
+                                     "learns of data.num_labelled images alone"),
+        "gan.history": Key(0.0, FINITE, "weight of historical averaging (Section 3.3) in both losses; 0: none"),
+    },
+    "ebgan": _ADVERSARIAL | _DCGAN_ADAM | {
+        "gan.margin": Key(1.0, POSITIVE, "energy up to which D raises fakes (Zhao et al. 2017, Equation 1)"),
+        "gan.pulling_away": Key(0.1, FINITE, "weight of the term that keeps codes of fakes apart (Equation 4); 0: "
+                                "none"),
+    },
+    "began": {name: key for name, key in _ADVERSARIAL.items() if name != "num_d_steps"} | {
+        "gan.gamma": Key(0.5, SHARE, "the ratio of L(G(z)) to L(x) that is held (Berthelot et al. 2017, Section 3.3)"),
+        "gan.rate": Key(0.001, FINITE, "lambda_k, by which the balance k moves"),
+        "optimizer.g_lr": Key(1e-4, FINITE, "learning rate of the generator"),
+        "optimizer.d_lr": Key(1e-4, FINITE, "learning rate of the discriminator"),
+        "optimizer.beta1": Key(0.9, SHARE, "of Adam"),
+        "optimizer.eps": Key(1e-8, FINITE, "of Adam"),
+    },
+    "infogan": _ADVERSARIAL | _DCGAN_ADAM | {
+        "loss": Key("non_saturating", one_of(*LOSSES), "of both nets, beside the information"),
+        "optimizer.g_lr": Key(1e-3, FINITE, "learning rate of the generator and of Q"),
+        "gan.prior": Key("uniform", one_of(*PRIORS), "of the latents that are no codes"),
+        "gan.categorical": Key((10,), CATEGORIES, "categories of each categorical code"),
+        "gan.continuous": Key(2, at_least(0), "numbers of codes in [-1, 1]"),
+        "gan.code_weight": Key(1.0, FINITE, "lambda of the information on categorical codes (Chen et al. 2016, "
+                               "Equation 6)"),
+        "gan.continuous_weight": Key(1.0, FINITE, "and of that on continuous ones; 0.1 in the paper"),
+        "gan.learn_std": Key(False, ANYTHING, "Q tells a standard deviation of each continuous code too; False: it is "
+                             "1, as in the authors' code"),
     },
 }  # fmt: skip
+
+
+def check(config) -> None:
+    """Raises UsageError for values of the recipe's keys that do not go together, with the reason."""
+    gan, model = config.gan, config.model
+    if gan.name == "acgan":
+        require(config.num_classes >= 2, "num_classes", config, "at least 2 for gan.name=acgan, whose D tells classes")
+    if gan.name == "infogan":
+        size = sum(gan.categorical) + gan.continuous
+        require(size > 0, "gan.continuous", config, "more than 0 where gan.categorical is empty: there are no codes")
+        allowed = f"at least {size}, which the codes take of it (gan.categorical, gan.continuous)"
+        require(model.z_dim >= size, "model.z_dim", config, allowed)
+    if gan.name != "improved_gan" and config.data.get("num_labelled"):
+        require(False, "data.num_labelled", config, "0: only gan.name=improved_gan learns of partly labelled images")
+    if gan.name == "improved_gan" and not gan.unlabelled_weight:
+        allowed = "more than 0 without labelled images to learn of instead (data.num_labelled)"
+        require(config.data.get("num_labelled"), "gan.unlabelled_weight", config, allowed)
+    if gan.name in ("ebgan", "began"):
+        allowed = f"one of {', '.join(AUTO_ENCODERS)}: with gan.name={gan.name} D is an auto-encoder"
+        require(model.name in AUTO_ENCODERS, "model.name", config, allowed)
+    elif model.name in AUTO_ENCODERS:
+        require(False, "gan.name", config, f"one of ebgan, began with model.name={model.name}, whose D has no logits")
+    if gan.get("updates", "alternating") != "alternating":
+        allowed = f"1 with gan.updates={gan.updates}, which updates each net once"
+        require(config.num_d_steps == 1, "num_d_steps", config, allowed)
+    if gan.get("updates") == "by_step":
+        allowed = "False with gan.updates=by_step, whose steps have one update each"
+        require(not gan.same_fakes, "gan.same_fakes", config, allowed)
+    if gan.get("real_label", 1.0) != 1:
+        allowed = f"1 with loss={config.loss}: a label is a target of a logit (loss={' or '.join(LOGIT_LOSSES)})"
+        require(config.loss in LOGIT_LOSSES, "gan.real_label", config, allowed)
+    if gan.get("codes"):
+        allowed = f"None with loss={config.loss}; least_squares has codes"
+        require(config.loss == "least_squares", "gan.codes", config, allowed)
+    if gan.get("clip"):
+        spectral = model.get("spectral_norm_d") or model.get("norm_d") == "spectral"
+        allowed = "0 with spectral normalisation in D, which divides the clipped weights by their norm again"
+        require(not spectral, "gan.clip", config, allowed)
+        if config.optimizer.name == "adam":
+            allowed = (
+                "0 with gan.clip: the critic's loss is not stationary, momentum makes its training unstable (Arjovsky "
+                "et al. 2017, Section 4); optimizer.name=rmsprop is the paper's"
+            )
+            require(config.optimizer.beta1 == 0, "optimizer.beta1", config, allowed)

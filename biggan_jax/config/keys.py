@@ -54,6 +54,10 @@ def require(condition: bool, key: str, config, allowed: str) -> None:
     """Raises UsageError with the key, its value and what is `allowed`, unless `condition` holds."""
     if not condition:
         value = get(config, key)
-        near = difflib.get_close_matches(value, allowed.replace(",", " ").split(), 1) if isinstance(value, str) else ()
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise UsageError(f"config.{key} is {value!r}; it must be {allowed}{hint}")
+        raise UsageError(f"config.{key} is {value!r}; {expected(value, allowed)}")
+
+
+def expected(value, allowed: str) -> str:
+    """What to say of a value that is not `allowed`, with the nearest of what is."""
+    near = difflib.get_close_matches(value, allowed.replace(",", " ").split(), 1) if isinstance(value, str) else ()
+    return f"it must be {allowed}" + (f" (did you mean {near[0]}?)" if near else "")

@@ -2,9 +2,17 @@
 
 import math
 
-from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, Key, at_least, one_of, optional, require
+from biggan_jax.config import data
+from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, SHARE, Check, Key, at_least, one_of, optional, require
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)  # of BigGAN's nets
+OF_POINTS = ("mlp",)  # nets that take points; all take images
+NONLINEARITIES = ("relu", "leaky_relu", "tanh", "softplus", "elu")  # of fully connected nets
+INITIAL_VALUES = ("torch", "he", "normal", "uniform", "orthogonal")  # of the same
+WIDTHS = Check(lambda widths: len(widths) > 0 and min(widths) >= 1, "a tuple of numbers, each at least 1")
+RATES = Check(lambda rates: all(map(SHARE.allows, rates)), "a tuple of numbers, each at least 0 and less than 1")
+EACH_AT_LEAST_2 = Check(lambda numbers: all(n >= 2 for n in numbers), "a tuple of numbers, each at least 2")
+STRIDED_SIZES = (8, 16, 28, 32, 64)  # of nets of strided convolutions
 
 _COMMON = {
     "model.channels": Key(96, at_least(1), 'width multiplier "ch"'),
@@ -12,6 +20,7 @@ _COMMON = {
     "compute_dtype": Key("bfloat16", one_of("float32", "bfloat16"),
                          "of convolutions and matrix products; parameters are float32"),
 }  # fmt: skip
+IMAGE_CHANNELS = {"model.image_channels": Key(3, one_of(1, 3), "of the images: colour, or grey")}
 _BATCH_NORM = {
     "bn_group_size": Key(0, at_least(0), "images that share BatchNorm statistics; 0: the whole (micro-)batch, over "
                          "all devices"),
@@ -39,6 +48,20 @@ _WIDE = {
     "model.wide_d": Key(True, ANYTHING, "hidden width of a D block: its output's (BigGAN, SA-GAN), else its input's "
                         "(SN-GAN)"),
 }  # fmt: skip
+_CONV = (
+    _COMMON
+    | IMAGE_CHANNELS
+    | _BATCH_NORM
+    | {
+        "model.channels": Key(64, at_least(1), "of the last hidden maps of G and the first of D"),
+        "model.z_dim": Key(128, at_least(1), "latents"),
+        "model.bn_eps": Key(1e-5, FINITE, "of BatchNorm"),
+    }
+)
+_SPECTRAL_D = {
+    "model.norm_d": Key("spectral", one_of("spectral", "layer", "none"), "normalisation in the discriminator"),
+    "model.sn_eps": Key(1e-12, FINITE, "of spectral normalisation"),
+}
 TABLES = {
     "biggan": _RESIDUAL | _BIGGAN | _WIDE,
     "biggan_deep": _RESIDUAL | _BIGGAN | {
@@ -52,27 +75,177 @@ TABLES = {
                             "the others, which the penalty takes image by image"), "normalisation in the critic"),
         "model.slope": Key(0.01, FINITE, "of the critic's leaky ReLU"),
     },
+    "dcgan": _CONV | {
+        "image_size": Key(64, one_of(*STRIDED_SIZES), "pixels"),
+        "model.z_dim": Key(100, at_least(1), "latents"),
+        "model.form": Key("torch", one_of("torch", "paper", "fc"), "pytorch/examples' (4x4 kernels), the paper's "
+                          "(5x5), or with a fully connected layer in each net (the paper's code for MNIST)"),
+        "model.mlp_widths": Key((), Check(lambda widths: widths == () or WIDTHS.allows(widths), WIDTHS.allowed),
+                                "units of the hidden layers of a fully connected G (Arjovsky et al. 2017, Figure 7); "
+                                "(): transposed convolutions"),
+        "model.norm_g": Key("batch", one_of("batch", "none"), "normalisation in the generator"),
+        "model.norm_d": Key("batch", one_of("batch", "layer", "spectral", "none"), "and in the discriminator"),
+        "model.conditioning": Key("maps", one_of("maps", "input", "projection"), "where labels enter: joined to z, "
+                                  "the image and all hidden maps; to z and the image; G's BatchNorm, projection in D"),
+        "model.slope": Key(0.2, FINITE, "of the discriminator's leaky ReLU"),
+    },
+    "sngan": _CONV | _SPECTRAL_D | {
+        "image_size": Key(32, one_of(8, 16, 32, 48, 64, 128), "pixels"),
+        "model.channels": Key(256, at_least(1), "unit of G's widths, see models/sngan.py"),
+        "model.channels_d": Key(None, optional(at_least(1)), "of D's; None: the same", or_none=int),
+        "model.upsample": Key("nearest", one_of("nearest", "bilinear"), "how maps grow in G"),
+        "model.pool": Key("sum", one_of("sum", "mean"), "over D's last maps"),
+        "model.conditioning": Key("projection", one_of("projection", "concat"), "how labels enter D; concat: an "
+                                  "embedding is joined to hidden maps"),
+        "model.head_bias": Key(True, ANYTHING, "of D's last layer"),
+        "model.spectral_norm_g": Key(False, ANYTHING, "spectral normalisation in the generator too"),
+        "model.attention_resolutions": Key((), ANYTHING, "pixels; attention follows each block with one of these "
+                                           "output sizes"),
+        "model.attention_resolutions_d": Key(None, ANYTHING, "of the discriminator; None: the same", or_none=tuple),
+    },
+    "sn_dcgan": _CONV | _SPECTRAL_D | {
+        "image_size": Key(32, one_of(8, 16, 28, 32, 48, 64), "pixels"),
+        "model.widths_d": Key("code", one_of("code", "paper"), "of D: those of the paper's code or of its Table 3"),
+        "model.first_norm": Key(False, ANYTHING, "BatchNorm behind G's first layer too"),
+        "model.slope": Key(0.1, FINITE, "of the discriminator's leaky ReLU"),
+    },
+    "sagan": _CONV | _SPECTRAL_D | {
+        "image_size": Key(64, one_of(*STRIDED_SIZES), "pixels"),
+        "model.norm_d": Key("spectral", one_of("spectral", "none"), "normalisation in the discriminator"),
+        "model.spectral_norm_g": Key(True, ANYTHING, "spectral normalisation in the generator"),
+        "model.attention_resolutions": Key((16, 32), ANYTHING, "pixels; attention follows hidden maps of these sizes"),
+        "model.attention_resolutions_d": Key(None, ANYTHING, "of the discriminator; None: the same", or_none=tuple),
+        "model.slope": Key(0.1, FINITE, "of the discriminator's leaky ReLU"),
+    },
+    "mlp": IMAGE_CHANNELS | _BATCH_NORM | {
+        "image_size": Key(28, at_least(1), "pixels"),
+        "compute_dtype": _COMMON["compute_dtype"],
+        "model.z_dim": Key(100, at_least(1), "latents"),
+        "model.widths": Key((512, 512, 512), WIDTHS, "units of G's hidden layers"),
+        "model.widths_d": Key(None, optional(WIDTHS), "of D's; None: the same", or_none=tuple),
+        "model.nonlinearity": Key("relu", one_of(*NONLINEARITIES), "of G's hidden layers"),
+        "model.nonlinearity_d": Key("leaky_relu", one_of(*NONLINEARITIES, "maxout"), "of D's"),
+        "model.slope": Key(0.2, FINITE, "of leaky_relu"),
+        "model.pieces": Key((), EACH_AT_LEAST_2, "of D's maxout units, the numbers each is the largest of, by layer"),
+        "model.output": Key("linear", one_of("linear", "tanh", "sigmoid"), "of G; tanh and sigmoid: within [-1, 1]"),
+        "model.norm_g": Key("none", one_of("none", "batch"), "normalisation in the generator"),
+        "model.first_norm": Key(True, ANYTHING, "behind G's first hidden layer too"),
+        "model.norm_d": Key("none", one_of("none", "batch", "layer", "spectral"), "and in the discriminator"),
+        "model.dropout": Key((), RATES, "of D's input and behind each of its hidden layers; (): none"),
+        "model.minibatch_kernels": Key(0, at_least(0), "of minibatch discrimination behind D's last hidden layer; 0: "
+                                       "none"),
+        "model.minibatch_dims": Key(5, at_least(1), "numbers that each kernel compares"),
+        "model.conditioning": Key("input", one_of("input", "hidden", "projection"), "where labels enter: joined to z "
+                                  "and to the example; to the first hidden layers (Mirza & Osindero 2014); G's "
+                                  "BatchNorm, projection in D"),
+        "model.label_units": Key(0, at_least(0), "of the label's embedding in G (input; 0: one-hot) or hidden layer "
+                                 "(hidden)"),
+        "model.label_units_d": Key(0, at_least(0), "of those in D"),
+        "model.initial": Key("torch", one_of(*INITIAL_VALUES), "first weights, see models/mlp.py"),
+        "model.initial_scale": Key(None, optional(POSITIVE), "of normal (deviation), uniform (bound) and orthogonal "
+                                "(factor) in G", or_none=float),
+        "model.initial_scale_d": Key(None, optional(POSITIVE), "of those in D", or_none=float),
+    },
+    "acgan": _CONV | {
+        "image_size": Key(32, one_of(8, 16, 32, 128), "pixels"),
+        "model.channels": Key(16, at_least(1), "of D's first maps; all others have a multiple of it"),
+        "model.z_dim": Key(110, at_least(1), "latents; with overwrite the label takes the place of num_classes "
+                             "of them"),
+        "model.conditioning": Key("overwrite", one_of("overwrite", "embedding", "input"), "how the label enters G: in "
+                                  "place of z's first entries, as a vector times z, or joined to z"),
+        "model.norm_d": Key("batch", one_of("batch", "layer", "none"), "normalisation in the discriminator"),
+        "model.dropout": Key(0.5, SHARE, "rate of D's dropout, after each layer"),
+    },
+    "improved_gan": _CONV | {
+        "image_size": Key(28, at_least(8), "pixels; 32 with form=conv"),
+        "model.form": Key("mlp", one_of("mlp", "conv"), "the public code's nets for MNIST or for CIFAR-10"),
+        "model.channels": Key(250, at_least(1), "of D's narrowest layers (mlp), or of G's last hidden maps (conv)"),
+        "model.z_dim": Key(100, at_least(1), "latents"),
+        "model.norm_g": Key("batch", one_of("batch", "virtual"), "normalisation in the generator; virtual: by a "
+                            "reference batch (Salimans et al. 2016, Section 3.4)"),
+        "model.minibatch_kernels": Key(0, at_least(0), "of minibatch discrimination in D; 0: none"),
+        "model.minibatch_dims": Key(5, at_least(1), "numbers that each kernel compares"),
+    },
+    "autoencoder": IMAGE_CHANNELS | {
+        "image_size": Key(64, one_of(8, 16, 32, 64, 128), "pixels"),
+        "compute_dtype": _COMMON["compute_dtype"],
+        "model.channels": Key(128, at_least(1), "filters n of the paper's Figure 1"),
+        "model.z_dim": Key(64, at_least(1), "latents, and D's codes"),
+    },
+    "infogan": _CONV | {
+        "image_size": Key(28, Check(lambda n: n >= 8 and n % 4 == 0, "a multiple of 4 from 8 on"), "pixels"),
+        "model.image_channels": Key(1, one_of(1, 3), "of the images: colour, or grey"),
+        "model.hidden": Key(1024, at_least(1), "units of the linear layers"),
+        "model.z_dim": Key(74, at_least(1), "latents, the codes among them"),
+        "model.slope": Key(0.1, FINITE, "of the discriminator's leaky ReLU; 0.01 in the authors' code"),
+    },
 }  # fmt: skip
 
 
 def check(config) -> None:
     """Raises UsageError for values of the nets' keys that do not go together."""
+    if config.get("bn_group_size"):
+        _check_groups(config)
+    if config.model.name == "mlp":
+        return _check_mlp(config)
+    require(data.kind(config) == "image", "model.name", config, f"{one_of(*OF_POINTS).allowed} for points")
     model, size = config.model, config.image_size
-    inner = [n for n in (4, *SIZES) if n <= size]
+    inner = sorted(size // 2**i for i in range(8) if size % 2**i == 0 and size // 2**i >= 4)
     for key in ("attention_resolutions", "attention_resolutions_d"):
         for resolution in model.get(key) or ():
             sizes = ", ".join(map(str, inner))
             require(resolution in inner, f"model.{key}", config, f"a tuple of sizes among {sizes}")
+    if model.name == "improved_gan" and model.form == "conv":
+        require(size == 32, "image_size", config, "32 with model.form=conv")
     if model.name == "biggan" and model.skip_z:
         slots = int(math.log2(size)) - 1
         near = max(model.z_dim // slots, 1) * slots
         allowed = f"a multiple of {slots} with skip_z at {size} pixels, such as {near} or {near + slots}"
         require(model.z_dim % slots == 0, "model.z_dim", config, allowed)
+    if model.name == "dcgan" and config.num_classes and model.conditioning == "projection":
+        possible = model.norm_g == "batch" and model.form != "fc"
+        allowed = "maps or input without gains of BatchNorm that a label could choose (norm_g=none, form=fc)"
+        require(possible, "model.conditioning", config, allowed)
+    if model.get("mlp_widths"):
+        require(model.norm_g == "none", "model.norm_g", config, "none with model.mlp_widths")
+        possible = not config.num_classes or model.conditioning == "input"
+        require(possible, "model.conditioning", config, "input with model.mlp_widths")
+    if model.get("conditioning") == "overwrite":
+        allowed = f"at least num_classes, {config.num_classes}, whose one-hot label takes their place (overwrite)"
+        require(model.z_dim >= config.num_classes, "model.z_dim", config, allowed)
     if model.get("shared_embedding"):
         require(config.num_classes > 0, "model.shared_embedding", config, "False when num_classes is 0")
-    if config.bn_group_size:
-        standing = config.run.standing_stats_batch_size
-        micro_batch = config.batch_size // config.accumulation_steps
-        for images, what in ((micro_batch, "the micro-batch"), (standing, "run.standing_stats_batch_size")):
-            allowed = f"0 or a divisor of {what}, {images}"
-            require(images % config.bn_group_size == 0, "bn_group_size", config, allowed)
+
+
+def _check_mlp(config):
+    model = config.model
+    layers = len(model.widths_d or model.widths)
+    maxout = model.nonlinearity_d == "maxout"
+    allowed = f"a tuple of {layers}, one for each hidden layer of D" if maxout else "() without maxout in D"
+    require(len(model.pieces) == layers * maxout, "model.pieces", config, allowed)
+    allowed = f"(), or a rate for D's input and for each of its {layers} hidden layers"
+    require(len(model.dropout) in (0, layers + 1), "model.dropout", config, allowed)
+    require(model.first_norm or model.norm_g == "batch", "model.first_norm", config, "True with norm_g=none")
+    scaled = model.initial in ("normal", "uniform", "orthogonal")
+    for key in ("initial_scale", "initial_scale_d"):
+        allowed = f"{'a number' if scaled else 'None'} with model.initial={model.initial}"
+        require((model[key] is not None) == scaled, f"model.{key}", config, allowed)
+    if not config.num_classes:
+        return
+    if model.conditioning == "projection":
+        allowed = "input or hidden without gains of BatchNorm that a label could choose (norm_g=none)"
+        require(model.norm_g == "batch", "model.conditioning", config, allowed)
+    for key in ("label_units", "label_units_d"):
+        if model.conditioning == "hidden":
+            allowed = "at least 1 with model.conditioning=hidden, which gives the label a hidden layer"
+            require(model[key] >= 1, f"model.{key}", config, allowed)
+        if model.conditioning == "projection":
+            allowed = "0 with model.conditioning=projection"
+            require(model[key] == 0, f"model.{key}", config, allowed)
+
+
+def _check_groups(config):
+    micro_batch, standing = config.batch_size // config.accumulation_steps, config.run.standing_stats_batch_size
+    for images, what in ((micro_batch, "the micro-batch"), (standing, "run.standing_stats_batch_size")):
+        allowed = f"0 or a divisor of {what}, {images}"
+        require(images % config.bn_group_size == 0, "bn_group_size", config, allowed)

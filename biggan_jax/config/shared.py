@@ -9,9 +9,8 @@ KEYS = {
     "num_steps": Key(150_000, at_least(1), "generator updates", free=True),
     "batch_size": Key(2048, at_least(1), "images per discriminator update, over all devices"),
     "accumulation_steps": Key(1, at_least(1), "micro-batches a batch is cut into; BatchNorm sees one at a time"),
-    "image_size": Key(128, at_least(1), "pixels; nets say which sizes they have"),
     "num_classes": Key(1000, at_least(0), "0: unconditional"),
-    "dataset": Key("tfds:imagenet2012", ANYTHING, "digits | shapes | image_folder | prepared | tfds:NAME"),
+    "dataset": Key("tfds:imagenet2012", ANYTHING, "digits | shapes | image_folder | prepared | tfds:NAME | points"),
     "gan.name": Key("biggan", ANYTHING, "the recipe: one of config.gans.TABLES"),
     "model.name": Key("biggan", ANYTHING, "the nets: one of config.models.TABLES"),
 }  # fmt: skip
@@ -28,6 +27,9 @@ RUN = {
     "monitor_every": Key(1000, at_least(0), "steps between looks at all singular values, D's accuracy and samples' "
                          "variety; 0: never"),
     "monitor_split": Key("", ANYTHING, 'held-out split on which D\'s accuracy is measured too, such as "test"'),
+    # A run has diverged beyond one of these, as if it were not finite; 0: never.
+    "divergence.max_loss": Key(1e6, FINITE, "of any loss, without its sign"),
+    "divergence.max_weight": Key(1e5, FINITE, "of any weight, without its sign"),
     # A run ends with code 4 beyond one of these; 0: never.
     "collapse.max_sigma": Key(0.0, FINITE, "of sigma/g_first, the top singular value of G's first layer"),
     "collapse.max_d_accuracy": Key(0.0, FINITE, "of D on images it trains on (the paper's collapsed runs: 0.98)"),

@@ -21,6 +21,8 @@ from biggan_jax.data.image_source import ImageSource, in_memory_or_streamed, rea
 from biggan_jax.errors import DataError
 
 MANIFEST = "manifest.json"
+_ENTRY = {"files": list, "labels": str, "num_examples": int, "image_size": int, "class_names": list}
+_FILE = {"name": str, "bytes": int, "sha256": str}
 
 
 def load(directory: str, split: str, image_size: int, num_classes: int, skip_bad_records: int = 0) -> Dataset:
@@ -76,19 +78,50 @@ def open_split(directory: str, split: str) -> tuple[pathlib.Path, dict]:
 
 
 def read_manifest(root: pathlib.Path) -> dict:
-    """The manifest's entries by split; empty for a folder without a manifest. DataError if it is not a manifest."""
+    """The manifest's entries by split; empty for a folder without a manifest. DataError if it is not a manifest, or
+    not as it was written.
+    """
     path = root / MANIFEST
     try:
-        return json.loads(path.read_text())["splits"]
+        found = json.loads(path.read_text())
+        splits = found["splits"]
+        for entry in splits.values():
+            _check_entry(entry)
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: not a manifest of python -m biggan_jax.prepare ({error})") from error
+    if "sha256" in found and found["sha256"] != _digest(splits):  # earlier versions wrote none
+        raise DataError(f"{path}: damaged: it is not what its own sha256 says; copy it again")
+    return splits
+
+
+def write_manifest(root: pathlib.Path, splits: dict) -> None:
+    """Writes the manifest, with a sha256 of its entries, at once."""
+    temporary = (root / MANIFEST).with_suffix(".partial")
+    temporary.write_text(json.dumps({"splits": splits, "sha256": _digest(splits)}, indent=1))
+    os.replace(temporary, root / MANIFEST)
+
+
+def _digest(splits: dict) -> str:
+    return hashlib.sha256(json.dumps(splits, sort_keys=True).encode()).hexdigest()
+
+
+def _check_entry(entry: dict) -> None:
+    """Raises KeyError or TypeError unless a split's entry has what readers take from it, each of its type."""
+    for values, kinds in [(entry, _ENTRY), *((file, _FILE) for file in entry["files"])]:
+        for name, kind in kinds.items():
+            if not isinstance(values[name], kind):
+                raise TypeError(f"{name} is {values[name]!r}")
 
 
 def read_labels(root: pathlib.Path, entry: dict) -> np.ndarray:
-    """The labels of a split, int32 [N]."""
+    """The labels of a split, int32 [N], after comparing their file with the manifest: a wrong one would be learned."""
     path = root / entry["labels"]
+    written = [file for file in entry["files"] if file["name"] == entry["labels"]]
+    if not written:
+        raise DataError(f"{root / MANIFEST}: does not list {entry['labels']}")
+    _check_sha256(root, written[0])
     try:
         labels = np.load(path)
     except ValueError as error:
@@ -110,13 +143,17 @@ def verify(directory: str) -> list[str]:
     for split in splits:
         root, entry = open_split(directory, split)
         for file in entry["files"]:
-            found = sha256(root / file["name"])
-            if found != file["sha256"]:
-                raise DataError(
-                    f"{root / file['name']}: sha256 is {found} but {MANIFEST} says {file['sha256']}: copy "
-                    "it again, or delete it and rerun python -m biggan_jax.prepare"
-                )
+            _check_sha256(root, file)
     return list(splits)
+
+
+def _check_sha256(root: pathlib.Path, file: dict) -> None:
+    found = sha256(root / file["name"])
+    if found != file["sha256"]:
+        raise DataError(
+            f"{root / file['name']}: sha256 is {found} but {MANIFEST} says {file['sha256']}: copy "
+            "it again, or delete it and rerun python -m biggan_jax.prepare"
+        )
 
 
 def sha256(path: pathlib.Path) -> str:

@@ -23,7 +23,8 @@ class Dataset:
 
     kind: "image": the array `image` is anything with `.shape == (N, H, W, 3)` where `image[int64 [n]]` is uint8
         [n, H, W, 3] in 0..255: an ndarray, a memmap, or a lazy reader; it may be read from several threads. `label` is
-        int32 [N], in 0..num_classes-1 (all 0 for unconditional training).
+        int32 [N], in 0..num_classes-1 (all 0 for unconditional training). "points": the array `point`, float32 [N, D],
+        and labels alike.
     arrays: by name, each with N rows; a batch is a dict of the same names.
     class_names: one name per class, in label order; empty for unconditional training.
     fingerprint: short stable hash of what the data is, for keys of caches and for refusing a changed data set.
@@ -58,16 +59,34 @@ def fingerprint(*parts) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def validate(dataset: Dataset, image_size: int, num_classes: int) -> None:
+def validate(dataset: Dataset, image_size: int | None, num_classes: int) -> None:
     """Raises DataError unless `dataset` has the size, type and labels that the config asks for.
 
     Labels are checked here, on the host, because a gather under jit clamps an index that is out of range without a
     word: a wrong label would train another class's embedding.
 
     Args:
-        image_size: pixels of both sides.
+        image_size: pixels of both sides of images; None for points.
         num_classes: labels must lie in 0..num_classes-1; 0 means unconditional, where all labels are 0.
     """
+    if dataset.kind == "image":
+        _validate_images(dataset, image_size)
+    labels, num_examples = dataset.labels, len(dataset)
+    if labels.shape != (num_examples,) or labels.dtype != np.int32:
+        raise DataError(
+            f"{dataset.name}: labels are {labels.dtype} {list(labels.shape)} for {num_examples} examples; "
+            f"allowed: int32 [{num_examples}]"
+        )
+    check_num_classes(dataset.name, dataset.class_names, num_classes)
+    bad = np.flatnonzero((labels < 0) | (labels >= max(num_classes, 1)))
+    if bad.size:
+        raise DataError(
+            f"{dataset.name}: the label of example {bad[0]} is {labels[bad[0]]}; "
+            f"allowed: 0 to {max(num_classes, 1) - 1}"
+        )
+
+
+def _validate_images(dataset: Dataset, image_size: int) -> None:
     shape = tuple(dataset.images.shape)
     if len(shape) != 4 or shape[3] != 3:
         raise DataError(f"{dataset.name}: images have shape {shape}; allowed: [N, H, W, 3] (RGB)")
@@ -79,19 +98,6 @@ def validate(dataset: Dataset, image_size: int, num_classes: int) -> None:
     dtype = dataset.images[np.zeros(1, np.int64)].dtype
     if dtype != np.uint8:
         raise DataError(f"{dataset.name}: images have dtype {dtype}; allowed: uint8 in 0..255")
-    labels = dataset.labels
-    if labels.shape != (num_examples,) or labels.dtype != np.int32:
-        raise DataError(
-            f"{dataset.name}: labels are {labels.dtype} {list(labels.shape)} for {num_examples} images; "
-            f"allowed: int32 [{num_examples}]"
-        )
-    check_num_classes(dataset.name, dataset.class_names, num_classes)
-    bad = np.flatnonzero((labels < 0) | (labels >= max(num_classes, 1)))
-    if bad.size:
-        raise DataError(
-            f"{dataset.name}: the label of example {bad[0]} is {labels[bad[0]]}; "
-            f"allowed: 0 to {max(num_classes, 1) - 1}"
-        )
 
 
 def check_num_classes(name: str, class_names: tuple[str, ...], num_classes: int) -> None:

@@ -1,5 +1,7 @@
 """Image files to uint8 RGB squares: the one transform between any source and training."""
 
+import os
+import stat
 from typing import BinaryIO
 
 import numpy as np
@@ -21,24 +23,42 @@ _UPRIGHT = {  # EXIF orientation -> the operation that undoes it
 }
 
 
-def decode(file: str | BinaryIO, name: str, image_size: int) -> np.ndarray:
+MAX_PIXELS = 100_000_000  # a small file can say that it holds far more than fits in memory
+
+
+def decode(file: str | BinaryIO, name: str, image_size: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads one image file of any format Pillow opens as uint8 [image_size, image_size, 3] RGB.
 
     Args:
         file: path, or a binary file object.
         name: what error messages call the file.
+        max_pixels: a larger image is refused before it is decoded; Pillow has a limit of its own, 179 million.
 
     Raises:
-        DataError: not an image, damaged, larger than Pillow's decompression bomb limit, or of a pixel type without an
-            agreed range (float).
+        DataError: not a file (a pipe would be waited for), not an image, damaged, larger than `max_pixels`, or of a
+            pixel type without an agreed range (float).
     """
+    if isinstance(file, str):
+        _check_regular(file, name)
     try:
         with Image.open(file) as image:
+            if image.width * image.height > max_pixels:
+                raise ValueError(f"{image.width}x{image.height} pixels; allowed: {max_pixels:,} (data.max_pixels)")
             return np.asarray(center_crop_resize(to_rgb(image), image_size))
     except UnidentifiedImageError:
         raise DataError(f"{name}: not an image in a format that Pillow reads") from None
     except Exception as error:  # Pillow's decoders raise nearly everything on damaged input
         raise DataError(f"{name}: cannot be read as an image: {error}") from error
+
+
+def _check_regular(path: str, name: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        target = f", a link to {os.readlink(path)}" if os.path.islink(path) else ""
+        raise DataError(f"{name}{target}: {error.strerror}") from error
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{name}: not a regular file; allowed: image files, and links to them")
 
 
 def center_crop_resize(image: Image.Image, size: int) -> Image.Image:

@@ -1,7 +1,6 @@
 """A folder with one sub-folder of image files per class."""
 
 from collections.abc import Iterable
-import contextlib
 import hashlib
 import os
 import pathlib
@@ -10,8 +9,9 @@ import tempfile
 import numpy as np
 from PIL import Image
 
+from biggan_jax.data import checksum
 from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, labelled_images, local_folder
-from biggan_jax.data.decode import RESIZE, decode
+from biggan_jax.data.decode import MAX_PIXELS, RESIZE, decode
 from biggan_jax.data.image_source import ImageSource, read_in_order, skip_bad, with_progress
 from biggan_jax.errors import DataError
 
@@ -19,12 +19,19 @@ SPLIT_FOLDERS = ("train", "val", "validation", "test")
 
 
 def load(
-    directory: str, split: str, image_size: int, num_classes: int, cache_dir: str, skip_bad_records: int = 0
+    directory: str,
+    split: str,
+    image_size: int,
+    num_classes: int,
+    cache_dir: str,
+    skip_bad_records: int = 0,
+    max_pixels: int = MAX_PIXELS,
 ) -> Dataset:
     """The images under `directory` as a memmap of uint8 [N, image_size, image_size, 3].
 
     Each image is decoded once: the pixels are kept in `cache_dir`/image_folder, in a file whose name is a hash of the
-    files' names, sizes and modification times, so an unchanged folder starts at once and a changed one is read again.
+    files' names, sizes and modification times, so an unchanged folder starts at once and a changed one is read again;
+    and of the pixels, with a checksum of the file, so that a damaged one is made again.
 
     Args:
         directory: holds CLASS/*.jpg (any format Pillow reads, searched recursively), or SPLIT/CLASS/*.jpg.
@@ -32,11 +39,12 @@ def load(
         num_classes: number of class folders; 0 for unconditional training, which also takes images lying in
             `directory` itself.
         skip_bad_records: unreadable images to replace, see `image_source.skip_bad`; 0 raises at the first.
+        max_pixels: of one image file, see `decode`.
 
     Raises:
         DataError: see `open_source`; an image that cannot be read; a cache that cannot be written.
     """
-    files, source = open_source(directory, split, unconditional=num_classes == 0)
+    files, source = open_source(directory, split, num_classes == 0, max_pixels)
     check_num_classes(source.name, source.class_names, num_classes)
     source = skip_bad(source, skip_bad_records)
     images, digest = _cached_images(
@@ -51,7 +59,9 @@ def load(
     )
 
 
-def open_source(directory: str, split: str, unconditional: bool = False) -> tuple[list[pathlib.Path], ImageSource]:
+def open_source(
+    directory: str, split: str, unconditional: bool = False, max_pixels: int = MAX_PIXELS
+) -> tuple[list[pathlib.Path], ImageSource]:
     """Lists a folder without decoding: its image files and the `ImageSource` that reads them. Classes sort by name.
 
     Raises:
@@ -78,7 +88,7 @@ def open_source(directory: str, split: str, unconditional: bool = False) -> tupl
         name=f"image_folder:{root}",
         labels=np.asarray(labels, np.int32),
         class_names=tuple(folder.name for folder in class_folders),
-        read=lambda index, image_size: decode(os.fspath(files[index]), str(files[index]), image_size),
+        read=lambda index, image_size: decode(os.fspath(files[index]), str(files[index]), image_size, max_pixels),
     )
 
 
@@ -120,19 +130,12 @@ def _image_files(folder):
 
 def _cached_images(files, source, image_size, skip_bad_records, cache_dir):
     """The decoded images as a read-only memmap, and the sha256 of their pixels, which is part of the file's name."""
-    stats = [file.stat() for file in files]
     # A cache with replaced images is not one for runs that accept none.
-    key = fingerprint(
-        RESIZE,
-        image_size,
-        skip_bad_records,
-        [(str(file), stat.st_size, stat.st_mtime_ns) for file, stat in zip(files, stats)],
-    )
-    shape = (len(files), image_size, image_size, 3)
-    for path in cache_dir.glob(f"{key}-*.npy"):
-        with contextlib.suppress(ValueError, EOFError, OSError):  # cut short by something other than this program
-            return np.load(path, mmap_mode="r"), path.stem.removeprefix(f"{key}-")
+    key = fingerprint(RESIZE, image_size, skip_bad_records, [(str(file), *_version(file)) for file in files])
+    if path := checksum.find(cache_dir, f"{key}-*"):
+        return np.load(path, mmap_mode="r"), path.stem.split("-")[1]
     decoded = read_in_order(source, range(len(files)), image_size)
+    shape = (len(files), image_size, image_size, 3)
     try:
         path = _write_cache(with_progress(decoded, len(files), source.name), shape, cache_dir, key)
     except OSError as error:
@@ -140,7 +143,16 @@ def _cached_images(files, source, image_size, skip_bad_records, cache_dir):
             f"{cache_dir}: cannot keep {np.prod(shape)} bytes of decoded images there: {error.strerror}; "
             "set data.cache_dir to a folder with room"
         ) from error
-    return np.load(path, mmap_mode="r"), path.stem.removeprefix(f"{key}-")
+    return np.load(path, mmap_mode="r"), path.stem.split("-")[1]
+
+
+def _version(file: pathlib.Path) -> tuple[int, int]:
+    """Size and time of change of a file; zeros for one that is not there, which cannot be decoded either."""
+    try:
+        found = file.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def _write_cache(images: Iterable[np.ndarray], shape, cache_dir, key):
@@ -160,7 +172,7 @@ def _write_cache(images: Iterable[np.ndarray], shape, cache_dir, key):
                 file.write(pixels)
             file.flush()
             os.fsync(file.fileno())
-        path = cache_dir / f"{key}-{digest.hexdigest()[:16]}.npy"
+        path = cache_dir / f"{key}-{digest.hexdigest()[:16]}-{checksum.checksum(pathlib.Path(temporary))}.npy"
         os.replace(temporary, path)
         return path
     finally:

@@ -129,9 +129,9 @@ def _check_plan(out, split, plan):
     splits = array_record.read_manifest(out)
     plan_path = _plan_path(out, split)
     if split in splits:
-        earlier = {key: splits[split][key] for key in plan}
+        earlier = splits[split]
     elif plan_path.exists():
-        earlier = json.loads(plan_path.read_text())
+        earlier = _read_plan(plan_path)
     elif any(out.glob(f"images-{split}.array_record-*")):
         raise UsageError(f"--out={out}: holds shards of {split} but no record of how they were made; use a new folder")
     else:
@@ -144,12 +144,19 @@ def _check_plan(out, split, plan):
         )
     for other, entry in splits.items():
         for key in ("image_size", "class_names"):
-            if entry[key] != plan[key]:
+            if entry.get(key) != plan[key]:
                 raise UsageError(
                     f"--out={out}: split {other} there has {_shorten([key], entry)}, {split} would have "
                     f"{_shorten([key], plan)}; splits that share a folder must agree"
                 )
     _write_json(plan_path, plan)
+
+
+def _read_plan(path):
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise UsageError(f"{path}: damaged ({error}): how the shards beside it were made; use a new folder") from error
 
 
 def _shorten(keys, values):
@@ -177,7 +184,7 @@ def _finish(out, split, plan, paths, starts, source):
             )
     splits[split] = {**plan, "labels": labels_path.name, "files": files}
     array_record.write_tfds_metadata(out, splits)
-    _write_json(out / array_record.MANIFEST, {"splits": splits})
+    array_record.write_manifest(out, splits)
     _plan_path(out, split).unlink()
 
 

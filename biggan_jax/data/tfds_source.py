@@ -8,13 +8,22 @@ import tempfile
 
 import numpy as np
 
+from biggan_jax.data import checksum
 from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, labelled_images, local_folder
-from biggan_jax.data.decode import decode, resize_array
+from biggan_jax.data.decode import MAX_PIXELS, decode, resize_array
 from biggan_jax.data.image_source import ImageSource, in_memory_or_streamed
 from biggan_jax.errors import DataError, UsageError
 
 
-def load(name: str, split: str, image_size: int, num_classes: int, data_dir: str, cache_dir: str) -> Dataset:
+def load(
+    name: str,
+    split: str,
+    image_size: int,
+    num_classes: int,
+    data_dir: str,
+    cache_dir: str,
+    max_pixels: int = MAX_PIXELS,
+) -> Dataset:
     """The features `image` and `label` of a TFDS data set, cropped and resized to `image_size`.
 
     Args:
@@ -22,6 +31,7 @@ def load(name: str, split: str, image_size: int, num_classes: int, data_dir: str
         split: a TFDS split, slices included: "train", "train[:90%]".
         data_dir: TFDS's folder; "" for its default (TFDS_DATA_DIR or ~/tensorflow_datasets).
         cache_dir: keeps the labels, so that only the first start reads every record for them.
+        max_pixels: of one encoded image, see `decode`.
 
     Raises:
         UsageError: TFDS has no such data set.
@@ -41,7 +51,7 @@ def load(name: str, split: str, image_size: int, num_classes: int, data_dir: str
             f"tfds:{name} in {builder.data_dir} is stored as {builder.info.file_format.value}; allowed: "
             f"array_record, which is read without TensorFlow; {command}"
         )
-    source, identity = open_source(builder, split, unconditional=num_classes == 0, cache_dir=cache_dir)
+    source, identity = open_source(builder, split, num_classes == 0, cache_dir, max_pixels)
     check_num_classes(source.name, source.class_names, num_classes)
     return labelled_images(
         name=source.name,
@@ -71,7 +81,9 @@ def is_array_record(builder) -> bool:
     return builder.info.file_format is not None and builder.info.file_format.value == "array_record"
 
 
-def open_source(builder, split: str, unconditional: bool, cache_dir: str) -> tuple[ImageSource, list]:
+def open_source(
+    builder, split: str, unconditional: bool, cache_dir: str, max_pixels: int = MAX_PIXELS
+) -> tuple[ImageSource, list]:
     """The `ImageSource` of a builder's ArrayRecord split, and the JSON-able identity of its files.
 
     Raises:
@@ -113,7 +125,7 @@ def open_source(builder, split: str, unconditional: bool, cache_dir: str) -> tup
         except Exception as error:  # ArrayRecord and TFDS report damage as RuntimeError, ValueError and others
             raise DataError(f"{name}: record {index} cannot be read: {_one_line(error)}") from error
         if encoded:
-            return decode(io.BytesIO(image), f"{name}: record {index}", image_size)
+            return decode(io.BytesIO(image), f"{name}: record {index}", image_size, max_pixels)
         return resize_array(image, image_size)
 
     return ImageSource(name, labels, class_names, read), identity
@@ -121,8 +133,8 @@ def open_source(builder, split: str, unconditional: bool, cache_dir: str) -> tup
 
 def _cached_labels(records, name, path):
     """int32 [N]; the first call reads every record without decoding its image, later ones a file of 4 N bytes."""
-    if path.exists():
-        return np.load(path)
+    if kept := checksum.find(path.parent, path.stem):
+        return np.load(kept)
     try:
         labels = np.fromiter((record["label"] for record in records), np.int32, count=len(records))
     except RuntimeError as error:
@@ -131,7 +143,8 @@ def _cached_labels(records, name, path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
             np.save(file, labels)
-        os.replace(file.name, path)
+        checked = path.with_stem(f"{path.stem}-{checksum.checksum(pathlib.Path(file.name))}")
+        os.replace(file.name, checked)
     except OSError as error:
         raise DataError(
             f"{path}: cannot keep the labels there: {error.strerror}; set data.cache_dir to a folder that "

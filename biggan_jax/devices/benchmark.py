@@ -13,7 +13,7 @@ import numpy as np
 from biggan_jax import config as configs
 from biggan_jax import data
 from biggan_jax.data import batches
-from biggan_jax.data.dataset import labelled_images
+from biggan_jax.data.dataset import Dataset
 from biggan_jax.devices import planning, processes, sharding, tpu
 from biggan_jax.devices.program import Program
 from biggan_jax.errors import UsageError
@@ -91,11 +91,18 @@ def measure(config, steps: int, random_images: bool = False) -> dict:
 
 
 def random_dataset(config):
-    """Images of noise, as many as a batch, with the config's size and classes."""
+    """Examples of noise, as many as a batch, of the shapes and classes that the config has."""
     rng = np.random.default_rng(0)
-    shape = (config.batch_size, config.image_size, config.image_size, 3)
-    labels = rng.integers(0, max(config.num_classes, 1), config.batch_size, np.int32)
-    return labelled_images("random", rng.integers(0, 256, shape, np.uint8), labels, (), "random")
+    top = {np.dtype(np.uint8): 256, np.dtype(np.int32): max(config.num_classes, 1)}
+
+    def draw(x):
+        shape = (config.batch_size, *x.shape)
+        return (
+            rng.integers(0, top[x.dtype], shape, x.dtype) if x.dtype in top else rng.normal(size=shape).astype(x.dtype)
+        )
+
+    arrays = {name: draw(x) for name, x in data.example(config).items()}
+    return Dataset("random", configs.kind(config), arrays, (), "random")
 
 
 def peak_flops(device_kind: str) -> float | None:

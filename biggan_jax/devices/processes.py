@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+import sys
 
 import jax
 from jax.experimental import multihost_utils
@@ -64,13 +65,25 @@ def from_first(value):
     return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(message)).tobytes().rstrip(b"\0"))
 
 
-def on_sigterm() -> Callable[[], bool]:
-    """The function that tells, once for each step, whether this run was asked to stop; on many processes they all
-    learn it at the same step.
+def on_request_to_stop() -> Callable[[], bool]:
+    """The function that tells, once for each step, whether this run was asked to stop, by SIGTERM or a first Ctrl-C; on
+    many processes they all learn it at the same step. A second Ctrl-C is a KeyboardInterrupt.
     """
-    if jax.distributed.is_initialized():  # JAX has put its own handler in place
+    if jax.distributed.is_initialized():  # JAX has put its own handler of SIGTERM in place
+        _on_interrupt(lambda: os.kill(os.getpid(), signal.SIGTERM))
         steps = itertools.count()
         return lambda: multihost_utils.reached_preemption_sync_point(next(steps))
     received = []
+    _on_interrupt(lambda: received.append(signal.SIGINT))
     signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
     return lambda: bool(received)
+
+
+def _on_interrupt(stop: Callable[[], None]) -> None:
+    def interrupted(number, frame):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # Not by print, which may be what was interrupted.
+        os.write(sys.stderr.fileno(), b"\ninterrupted: saving after this step; once more ends it at once\n")
+        stop()
+
+    signal.signal(signal.SIGINT, interrupted)

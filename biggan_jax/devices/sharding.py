@@ -37,11 +37,22 @@ def shard_batch(x: jax.Array) -> jax.Array:
     """Shards the first axis of an array made inside a jitted function.
 
     Latents drawn in the step need this: without it XLA keeps them, and with them the whole step, replicated on every
-    device. Outside a mesh (`jax.set_mesh`) it does nothing.
+    device. Outside a mesh (`jax.set_mesh`) it does nothing, nor to a handful of rows that the devices do not divide
+    (those of a picture; the batches of training and sampling are checked).
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or len(x) % mesh.size:
+        return x
+    return jax.lax.with_sharding_constraint(x, BATCH)
+
+
+def gather_batch(x: jax.Array) -> jax.Array:
+    """The whole of an array that is sharded along its first axis, on every device: an all-gather. Its gradient is a
+    sum over devices. Outside a mesh it does nothing.
     """
     if jax.sharding.get_abstract_mesh().empty:
         return x
-    return jax.lax.with_sharding_constraint(x, BATCH)
+    return jax.lax.with_sharding_constraint(x, REPLICATED)
 
 
 def place(array: np.ndarray, mesh: Mesh, spec: PartitionSpec) -> jax.Array:

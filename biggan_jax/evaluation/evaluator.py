@@ -12,10 +12,11 @@ from biggan_jax import data
 from biggan_jax.data import batches
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.evaluation import features, reference, results
-from biggan_jax.evaluation.protocol import Protocol
+from biggan_jax.evaluation.protocol import Protocol, uniform_labels
 from biggan_jax.evaluation.reference import Reference
 from biggan_jax.metrics import summary
 
+NUM_SAMPLES = 50_000  # the published number
 NEIGHBOUR_SAMPLES = 10_000  # 80 MB of Inception features, and a minute of distances on two cores
 VALIDATION_SPLITS = ("validation", "val", "test")  # Table 2 asks for the Inception Score of the first that the data has
 
@@ -79,13 +80,12 @@ class Evaluator:
         return self._protocol("EMA generator", batch_norm, truncation, mode, self.num_samples)
 
     def labels(self, num_classes: int) -> np.ndarray:
-        """Class of each sample, int32 [num_samples]: uniform, a function of the seed and the sample's index."""
-        bits = np.random.PCG64(np.random.SeedSequence((self.seed, 1))).random_raw(self.num_samples)
-        return (bits % max(num_classes, 1)).astype(np.int32)
+        """Class of each sample, int32 [num_samples]."""
+        return uniform_labels(self.seed, self.num_samples, num_classes)
 
     def samples(self, trained, truncation: float | None, mode: str | None) -> Iterator[np.ndarray]:
         """Batches of the numbered samples of a TrainedGAN, uint8 [up to batch_size, H, W, 3]."""
-        labels = self.labels(trained.config.num_classes)
+        labels = self.labels(trained.num_classes)
         for start in range(0, self.num_samples, self.batch_size):
             batch = labels[start : start + self.batch_size]
             yield trained.sample(batch, truncation, self.seed, mode, self.batch_size, start)
@@ -141,7 +141,7 @@ def create(
     config,
     mesh,
     *,
-    num_samples: int,
+    num_samples: int = NUM_SAMPLES,
     batch_size: int = 64,
     seed: int = 0,
     kind: str = "auto",
@@ -176,8 +176,10 @@ def create(
     if path:
         extractor = features.from_inception(path, mesh)
     else:
-        train = dataset if reference_split in (None, config.data.split) else data.load(config)
-        extractor = features.from_classifier(train, config.dataset, config.num_classes, cache_dir, mesh)
+        # A classifier judges what was learned without labels too.
+        here = config.num_classes and reference_split in (None, config.data.split)
+        train = dataset if here else data.load(config, labelled=True)
+        extractor = features.from_classifier(train, config.dataset, len(train.class_names), cache_dir, mesh)
     batch_size = -(-batch_size // mesh.size) * mesh.size
     return Evaluator(
         config=config,

@@ -39,7 +39,8 @@ class FeatureExtractor:
     extract: uint8 [N, H, W, 3] -> (features [N, dim], logits [N, classes]), float32 and readable on every
         process; the images are spread over the mesh, so N is a multiple of its devices. An image's row does
         not depend on the other images.
-    sha256: of the weights. resizer: what is done to the images' size.
+    sha256: of the weights. resizer: what is done to the images' size. num_classes: classes of the data, which the
+    logits are of; 0: they are of others.
     """
 
     name: str
@@ -47,6 +48,7 @@ class FeatureExtractor:
     sha256: str
     resizer: str
     extract: Callable = dataclasses.field(repr=False)
+    num_classes: int = 0
 
 
 @jax.jit
@@ -129,6 +131,7 @@ def from_classifier(dataset, dataset_name: str, num_classes: int, cache_dir: str
         sha256=classifier.sha256(variables),
         resizer=classifier.resizer(dataset.images.shape[1]),
         extract=_on_mesh(functools.partial(classifier.apply, num_classes=num_classes), variables, mesh),
+        num_classes=num_classes,
     )
 
 

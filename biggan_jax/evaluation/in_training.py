@@ -4,15 +4,22 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
+from biggan_jax import config as configs
 from biggan_jax import data
-from biggan_jax.evaluation import evaluator, results
-from biggan_jax.metrics.recognition import recognition
+from biggan_jax.evaluation import classification, evaluator, points, points_run, results, tables
+from biggan_jax.metrics.clusters import purity
+from biggan_jax.metrics.recognition import recognition, spread
 
 RECOGNITION_SAMPLES_PER_CLASS = 200
 
 
+def judge(config, mesh, dataset, workdir):
+    """The Judge of a run's kind of data."""
+    return {"image": Judge, "points": PointsJudge}[configs.kind(config)](config, mesh, dataset, workdir)
+
+
 class Judge:
-    """The scores of one run: every `run.evaluate_every` steps, and with `run.recognition` at the end.
+    """The scores of one run on images: every `run.evaluate_every` steps, and with `run.recognition` at the end.
 
     Make it outside the mesh; every process calls its methods, inside.
     """
@@ -38,12 +45,18 @@ class Judge:
         return float(multihost_utils.broadcast_one_to_all(np.float32(ratio)))
 
     def verdict(self, trained) -> tuple[dict[str, float], str] | None:
-        """What an independent classifier recognises of a TrainedGAN's samples: records by name, and a line of text.
+        """What an independent classifier recognises of a TrainedGAN's samples, or, of one that has found categories
+        without labels, how pure they are, or, of one that was taught classes, D's error: records by name, and a line of
+        text.
 
-        None without `run.recognition`, and on all processes but the first.
+        None without `run.recognition` or partly labelled data, and on all processes but the first.
         """
+        if error := classification.held_out_error(trained):
+            return ({"error/held_out": error.error}, str(error)) if jax.process_index() == 0 else None
         if not self._config.run.recognition:
             return None
+        if hasattr(trained.gan, "read"):
+            return self._purity(trained)
         labels = np.repeat(np.arange(self._config.num_classes), RECOGNITION_SAMPLES_PER_CLASS)
         samples = trained.sample(labels, seed=self._config.seed)
         if jax.process_index():
@@ -51,3 +64,34 @@ class Judge:
         found = recognition(self._dataset, data.load(self._config, split="test"), samples, labels)
         records = {f"recognition/{name}": value for name, value in found._asdict().items()}
         return records, f"an independent classifier {found}"
+
+    def _purity(self, trained):
+        """Of the clusters that the first categorical code makes of held-out images (Chen et al. 2016, Section 7.2)."""
+        held_out = data.load(self._config, split="test", labelled=True)
+        images, labels = spread(held_out)
+        clusters = trained.read(images)[:, : self._config.gan.categorical[0]].argmax(axis=1)
+        if jax.process_index():
+            return None
+        found = purity(clusters, labels)
+        most = np.bincount(labels).max() / len(labels)
+        line = f"held-out images that Q puts into one category share a class in {found:.1%} (one category: {most:.1%})"
+        return {"recognition/purity": found}, line
+
+
+class PointsJudge:
+    """The scores of one run on points, every `run.evaluate_every` steps."""
+
+    def __init__(self, config, mesh, dataset, workdir):
+        self._workdir = workdir
+        self._evaluator = points.create(config, mesh, num_samples=config.run.evaluate_samples, dataset=dataset)
+
+    def score(self, trained) -> float:
+        """Adds the record of a TrainedGAN to WORKDIR/eval. Returns 1: there is no FID to collapse."""
+        record = self._evaluator.score(trained)
+        if jax.process_index() == 0:
+            points_run.write(self._workdir, record)
+            print(f"step {record.step}: {tables.one_line(record)}", flush=True)
+        return 1.0
+
+    def verdict(self, trained) -> None:
+        """None: no classifier recognises points."""

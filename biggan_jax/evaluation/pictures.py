@@ -79,10 +79,14 @@ def class_bars(path, distances: dict[int, float], class_names, score: str, note:
     _finish(figure, axes, path)
 
 
-def training_curves(path, records) -> None:
-    """FID and Inception Score over training steps, from `records` of one protocol."""
+def training_curves(path, records, estimates: dict[int, float], estimate: str) -> None:
+    """FID and Inception Score over training steps, from `records` of one protocol; and D's `estimates` by step of a
+    distance named `estimate`, which it trains by: whether samples get better as it falls (Arjovsky et al. 2017,
+    Figures 3 and 4).
+    """
     records = sorted(records, key=lambda record: record.step)
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4))
+    count = 2 + bool(estimates)
+    figure, panels = plt.subplots(1, count, figsize=(5 * count, 4))
     for axes, score in zip(panels, ("FID", "IS")):
         axes.plot(
             [r.step for r in records], [r.scores[score] for r in records], marker="o", markersize=4, color="#4c72b0"
@@ -90,6 +94,39 @@ def training_curves(path, records) -> None:
         axes.set_xlabel("training step")
         axes.set_ylabel(records[0].name(score))
         axes.set_ylim(0, 1.1 * max(r.scores[score] for r in records))
+    if estimates:
+        panels[-1].plot(list(estimates), list(estimates.values()), color="#c44e52", linewidth=1)
+        panels[-1].set_xlabel("training step")
+        panels[-1].set_ylabel(estimate)
+    for axes in panels:
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    _finish(figure, axes, path)
+
+
+def point_curves(path, records, estimates: dict[int, float], estimate: str) -> None:
+    """Scores of points over training steps, from `records` of one protocol: distances, and the modes found where there
+    are any; and D's `estimates` by step of a distance named `estimate`, which it trains by.
+    """
+    records = sorted(records, key=lambda record: record.step)
+    groups = [("EM", "sliced EM"), ("JSD",), ("modes", "modes over 1%")]
+    groups = [[name for name in names if name in records[0].scores] for names in groups]
+    groups = [names for names in groups if names]
+    figure, panels = plt.subplots(
+        1, len(groups) + bool(estimates), figsize=(4.5 * (len(groups) + bool(estimates)), 3.5)
+    )
+    for axes, names in zip(panels, groups):
+        for name in names:
+            axes.plot(
+                [r.step for r in records], [r.scores[name] for r in records], marker="o", markersize=3, label=name
+            )
+        axes.set_ylim(bottom=0)
+        axes.legend(fontsize=8)
+    if estimates:
+        panels[-1].plot(list(estimates), list(estimates.values()), color="#c44e52", linewidth=1, label=estimate)
+        panels[-1].legend(fontsize=8)
+    for axes in panels:
+        axes.set_xlabel("training step")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     _finish(figure, axes, path)

@@ -3,9 +3,18 @@
 import functools
 
 from biggan_jax import config as configs
-from biggan_jax.gans import biggan, wgan_gp
+from biggan_jax.gans import acgan, began, biggan, ebgan, improved_gan, infogan, wgan_gp
 
-GANS = {"biggan": biggan.build, "wgan_gp": wgan_gp.build}
+GANS = {
+    "gan": biggan.build,
+    "biggan": biggan.build,
+    "wgan_gp": wgan_gp.build,
+    "acgan": acgan.build,
+    "infogan": infogan.build,
+    "improved_gan": improved_gan.build,
+    "ebgan": ebgan.build,
+    "began": began.build,
+}
 
 
 def build(config):

@@ -1,7 +1,8 @@
-"""BigGAN (Brock et al. 2018, Appendix C): D updates, a G update, the moving average.
+"""GAN (Goodfellow et al. 2014, Algorithm 1) up to BigGAN (Brock et al. 2018, Appendix C): D updates, a G update, the
+moving average.
 
-With other nets, losses and optimizers this is GAN, DCGAN, LSGAN, SN-GAN, SA-GAN and BigGAN-deep too: those differ by
-values only.
+With other nets, losses, priors and optimizers this is cGAN, DCGAN, LSGAN, WGAN, SN-GAN, SA-GAN and BigGAN-deep too:
+those differ by values only.
 """
 
 from collections.abc import Callable
@@ -10,72 +11,85 @@ import dataclasses
 import chex
 import jax
 
-from biggan_jax.gans import pair, regularizers
+from biggan_jax.gans import losses, pair, regularizers
 from biggan_jax.gans.averages import ExponentialAverage
 from biggan_jax.gans.core import Net, checked, cut, judge, update
-from biggan_jax.gans.images import random_flip, to_float
 from biggan_jax.gans.latents import Prior
-from biggan_jax.gans.losses import LOSSES, Loss
 
 
 @dataclasses.dataclass(frozen=True)
 class BigGAN:
-    generator: Net  # z and labels -> images
-    discriminator: Net  # images and labels -> logits [N]
-    loss: Loss
+    generator: Net  # z and labels -> images or points
+    discriminator: Net  # images or points and labels -> logits [N]
+    loss: losses.Loss
     prior: Prior
     average: ExponentialAverage
     num_d_steps: int
     accumulation_steps: int
+    updates: str  # alternating, simultaneous, or by_step: one net in each step
+    same_fakes: bool  # G learns from the latents of the last D update
     g_penalty: Callable | None  # of G's parameters, {"generator": params}; added to its loss
     flip: bool  # mirror real images at random
     truncation_mode: str
 
     averaged = ("generator",)
-    nets, batches = property(pair.nets), property(pair.batches)
+    nets, batches, truncates = property(pair.nets), property(pair.batches), property(pair.truncates)
+    exchanges = property(pair.exchanges)
     truncation, standing, sample, generate = pair.truncation, pair.standing, pair.sample, pair.generate
 
     def extra(self):
         return {}
 
-    def phase(self, step: int):
-        return None
+    def phase(self, step: int) -> str | None:
+        """Which net alone learns in a step; None: both do."""
+        if self.updates != "by_step":
+            return None
+        return "generator" if step % 2 == 0 else "discriminator"
 
     def step(self, state, batch, phase=None):
-        """The state and metrics after `num_d_steps` updates of D and one of G.
+        """The state and metrics after `num_d_steps` updates of D and one of G, or of the one net that `phase` names.
 
-        `batch`: image uint8 [batches, B, H, W, 3] and label int32 [batches, B]; every real image is used once. Latents
-        and fake labels are drawn afresh for every micro-batch of every update.
+        `batch`: image uint8 [batches, B, H, W, 3] or point [batches, B, D], and label int32 [batches, B]; every real
+        example is used once. Latents and fake labels are drawn afresh for every micro-batch of every update, but for
+        G's with `same_fakes`.
         """
         d_key, g_key = state.keys(2)
-        nets = state.nets
-        for i, reals in enumerate(cut(batch, self.num_d_steps)):
-            d_net = {"discriminator": self.discriminator}
-            nets, d_metrics = update(d_net, nets, self.d_loss, reals, jax.random.fold_in(d_key, i))
-        nets, g_metrics = update({"generator": self.generator}, nets, self.g_loss, reals, g_key, self.g_penalty)
-        return state.after(nets, self.average), checked(d_metrics | g_metrics)
+        parts, nets, metrics = cut(batch, self.num_d_steps), state.nets, {}
+        if phase != "generator":
+            for i, reals in enumerate(parts):
+                d_net, key = {"discriminator": self.discriminator}, jax.random.fold_in(d_key, i)
+                nets, metrics = update(d_net, nets, self.d_loss, reals, key)
+        if phase != "discriminator":
+            g_key = key if self.same_fakes else g_key
+            start = state.nets if self.updates == "simultaneous" else nets
+            after, g_metrics = update(
+                {"generator": self.generator}, start, self.g_loss, parts[-1], g_key, self.g_penalty
+            )
+            nets = nets | {"generator": after["generator"]} if self.updates == "simultaneous" else after
+            metrics |= g_metrics
+        return state.after(nets, self.average), checked(metrics)
 
     def d_loss(self, nets, batch, key):
-        """D's loss on real images and as many fakes; G's statistics move on too."""
+        """D's loss on real examples and as many fakes; G's statistics move on too, unless G sees the same latents."""
         flip_key, z_key = jax.random.split(key)
-        real = to_float(batch["image"])
-        if self.flip:
-            real = random_flip(flip_key, real)
+        real = pair.real(self, batch, flip_key)
         z, labels = self.prior(z_key, len(real))
-        fake, g = self.generator.forward(nets["generator"], z, labels)
+        fake, g = self.generator.forward(nets["generator"], z, labels, key=z_key)
+        if self.same_fakes:
+            g = nets["generator"]
         fakes = jax.lax.stop_gradient(fake), labels
-        on_real, on_fake, d = judge(self.discriminator, nets["discriminator"], (real, batch["label"]), fakes)
+        on_real, on_fake, d = judge(self.discriminator, nets["discriminator"], (real, batch["label"]), fakes, flip_key)
         chex.assert_rank([on_real, on_fake], 1)
         loss = self.loss.d(on_real, on_fake)
         metrics = {"loss/d": loss, "logits/real": on_real.mean(), "logits/fake": on_fake.mean()}
-        return loss, ({"generator": g, "discriminator": d}, metrics)
+        return loss, ({"generator": g, "discriminator": d}, metrics | self.loss.distance(loss))
 
     def g_loss(self, nets, batch, key):
-        """G's loss on as many fakes as `batch` has images; the statistics of both nets move on."""
-        z, labels = self.prior(key, len(batch["image"]))
-        fake, g = self.generator.forward(nets["generator"], z, labels)
-        on_fake, d = self.discriminator.forward(nets["discriminator"], fake, labels)
-        loss = self.loss.g(on_fake)
+        """G's loss on as many fakes as `batch` has examples; the statistics of both nets move on."""
+        noise_key, key = jax.random.split(key) if self.same_fakes else (jax.random.fold_in(key, 0), key)
+        z, labels = self.prior(key, len(batch["label"]))
+        fake, g = self.generator.forward(nets["generator"], z, labels, key=key)
+        loss, d = pair.adversarial(self, nets, batch, (fake, labels), noise_key)
         return loss, ({"generator": g, "discriminator": d}, {"loss/g": loss})
 
     def verdicts(self, nets, images, labels):
@@ -88,4 +102,10 @@ def build(config) -> BigGAN:
     """The recipe of a validated config."""
     strength, form = config.orthogonal_reg, config.orthogonal_form
     penalty = (lambda params: regularizers.orthogonal(params["generator"], strength, form)) if strength else None
-    return BigGAN(loss=LOSSES[config.loss], g_penalty=penalty, **pair.build(config))
+    return BigGAN(
+        loss=losses.build(config),
+        updates=config.gan.updates,
+        same_fakes=config.gan.same_fakes,
+        g_penalty=penalty,
+        **pair.build(config),
+    )

@@ -7,6 +7,7 @@ are few, and the gradient of a convolution inside `lax.scan` is some thirty time
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 import dataclasses
+import functools
 from typing import Any, Protocol
 
 import chex
@@ -52,6 +53,11 @@ class Net:
         """The layers in which collapse shows, by name: the path of each in the parameters. The module states them."""
         return getattr(self.module, "watched", {})
 
+    @functools.cached_property
+    def mixes(self) -> bool:
+        """Whether the output for one example depends on the others of its batch: BatchNorm, or what the module says."""
+        return getattr(self.module, "mixes", False) or "batch_stats" in self.shapes()
+
     def init(self, key: jax.Array) -> NetState:
         variables = dict(self.module.init(key, *(jnp.zeros(x.shape, x.dtype) for x in self.inputs)))
         params = variables.pop("params")
@@ -61,14 +67,24 @@ class Net:
         """Shapes and types of the variables."""
         return jax.eval_shape(self.module.init, jax.random.key(0), *self.inputs)
 
-    def forward(self, state: NetState, *inputs) -> tuple[Any, NetState]:
-        """The output in training mode, and the state with the statistics this pass left."""
-        output, stats = self.module.apply(state.variables, *inputs, train=True, mutable=list(state.stats))
+    def forward(self, state: NetState, *inputs, key: jax.Array | None = None) -> tuple[Any, NetState]:
+        """The output in training mode, and the state with the statistics this pass left. `key`: of dropout and noise
+        inside the net.
+        """
+        rngs = None if key is None else {"noise": key}
+        output, stats = self.module.apply(state.variables, *inputs, train=True, mutable=list(state.stats), rngs=rngs)
         return output, state.replace(stats={**state.stats, **stats})
 
-    def look(self, state: NetState, *inputs):
+    def look(self, state: NetState, *inputs, key: jax.Array | None = None):
         """The output in training mode, the statistics dropped: for penalties."""
-        return self.forward(state, *inputs)[0]
+        return self.forward(state, *inputs, key=key)[0]
+
+    def start(self, state: NetState, *inputs, key: jax.Array | None = None) -> NetState:
+        """The state after a pass in which parameters may change: the data-dependent start of layers that have one."""
+        rngs = None if key is None else {"noise": key}
+        collections = ["params", *state.stats]
+        _, changed = self.module.apply(state.variables, *inputs, train=True, mutable=collections, rngs=rngs)
+        return state.with_variables({**state.variables, **changed})
 
     def apply(self, variables, *inputs):
         """The output in inference mode."""
@@ -109,6 +125,8 @@ class GAN(Protocol):
     nets: Mapping[str, Net]
     averaged: tuple[str, ...]  # names of the nets of which a moving average is kept
     batches: int  # micro-batches of real data that one step takes
+    truncates: bool  # whether there is a truncation of samples
+    exchanges: tuple[str, ...]  # collectives besides all-reduce in a step over several devices
 
     def extra(self) -> Any:
         """What else the state carries, before the first step: any pytree of arrays."""
@@ -210,17 +228,20 @@ def update(
     return nets, metric | norms
 
 
-def judge(net: Net, state: NetState, real: tuple, fake: tuple, one_pass: bool = True) -> tuple[Any, Any, NetState]:
+def judge(
+    net: Net, state: NetState, real: tuple, fake: tuple, key: jax.Array | None = None
+) -> tuple[Any, Any, NetState]:
     """`(on_real, on_fake, state)`: a discriminator's outputs for two batches of inputs [N, ...], in training mode.
 
-    One pass over both costs less; where the net has BatchNorm, whose statistics would be those of both together, take
-    two, real first.
+    One pass over both costs less; a net that mixes its examples, whose statistics would be those of both together,
+    takes two, real first. `key`: of dropout and noise inside the net.
     """
-    if not one_pass:
-        on_real, state = net.forward(state, *real)
-        on_fake, state = net.forward(state, *fake)
+    if net.mixes:
+        real_key, fake_key = (None, None) if key is None else jax.random.split(key)
+        on_real, state = net.forward(state, *real, key=real_key)
+        on_fake, state = net.forward(state, *fake, key=fake_key)
         return on_real, on_fake, state
-    output, state = net.forward(state, *map(interleave, real, fake))
+    output, state = net.forward(state, *map(interleave, real, fake), key=key)
     # A strided slice would gather them.
     pairs = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, 2, *x.shape[1:]), 1, 0), output)
     on_real, on_fake = (jax.tree.map(lambda x, i=i: x[i], pairs) for i in range(2))

@@ -1,8 +1,11 @@
-"""Pixels to what nets see, and back."""
+"""Examples to what nets see, and back."""
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)  # grey of red, green and blue (ITU-R BT.601)
 
 
 def to_float(images: jax.Array) -> jax.Array:
@@ -13,6 +16,16 @@ def to_float(images: jax.Array) -> jax.Array:
 def to_uint8(images: jax.Array) -> jax.Array:
     """[-1, 1] -> uint8 [0, 255], rounded to the nearest level."""
     return jnp.clip(jnp.round((images + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
+
+
+def floats(batch: dict, channels: int = 3) -> jax.Array:
+    """The real examples of a batch as nets see them: images in [-1, 1], grey ones [N, H, W, 1] of one channel; points
+    as they are.
+    """
+    if "point" in batch:
+        return batch["point"]
+    images = to_float(batch["image"])
+    return images if channels == 3 else images @ LUMA
 
 
 def random_flip(key: jax.Array, images: jax.Array) -> jax.Array:

@@ -1,6 +1,7 @@
 """Latent vectors and fake labels, and the four things that are called truncation.
 
-With threshold t (Brock et al. 2018, Section 3.1), for one and the same t these give four different distributions:
+Latents are normal, or uniform in one of the ranges that the papers have. Of normal ones, with a threshold t (Brock et
+al. 2018, Section 3.1), for one and the same t these give four different distributions:
   resample   N(0, 1) with values outside [-t, t] drawn again: the paper's; PyTorch-StudioGAN draws the same
   rescale    t * N(0, 1) resampled to [-2, 2]: the released TF-Hub modules and their PyTorch port
   scale      N(0, t^2): BigGAN-PyTorch's `z_var`
@@ -14,7 +15,7 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
-from biggan_jax.config.gans import TRUNCATION_MODES
+from biggan_jax.config.gans import TRUNCATION_MODES, UNIFORM
 from biggan_jax.devices import sharding
 from biggan_jax.errors import UsageError
 
@@ -52,20 +53,31 @@ def sample_z(key: jax.Array, shape: tuple[int, ...], truncation: Truncation | No
 
 @dataclasses.dataclass(frozen=True)
 class Prior:
-    """Normal latents and uniform labels, drawn sharded over the mesh."""
+    """Latents and uniform labels, drawn sharded over the mesh. `distribution`: "normal", or one of UNIFORM."""
 
     z_dim: int
     num_classes: int  # 0: unconditional, every label is 0
+    distribution: str = "normal"
+
+    @property
+    def truncates(self) -> bool:
+        return self.distribution == "normal"
 
     def __call__(self, key: jax.Array, count: int, truncation: Truncation | None = None) -> tuple[jax.Array, jax.Array]:
         """z float32 [count, z_dim] and labels int32 [count]."""
         z_key, label_key = jax.random.split(key)
-        z = sample_z(z_key, (count, self.z_dim), truncation)
+        z = self._draw(z_key, (count, self.z_dim), truncation)
         labels = jax.random.randint(label_key, (count,), 0, max(self.num_classes, 1))
         return sharding.shard_batch(z), sharding.shard_batch(labels)
 
     def at(self, key: jax.Array, indices: jax.Array, truncation: Truncation | None = None) -> jax.Array:
         """z [N, z_dim] of the samples numbered `indices` [N]. Each depends on the key and its own number only."""
         chex.assert_rank(indices, 1)
-        draw = lambda index: sample_z(jax.random.fold_in(key, index), (self.z_dim,), truncation)
+        draw = lambda index: self._draw(jax.random.fold_in(key, index), (self.z_dim,), truncation)
         return sharding.shard_batch(jax.vmap(draw)(indices))
+
+    def _draw(self, key, shape, truncation):
+        if self.distribution == "normal":
+            return sample_z(key, shape, truncation)
+        low, high = UNIFORM[self.distribution]
+        return jax.random.uniform(key, shape, minval=low, maxval=high)

@@ -1,25 +1,57 @@
-"""Adam and learning-rate schedules from config values."""
+"""Optimizers and learning-rate schedules from config values."""
 
+import jax
+import jax.numpy as jnp
 import optax
 
 
-def schedule(rate: float, kind: str, warmup_steps: int, num_steps: int, updates_per_step: int = 1):
+def build(config, net: str, updates_per_step: float, clip: float = 0.0) -> optax.GradientTransformation:
+    """The optimizer of `net`, "g" or "d", of which a training step makes `updates_per_step` updates; with `clip` its
+    weights stay within it after each of them.
+    """
+    o = config.optimizer
+    rate = schedule(
+        o[f"{net}_lr"], o[f"{net}_schedule"], o.warmup_steps, config.num_steps, updates_per_step, o.decay_start
+    )
+    if o.halve_every:
+        rate = halved(rate, o.halve_every * updates_per_step)
+    if o.name == "adam":
+        optimizer = adam(rate, o.beta1, o.beta2, o.eps)
+    elif o.name == "sgd":
+        optimizer = sgd(rate, o.divisor, o.momentum, o.final_momentum, o.momentum_steps)
+    else:
+        optimizer = rmsprop(rate, o.decay, o.eps)
+    return optax.chain(optimizer, clipped(clip)) if clip else optimizer
+
+
+def schedule(
+    rate: float, kind: str, warmup_steps: int, num_steps: int, updates_per_step: float = 1, decay_start: float = 0.0
+):
     """Learning rate as a function of the number of updates, of which a training step makes `updates_per_step`.
 
-    A linear warm-up is followed by `kind`.
+    A linear warm-up is followed by `kind`, which begins to fall after the share `decay_start` of the steps.
     """
-    decay_steps = max(num_steps - warmup_steps, 1)
-    after = {
-        "constant": optax.constant_schedule(rate),
-        "linear": optax.linear_schedule(rate, 0.0, decay_steps),
-        "cosine": optax.cosine_decay_schedule(rate, decay_steps),
-    }[kind]
-    by_step = (
-        optax.join_schedules([optax.linear_schedule(0.0, rate, warmup_steps), after], [warmup_steps])
-        if warmup_steps
-        else after
-    )
+    begin = max(warmup_steps, round(decay_start * num_steps))
+    decay_steps = max(num_steps - begin, 1)
+    pieces = [
+        {
+            "constant": optax.constant_schedule(rate),
+            "linear": optax.linear_schedule(rate, 0.0, decay_steps),
+            "cosine": optax.cosine_decay_schedule(rate, decay_steps),
+        }[kind]
+    ]
+    boundaries = []
+    if begin > warmup_steps:
+        pieces, boundaries = [optax.constant_schedule(rate), *pieces], [begin]
+    if warmup_steps:
+        pieces, boundaries = [optax.linear_schedule(0.0, rate, warmup_steps), *pieces], [warmup_steps, *boundaries]
+    by_step = optax.join_schedules(pieces, boundaries) if boundaries else pieces[0]
     return lambda updates: by_step(updates // updates_per_step)
+
+
+def halved(rate, every: float):
+    """The schedule `rate`, half as high after `every` updates, and a quarter as high after as many again."""
+    return lambda updates: rate(updates) * 0.5 ** jnp.minimum(updates // every, 2)
 
 
 def adam(rate, beta1: float, beta2: float, eps: float) -> optax.GradientTransformation:
@@ -28,3 +60,38 @@ def adam(rate, beta1: float, beta2: float, eps: float) -> optax.GradientTransfor
         second_moment = optax.scale_by_rms(decay=beta2, eps=eps, eps_in_sqrt=False, bias_correction=True)
         return optax.chain(second_moment, optax.scale_by_learning_rate(rate))
     return optax.adam(rate, b1=beta1, b2=beta2, eps=eps)
+
+
+def sgd(
+    rate, divisor: float = 1.0, momentum: float = 0.0, final_momentum: float | None = None, momentum_steps: int = 1
+) -> optax.GradientTransformation:
+    """Gradient descent as the 2014 GAN was trained: the velocity becomes momentum * velocity - rate * gradient.
+
+    The rate is divided by `divisor` after each update; momentum moves linearly to `final_momentum` over
+    `momentum_steps` updates.
+    """
+    falling = optax.scale_by_learning_rate(lambda updates: rate(updates) / divisor**updates)
+    if momentum == 0.0 and not final_momentum:
+        return falling
+    if final_momentum is None:
+        return optax.chain(falling, optax.trace(momentum))
+    rising = optax.linear_schedule(momentum, final_momentum, momentum_steps)
+    return optax.chain(falling, optax.inject_hyperparams(optax.trace)(decay=rising))
+
+
+def rmsprop(rate, decay: float, eps: float) -> optax.GradientTransformation:
+    """RMSProp by PyTorch's rule: the mean square starts at 0, eps is outside the root. TensorFlow 1, whose mean square
+    starts at 1, makes a first step at WGAN's gradients of 1e-6 that is ten million times smaller.
+    """
+    mean_square = optax.scale_by_rms(decay=decay, eps=eps, eps_in_sqrt=False)
+    return optax.chain(mean_square, optax.scale_by_learning_rate(rate))
+
+
+def clipped(bound: float) -> optax.GradientTransformation:
+    """Behind an optimizer: the weights it leaves are within [-bound, bound] (Arjovsky et al. 2017, Algorithm 1)."""
+
+    def update(updates, state, params):
+        within = lambda param, change: jnp.clip(param + change, -bound, bound) - param
+        return jax.tree.map(within, params, updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 def _batch_stats(module, prior, variables, key, batch_size, truncation):
     """`batch_stats` of exactly one batch: with momentum 0 BatchNorm keeps nothing of what it held."""
     inputs = prior(key, batch_size, truncation)
-    _, new = module.clone(bn_momentum=0.0).apply(variables, *inputs, train=True, mutable=["batch_stats"])
+    momentary = module.clone(bn_momentum=0.0)
+    _, new = momentary.apply(variables, *inputs, train=True, mutable=["batch_stats"], rngs={"noise": key})
     return new["batch_stats"]
 
 

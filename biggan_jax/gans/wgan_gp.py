@@ -1,33 +1,35 @@
-"""WGAN-GP (Gulrajani et al. 2017, Algorithm 1): a critic held near slope 1 by a penalty on its gradient."""
+"""WGAN-GP (Gulrajani et al. 2017, Algorithm 1): a critic held near slope 1 by a penalty on its gradient.
+
+With other losses and penalties this is DRAGAN, or a GAN with R1 or R2.
+"""
 
 import dataclasses
 import functools
 
 import jax
 
-from biggan_jax.gans import pair, penalties
+from biggan_jax.gans import losses, pair, penalties
 from biggan_jax.gans.averages import ExponentialAverage
 from biggan_jax.gans.core import Net, checked, cut, judge, update
-from biggan_jax.gans.images import random_flip, to_float
 from biggan_jax.gans.latents import Prior
-from biggan_jax.gans.losses import wasserstein
 
 
 @dataclasses.dataclass(frozen=True)
 class WGANGP:
-    generator: Net  # z and labels -> images
-    discriminator: Net  # the critic: images and labels -> numbers [N]
+    generator: Net  # z and labels -> images or points
+    discriminator: Net  # the critic: images or points and labels -> numbers [N]
+    loss: losses.Loss
+    penalty: penalties.SlopePenalty
     prior: Prior
     average: ExponentialAverage
-    penalty: float  # lambda
-    penalty_every: int  # steps; each penalty weighs as many times more (Karras et al. 2020, Section 3.1)
     num_d_steps: int  # n_critic
     accumulation_steps: int
     flip: bool  # mirror real images at random
     truncation_mode: str
 
     averaged = ("generator",)
-    nets, batches = property(pair.nets), property(pair.batches)
+    nets, batches, truncates = property(pair.nets), property(pair.batches), property(pair.truncates)
+    exchanges = property(pair.exchanges)
     truncation, standing, sample, generate = pair.truncation, pair.standing, pair.sample, pair.generate
 
     def extra(self):
@@ -35,7 +37,7 @@ class WGANGP:
 
     def phase(self, step: int) -> bool:
         """Whether the step has the penalty."""
-        return step % self.penalty_every == 0
+        return self.penalty.due(step)
 
     def step(self, state, batch, phase):
         """The state and metrics after `num_d_steps` updates of the critic and one of G, shapes as BigGAN's."""
@@ -53,34 +55,37 @@ class WGANGP:
         the points between them have one too.
         """
         z_key, mix_key, flip_key = jax.random.split(key, 3)
-        real, labels = to_float(batch["image"]), batch["label"]
-        if self.flip:
-            real = random_flip(flip_key, real)
-        fake, g = self.generator.forward(nets["generator"], self.prior(z_key, len(real))[0], labels)
+        real, labels = pair.real(self, batch, flip_key), batch["label"]
+        z, _ = self.prior(z_key, len(real))
+        fake, g = self.generator.forward(nets["generator"], z, labels, key=z_key)
         fake = jax.lax.stop_gradient(fake)
         critic = self.discriminator
-        on_real, on_fake, d = judge(critic, nets["discriminator"], (real, labels), (fake, labels))
-        loss = wasserstein.d(on_real, on_fake)
-        metrics = {"wasserstein": -loss, "logits/real": on_real.mean(), "logits/fake": on_fake.mean()}
+        on_real, on_fake, d = judge(critic, nets["discriminator"], (real, labels), (fake, labels), flip_key)
+        loss = self.loss.d(on_real, on_fake)
+        metrics = {"logits/real": on_real.mean(), "logits/fake": on_fake.mean()} | self.loss.distance(loss)
         if penalize:
-            look = lambda images: critic.look(nets["discriminator"], images, labels)
-            metrics["gradient_penalty"] = penalties.gradient(look, penalties.between(real, fake, mix_key))
-            loss += self.penalty * self.penalty_every * metrics["gradient_penalty"]
+            # The noise of the penalty's passes is one, so that a gradient is that of one function.
+            look = lambda examples: critic.look(nets["discriminator"], examples, labels, key=flip_key)
+            metrics["gradient_penalty"] = self.penalty(look, real, fake, mix_key)
+            loss += self.penalty.weigh(metrics["gradient_penalty"])
         return loss, ({"generator": g, "discriminator": d}, metrics | {"loss/d": loss})
 
     def g_loss(self, nets, batch, key):
-        z, labels = self.prior(key, len(batch["image"]))
-        fake, g = self.generator.forward(nets["generator"], z, labels)
-        on_fake, d = self.discriminator.forward(nets["discriminator"], fake, labels)
-        loss = wasserstein.g(on_fake)
+        z, labels = self.prior(key, len(batch["label"]))
+        fake, g = self.generator.forward(nets["generator"], z, labels, key=key)
+        loss, d = pair.adversarial(self, nets, batch, (fake, labels), jax.random.fold_in(key, 0))
         return loss, ({"generator": g, "discriminator": d}, {"loss/g": loss})
 
     def verdicts(self, nets, images, labels):
-        """None: a critic gives distances, not verdicts."""
+        """None of a Wasserstein critic: it gives distances, not verdicts."""
+        if self.loss.boundary is None:
+            return None
+        return self.discriminator.apply(nets["discriminator"].variables, images, labels) > self.loss.boundary
 
 
 def build(config) -> WGANGP:
     """The recipe of a validated config. Raises UsageError for nets whose critic has BatchNorm."""
-    gan = WGANGP(penalty=config.gan.penalty, penalty_every=config.gan.penalty_every, **pair.build(config))
+    penalty = penalties.SlopePenalty(config.gan.penalty_kind, config.gan.penalty, config.gan.penalty_every)
+    gan = WGANGP(loss=losses.build(config), penalty=penalty, **pair.build(config))
     penalties.refuse_mixing(gan.discriminator, config.gan.name)
     return gan

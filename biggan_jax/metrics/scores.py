@@ -9,6 +9,7 @@ import numpy as np
 
 from biggan_jax.errors import DataError
 from biggan_jax.metrics import neighbours
+from biggan_jax.metrics.checks import finite
 
 _KERNEL_ROWS = 2048  # rows of one block of the KID kernel
 
@@ -21,8 +22,8 @@ def frechet_distance(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma
     complex or diverges there, is needed. Symmetric in its two Gaussians up to rounding, which
     can leave equal ones a hair below 0. Costs two symmetric eigendecompositions: seconds at d = 2048.
     """
-    mu1, mu2 = _finite("mu1", mu1, 1), _finite("mu2", mu2, 1)
-    sigma1, sigma2 = _finite("sigma1", sigma1, 2), _finite("sigma2", sigma2, 2)
+    mu1, mu2 = finite("mu1", mu1, 1), finite("mu2", mu2, 1)
+    sigma1, sigma2 = finite("sigma1", sigma1, 2), finite("sigma2", sigma2, 2)
     for name, array in (("mu2", mu2), ("sigma1", sigma1), ("sigma2", sigma2)):
         if array.shape != mu1.shape * array.ndim:
             raise DataError(f"{name}: found shape {array.shape}, expected {mu1.shape * array.ndim} to go with mu1")
@@ -41,7 +42,7 @@ def inception_score(logits: np.ndarray, splits: int = 10) -> tuple[float, float]
     i N / splits to (i + 1) N / splits in the order given, which must not be sorted by class. At least 1, at most the
     number of classes; the deviation is 0 for one split.
     """
-    logits = _finite("logits", logits, 2)
+    logits = finite("logits", logits, 2)
     if not 1 <= splits <= len(logits):
         raise DataError(f"inception_score: found {len(logits)} samples for {splits} splits, every split needs one")
     bounds = [i * len(logits) // splits for i in range(splits + 1)]
@@ -147,19 +148,10 @@ def _check_neighbour(k):
 
 
 def _pair(real, fake, least_real, least_fake):
-    real, fake = _finite("real", real, 2), _finite("fake", fake, 2)
+    real, fake = finite("real", real, 2), finite("fake", fake, 2)
     if real.shape[1] != fake.shape[1]:
         raise DataError(f"fake: found {fake.shape[1]} features, expected {real.shape[1]} as real has")
     for name, x, least in (("real", real, least_real), ("fake", fake, least_fake)):
         if len(x) < least:
             raise DataError(f"{name}: found {len(x)} samples, at least {least} are needed")
     return real, fake
-
-
-def _finite(name, array, ndim):
-    array = np.asarray(array, np.float64)
-    if array.ndim != ndim or not array.size:
-        raise DataError(f"{name}: found shape {array.shape}, expected {ndim} dimensions and at least one element")
-    if not np.isfinite(array).all():
-        raise DataError(f"{name}: found NaN or infinity, expected finite values")
-    return array

@@ -5,6 +5,7 @@ parameters". Singular vectors, BatchNorm statistics, the conditioning and the so
 whatever `dtype` is.
 """
 
+import math
 from typing import Any
 
 from flax import linen as nn
@@ -30,14 +31,24 @@ def power_iteration(matrix: jax.Array, u: jax.Array, eps: float) -> tuple[jax.Ar
 
     Returns `(sigma, u)`: sigma is differentiable in `matrix`, the vectors are constants (Miyato et al. 2018).
     """
-    # A TPU multiplies float32 in bfloat16 unless told otherwise; sigma scales whole layers, so it is worth full
-    # precision.
-    product = lambda a, b: jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
-    normalize = lambda x: x / jnp.maximum(jnp.linalg.norm(x), eps)
-    v = normalize(product(lax.stop_gradient(matrix), u))
+    v = left_vector(matrix, u, eps)
     row = product(v, matrix)
-    u = normalize(lax.stop_gradient(row))
+    u = _normalize(lax.stop_gradient(row), eps)
     return jnp.dot(row, u, precision=lax.Precision.HIGHEST), u  # v W u, without reading W a third time
+
+
+def left_vector(matrix: jax.Array, u: jax.Array, eps: float) -> jax.Array:
+    """The left singular vector estimate [K] that belongs to the right one `u` [N], a constant."""
+    return _normalize(product(lax.stop_gradient(matrix), u), eps)
+
+
+def product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """In full precision: a TPU multiplies float32 in bfloat16 unless told otherwise, and sigma scales whole layers."""
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
+def _normalize(x, eps):
+    return x / jnp.maximum(jnp.linalg.norm(x), eps)
 
 
 class SpectralModule(nn.Module):
@@ -46,10 +57,14 @@ class SpectralModule(nn.Module):
     The right singular vector lives in the collection `spectral_stats` as `u` [N], N(0, 1) at first. Every call runs
     one power iteration from it; a training call (`train=True` with `spectral_stats` mutable) stores the result, any
     other call leaves it.
+
+    `sn_frozen`: only training calls iterate; the others divide by v W u with the vectors of the last training call, as
+    torch.nn.utils.spectral_norm does. The left vector is then kept too, as `v` [K].
     """
 
     spectral_norm: bool = False
     sn_eps: float = 1e-6
+    sn_frozen: bool = False
 
     def normalized(self, weight: jax.Array, train: bool, axis: int = -1) -> jax.Array:
         """`weight` divided by its estimated top singular value as a matrix [everything else, size of `axis`]."""
@@ -60,8 +75,14 @@ class SpectralModule(nn.Module):
             "spectral_stats", "u", lambda: jax.random.normal(self.make_rng("params"), (size,), weight.dtype)
         )
         matrix = jnp.moveaxis(weight, axis, -1).reshape(-1, size)
+        if self.sn_frozen:
+            v = self.variable("spectral_stats", "v", left_vector, matrix, u.value, self.sn_eps)
+            if not train:
+                return weight / jnp.dot(product(v.value, matrix), u.value, precision=lax.Precision.HIGHEST)
         sigma, new_u = power_iteration(matrix, u.value, self.sn_eps)
         if train and self.is_mutable_collection("spectral_stats") and not self.is_initializing():
+            if self.sn_frozen:
+                v.value = left_vector(matrix, u.value, self.sn_eps)
             u.value = new_u
         return weight / sigma
 
@@ -78,12 +99,13 @@ class Conv(SpectralModule):
     resample: str | None = None
     used_features: int = 0
     use_bias: bool = True
+    kernel_init: Any = orthogonal
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x, train: bool = False):
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.normalized(self.param("kernel", orthogonal, shape, jnp.float32), train)
+        kernel = self.normalized(self.param("kernel", self.kernel_init, shape, jnp.float32), train)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else None
         x, bias = promote_dtype(x, bias, dtype=self.dtype or jnp.result_type(x, kernel))
         y = convolve(x, kernel[..., : self.used_features or None], self.resample)
@@ -95,13 +117,15 @@ class Dense(SpectralModule):
 
     features: int = 0
     use_bias: bool = True
+    kernel_init: Any = orthogonal
+    bias_init: Any = nn.initializers.zeros
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x, train: bool = False):
         shape = (x.shape[-1], self.features)
-        kernel = self.normalized(self.param("kernel", orthogonal, shape, jnp.float32), train)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else None
+        kernel = self.normalized(self.param("kernel", self.kernel_init, shape, jnp.float32), train)
+        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = x @ kernel
         return y if bias is None else y + bias
@@ -144,12 +168,18 @@ class BatchNorm(SpectralModule):
     instead; it must divide the batch. Running statistics (`batch_stats`: `mean`, `var`, both float32 [C], biased
     variance, the average over groups) move by `momentum * old + (1 - momentum) * new` and are used when `train` is
     False.
+
+    `unbiased`: the running variance is of n values n / (n - 1) times theirs, as in torch and Chainer. `affine`: gain
+    and bias are there at all.
     """
 
     num_classes: int = 0
     group_size: int = 0
     momentum: float = 0.9
     eps: float = 1e-5
+    unbiased: bool = False
+    affine: bool = True
+    gain_init: Any = nn.initializers.ones
 
     @nn.compact
     def __call__(self, x, vector=None, labels=None, train: bool = False):
@@ -168,7 +198,8 @@ class BatchNorm(SpectralModule):
             if self.is_mutable_collection("batch_stats") and not self.is_initializing():
                 blend = lambda old, new: self.momentum * old + (1 - self.momentum) * new.mean(0).astype(old.dtype)
                 running_mean.value = blend(running_mean.value, mean)
-                running_var.value = blend(running_var.value, var)
+                count = math.prod(grouped.shape[1:-1])
+                running_var.value = blend(running_var.value, var * (count / (count - 1)) if self.unbiased else var)
             if self.group_size:
                 mean, var = jnp.repeat(mean, group, 0), jnp.repeat(var, group, 0)
         else:
@@ -182,8 +213,10 @@ class BatchNorm(SpectralModule):
 
     def _gain_and_bias(self, features, vector, labels, train):
         """Gain and bias [N or 1, features]."""
+        if not self.affine:
+            return jnp.ones((1, features)), jnp.zeros((1, features))
         if vector is None and labels is None:
-            gain = self.param("gain", nn.initializers.ones, (features,), jnp.float32)
+            gain = self.param("gain", self.gain_init, (features,), jnp.float32)
             bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32)
             return gain[None], bias[None]
         gain, bias = 1.0, 0.0
@@ -225,6 +258,7 @@ class Attention(SpectralModule):
         query = conv(key_channels, "query")(x, train).reshape(batch, height * width, key_channels)
         key = max_pool(conv(key_channels, "key")(x, train)).reshape(batch, -1, key_channels)
         value = max_pool(conv(value_channels, "value")(x, train)).reshape(batch, -1, value_channels)
+        self.sow("intermediates", "query_key", (query, key))  # for `attention.maps`
         attended = attend(query, key, value).reshape(batch, height, width, value_channels)
         gamma = self.param("gamma", nn.initializers.zeros, (), jnp.float32)
         out = conv(channels, "output")(attended, train)

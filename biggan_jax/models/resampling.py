@@ -13,6 +13,18 @@ def upsample(x: jax.Array) -> jax.Array:
     return jnp.broadcast_to(x[:, :, None, :, None, :], (n, h, 2, w, 2, c)).reshape(n, 2 * h, 2 * w, c)
 
 
+def upsample_bilinear(x: jax.Array) -> jax.Array:
+    """Bilinear, twice the size, pixels taken for squares: [N, H, W, C] -> [N, 2H, 2W, C]."""
+    for axis in (1, 2):
+        before = jnp.concatenate([lax.slice_in_dim(x, 0, 1, axis=axis), x], axis)
+        after = jnp.concatenate([x, lax.slice_in_dim(x, -1, None, axis=axis)], axis)
+        size = x.shape[axis]
+        before, after = (lax.slice_in_dim(a, i, i + size, axis=axis) for a, i in ((before, 0), (after, 1)))
+        pairs = jnp.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], axis + 1)
+        x = pairs.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
+    return x
+
+
 def _windows(x):
     n, h, w, c = x.shape
     return x.reshape(n, h // 2, 2, w // 2, 2, c)
@@ -54,19 +66,19 @@ def convolve(x: jax.Array, kernel: jax.Array, resample: str | None = None) -> ja
 
 
 def _down_boxing_image(x, kernel):
-    return _halve(_box(jnp.pad(x, _AROUND)), (kernel / 4).astype(x.dtype))
+    return halve(_box(jnp.pad(x, _AROUND)), (kernel / 4).astype(x.dtype))
 
 
 def _down_boxing_kernel(x, kernel):
-    return _halve(x, (_box_kernel(kernel) / 4).astype(x.dtype))
+    return halve(x, (_box_kernel(kernel) / 4).astype(x.dtype))
 
 
 def _up_boxing_image(x, kernel):
-    return _box(_double(x, kernel.astype(x.dtype)))
+    return _box(double(x, kernel.astype(x.dtype)))
 
 
 def _up_boxing_kernel(x, kernel):
-    return _double(x, _box_kernel(kernel).astype(x.dtype))
+    return double(x, _box_kernel(kernel).astype(x.dtype))
 
 
 _BOXED = {"down": (_down_boxing_image, _down_boxing_kernel), "up": (_up_boxing_image, _up_boxing_kernel)}
@@ -86,15 +98,18 @@ def _box_kernel(kernel):
 
 # In the next two, k and the odd pixel of the large image go together: [3, 3] with 2H + 1, [4, 4] with 2H.
 @jax.custom_vjp
-def _halve(x, kernel):
-    """[N, 2H (+ 1), 2W (+ 1), C] and a kernel [k, k, C, O] -> [N, H, W, O]: a convolution at every other pixel."""
+def halve(x, kernel):
+    """[N, 2H (+ 1), 2W (+ 1), C] and a kernel [k, k, C, O] -> [N, H, W, O]: a convolution at every other pixel.
+
+    With k = 4 that is a convolution of stride 2 and padding 1.
+    """
     return _at_every_other(x, kernel)
 
 
 @jax.custom_vjp
-def _double(x, kernel):
+def double(x, kernel):
     """[N, H, W, C] and a kernel [k, k, C, O] -> [N, 2H (+ 1), 2W (+ 1), O]: a convolution of x with zeros between its
-    pixels.
+    pixels. With k = 4 that is the transposed convolution of stride 2 and padding 1.
     """
     # The CPU backend has no fast path for dilated inputs, accelerators have.
     return lax.platform_dependent(x, kernel, cpu=_double_by_phases, default=_double_by_dilation)
@@ -104,16 +119,16 @@ def _double(x, kernel):
 # avoided on CPU.
 def _halve_gradients(inputs, cotangent):
     x, kernel = inputs
-    return _double(cotangent, _transposed(kernel)), _kernel_gradient(x, cotangent, len(kernel))
+    return double(cotangent, _transposed(kernel)), _kernel_gradient(x, cotangent, len(kernel))
 
 
 def _double_gradients(inputs, cotangent):
     x, kernel = inputs
-    return _halve(cotangent, _transposed(kernel)), _transposed(_kernel_gradient(cotangent, x, len(kernel)))
+    return halve(cotangent, _transposed(kernel)), _transposed(_kernel_gradient(cotangent, x, len(kernel)))
 
 
-_halve.defvjp(lambda *inputs: (_halve(*inputs), inputs), _halve_gradients)
-_double.defvjp(lambda *inputs: (_double(*inputs), inputs), _double_gradients)
+halve.defvjp(lambda *inputs: (halve(*inputs), inputs), _halve_gradients)
+double.defvjp(lambda *inputs: (double(*inputs), inputs), _double_gradients)
 
 
 def _transposed(kernel):
@@ -121,7 +136,7 @@ def _transposed(kernel):
 
 
 def _kernel_gradient(large, small, size):
-    """Gradient of sum(small * _halve(large, kernel)) with respect to the kernel."""
+    """Gradient of sum(small * halve(large, kernel)) with respect to the kernel."""
     kernel = jax.ShapeDtypeStruct((size, size, large.shape[-1], small.shape[-1]), small.dtype)
     return jax.linear_transpose(lambda kernel: _at_every_other(large, kernel), kernel)(small)[0]
 

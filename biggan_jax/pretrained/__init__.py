@@ -2,12 +2,14 @@
 variables."""
 
 from biggan_jax.pretrained.biggan_pytorch import from_biggan_pytorch, to_biggan_pytorch
+from biggan_jax.pretrained.families import from_torch
 from biggan_jax.pretrained.huggingface import from_huggingface, truncation_stats
 from biggan_jax.pretrained.readers import read_state_dict, write_state_dict
 
 __all__ = [
     "from_biggan_pytorch",
     "from_huggingface",
+    "from_torch",
     "read_state_dict",
     "to_biggan_pytorch",
     "truncation_stats",

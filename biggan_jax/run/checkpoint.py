@@ -6,13 +6,19 @@ part can be read without the others:
   one for each net, by its name   its variables: `generator`, `discriminator`
   ema                             variables of the averaged nets, by name
   training                        step, attempt, key, optimizers' states, what else the recipe carries
-  config, data                    the run's config; where in the data the next step starts
+  config                          the run's config
+  data                            where in the data the next step starts; what the step is: its number, the run that
+                                  made it, a digest of its config, the fingerprint of its data
 Converted weights have some of the nets and no `training`; those that come with BatchNorm statistics for a row of
 truncations hold them as
   truncation_stats                `batch_stats` with a leading axis: entry k belongs to truncation (k + 1) / count
 """
 
+from collections.abc import Collection
+import contextlib
+import hashlib
 import itertools
+import json
 import sys
 
 import jax
@@ -32,6 +38,7 @@ _ORBAX_FILES = (  # written after the manifest; nothing is restored from them
     "_CHECKPOINT_METADATA",
     storage.COMMIT_FILE,
 )
+IDENTITY = ("run", "data_fingerprint")  # what tells runs apart, and what their data is
 _NO_CHECKPOINT, _NONE_INTACT = -1, -2
 
 
@@ -48,6 +55,7 @@ class Checkpoints:
         )
         directory = storage.path(workdir) / "checkpoints"
         self.directory = directory if storage.is_bucket(directory) else directory.resolve()
+        self._run = run_identity(workdir)
         self._saving = None  # the step being saved
         self._verified = set()  # (step, part)
         self._manager = ocp.CheckpointManager(self.directory, options=options)
@@ -59,7 +67,7 @@ class Checkpoints:
         """Starts to save a GANState, unless `step` is there already. `state` may be donated to a step right after."""
         if step in self._manager.all_steps():
             return
-        self._save(step, _items(state), config, {"next_step": step, "seed": config.seed})
+        self._save(step, _items(state), config, {"next_step": step, "seed": config.seed} | self._run)
 
     def save_nets(self, step: int, items: dict, config) -> None:
         """Saves variables of nets, and averages of them, without a training state, as conversion from another project
@@ -70,6 +78,7 @@ class Checkpoints:
 
     def _save(self, step, trees, config, data) -> None:
         items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+        data |= {"step": step, "config_digest": _digest(config.to_dict())}
         items |= {"config": ocp.args.JsonSave(config.to_dict()), "data": ocp.args.JsonSave(data)}
         self.wait()  # as Orbax would: one save at a time
         self._saving = step
@@ -85,21 +94,38 @@ class Checkpoints:
             integrity.write_manifest(folder, exclude=_ORBAX_FILES)
 
     def verify(self, step: int, parts=None) -> None:
-        """Raises DataError naming the file unless the `parts` of `step` (None: all) are as they were written. Each is
-        read once only.
+        """Raises DataError naming the file unless the `parts` of `step` (None: all) are as they were written, and of
+        that step. Each is read once only.
         """
-        parts = self.items(step) if parts is None else list(parts)
-        unknown = [part for part in parts if (step, part) not in self._verified]
+        parts = {"config", "data", *(self.items(step) if parts is None else parts)}
+        unknown = {part for part in parts if (step, part) not in self._verified}
         if unknown:
             try:
                 integrity.verify(self.directory / str(step), unknown)
+                if "data" in unknown:
+                    self._check_identity(step)
             except DataError as error:
                 raise DataError(f"checkpoint {step} cannot be used: {error}") from error
             self._verified |= {(step, part) for part in unknown}
 
-    def recover(self) -> int | None:
+    def _check_identity(self, step: int) -> None:
+        """Raises DataError unless `step` is what its folder's name says, and of the run that the directory is of.
+
+        What was saved before checkpoints said so, or where no run was known, is taken for what it is called.
+        """
+        folder = self.directory / str(step)
+        said = storage.read_json(folder / "data" / "metadata")
+        if (number := said.get("step", said.get("next_step", step))) != step:
+            raise DataError(f"{folder} holds step {number}")
+        run = self._run.get("run")
+        if run and said.get("run", run) != run:
+            raise DataError(f"{folder} is of the run {said['run']}, this directory is of {run}")
+        if "config_digest" in said and said["config_digest"] != _digest(storage.read_json(self._config_path(step))):
+            raise DataError(f"{folder / 'config'} is not the config that its step was made with")
+
+    def recover(self, barren: Collection[int] = ()) -> int | None:
         """The newest step whose files are all as they were written; newer ones are moved to `WORKDIR/damaged/`, with a
-        warning.
+        warning. So are `barren` ones, from which training only diverged, where there is an older one.
 
         None when there is no checkpoint. On many processes, process 0 reads and all get its answer. Raises DataError
         when none is intact.
@@ -110,7 +136,10 @@ class Checkpoints:
         if jax.process_index() == 0:
             for step in reversed(steps):
                 try:
-                    integrity.verify(self.directory / str(step))
+                    if step in barren and step != steps[0]:
+                        raise DataError("training diverged from it again and again")
+                    integrity.verify(self.directory / str(step), exclude=_ORBAX_FILES)
+                    self._check_identity(step)
                     found = step
                     break
                 except DataError as error:
@@ -122,6 +151,7 @@ class Checkpoints:
                     )
         found = int(multihost_utils.broadcast_one_to_all(np.int32(found)))
         self._manager.reload()
+        self._verified = {(step, part) for step, part in self._verified if step in self.steps()}
         if found == _NONE_INTACT:
             raise DataError(
                 f"none of the checkpoints in {self.directory} was intact; "
@@ -184,11 +214,14 @@ class Checkpoints:
     def config(self, step: int) -> ml_collections.ConfigDict:
         """The config that `step` was trained with. Raises DataError when it cannot be read."""
         self.verify(step, ["config"])
-        path = self.directory / str(step) / "config" / "metadata"
+        path = self._config_path(step)
         try:
             return configs.from_json(path.read_text())
         except (OSError, UsageError) as error:
             raise DataError(f"{path}: {error}") from error
+
+    def _config_path(self, step: int):
+        return self.directory / str(step) / "config" / "metadata"
 
     def wait(self) -> None:
         self._manager.wait_until_finished()
@@ -207,6 +240,34 @@ def _items(state) -> dict:
     } | ({"extra": state.extra} if jax.tree.leaves(state.extra) else {})
     items = {name: net.variables for name, net in state.nets.items()} | {"ema": state.ema, "training": training}
     return {name: tree for name, tree in items.items() if jax.tree.leaves(tree)}
+
+
+def run_identity(workdir) -> dict:
+    """What run.json says that each checkpoint says too, as far as it is there."""
+    found = storage.read_json(storage.path(workdir) / "run.json")
+    return {name: found[name] for name in IDENTITY if isinstance(found.get(name), str)}
+
+
+def newest_identity(workdir) -> tuple[int, dict, ml_collections.ConfigDict] | None:
+    """`(step, what it says of its run, its config)` of the newest checkpoint in which these are intact; None: there is
+    none.
+    """
+    if not exist(workdir):
+        return None
+    checkpoints = Checkpoints(workdir)
+    try:
+        for step in reversed(checkpoints.steps()):
+            with contextlib.suppress(DataError):
+                checkpoints.verify(step, ["config", "data"])
+                said = storage.read_json(checkpoints.directory / str(step) / "data" / "metadata")
+                return step, said, checkpoints.config(step)
+    finally:
+        checkpoints.close()
+    return None
+
+
+def _digest(values: dict) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def exist(workdir) -> bool:

@@ -1,8 +1,10 @@
 """Grids of samples: which classes and thresholds they show, and how images are laid out."""
 
+import jax
 import numpy as np
 
 ROWS, COLUMNS = 10, 10
+BETWEEN = 12  # pixels between blocks of images, such as what two codes do
 TRUNCATIONS = (None, 1.0, 0.5, 0.04)  # rows of a truncation grid, after Figure 2 of Brock et al. 2018
 
 
@@ -13,8 +15,9 @@ def classes_to_show(num_classes: int) -> np.ndarray:
 
 
 def class_grid(trained, seed: int) -> np.ndarray:
-    """One row of samples per class, uint8 [height, width, 3]."""
-    labels = np.repeat(classes_to_show(trained.config.num_classes), COLUMNS)
+    """One row of samples per class, or ROWS rows where there is one class or none; uint8 [height, width, 3]."""
+    classes = classes_to_show(trained.num_classes)
+    labels = np.repeat(np.resize(classes, ROWS) if len(classes) == 1 else classes, COLUMNS)
     return grid(trained.sample(labels, seed=seed), COLUMNS)
 
 
@@ -31,8 +34,28 @@ def interpolation_grid(trained, between: str, seed: int) -> np.ndarray:
     return grid(images.reshape(-1, *images.shape[2:]), COLUMNS)
 
 
+def code_grid(trained, seed: int) -> np.ndarray:
+    """What each code of a recipe that has codes does, one below the other: `gans.codes.traversals` in pictures."""
+    blocks = []
+    for z in trained.gan.traversals(jax.random.key(seed), ROWS):
+        rows, columns, z_dim = z.shape
+        images = trained.generate(z.reshape(-1, z_dim), np.zeros(rows * columns, np.int32))
+        blocks.append(grid(images, columns))
+    return stacked(blocks)
+
+
+def stacked(blocks: list[np.ndarray]) -> np.ndarray:
+    """Pictures uint8 [height, width, 3] one below the other, BETWEEN white pixels between two."""
+    height, width = sum(len(block) + BETWEEN for block in blocks), max(block.shape[1] for block in blocks)
+    picture, top = np.full((height - BETWEEN, width, 3), 255, np.uint8), 0
+    for block in blocks:
+        picture[top : top + len(block), : block.shape[1]] = block
+        top += len(block) + BETWEEN
+    return picture
+
+
 def _columns(trained) -> np.ndarray:
-    classes = classes_to_show(trained.config.num_classes)
+    classes = classes_to_show(trained.num_classes)
     return np.repeat(classes, COLUMNS) if len(classes) == 1 else classes
 
 

@@ -1,7 +1,10 @@
 """What a working directory belongs to.
 
 config.json     the run's config; a start with another one is refused
-run.json        of the latest start: command, versions, devices, data and its classes
+run.json        what tells the run from others; of the latest start: command, versions, devices, data and its classes
+
+Every checkpoint carries the config, the run and the fingerprint of its data too: a file that is damaged or gone is
+made again from the newest.
 """
 
 import contextlib
@@ -9,14 +12,17 @@ import importlib.metadata
 import json
 import pathlib
 import platform
+import secrets
 import shlex
 import socket
 import subprocess
 import sys
 
+import ml_collections
+
 from biggan_jax import config as configs
 from biggan_jax.errors import UsageError
-from biggan_jax.run import storage
+from biggan_jax.run import checkpoint, storage
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_collections")
 
@@ -27,8 +33,24 @@ def check_config(workdir, config) -> None:
     # A command that failed before its first checkpoint may be corrected and given again.
     with storage.refusals(workdir):
         begun = checkpoints.exists() and any(step.name.isdecimal() for step in checkpoints.iterdir())
-        if begun and path.exists():
-            check_resumable(configs.from_json(path.read_text()), config, path)
+        if begun and (found := read_config(workdir)):
+            check_resumable(found, config, path)
+
+
+def read_config(workdir) -> ml_collections.ConfigDict | None:
+    """The config of the run in `workdir`, from its newest intact checkpoint where config.json cannot be read; None when
+    there is neither.
+    """
+    path = storage.path(workdir) / "config.json"
+    try:
+        return configs.from_json(path.read_text())
+    except (OSError, ValueError, UsageError) as error:
+        newest = checkpoint.newest_identity(workdir)
+        if newest is None:
+            return None
+        step, _, config = newest
+        _say_restored(path, error, step)
+        return config
 
 
 def check_resumable(found, config, path) -> None:
@@ -50,13 +72,21 @@ def write_config(workdir, config) -> None:
 def write_identity(workdir, dataset, devices) -> None:
     """Writes run.json. Raises UsageError when the run there was trained on other data than `dataset`."""
     path = storage.path(workdir) / "run.json"
-    found = storage.read_json(path).get("data_fingerprint")
+    known = checkpoint.run_identity(workdir)
+    missing = [name for name in checkpoint.IDENTITY if name not in known]
+    if missing and (newest := checkpoint.newest_identity(workdir)):
+        step, said, _ = newest
+        if lost := {name: said[name] for name in missing if name in said}:
+            _say_restored(path, f"no {', '.join(lost)} there", step)
+            known |= lost
+    found = known.get("data_fingerprint")
     if found not in (None, dataset.fingerprint):
         raise UsageError(
             f"{path}: the run was trained on other data ({found}) than {dataset.name} holds now "
             f"({dataset.fingerprint}). Choose another --workdir, or put the old data back"
         )
     storage.write_text(path, json.dumps({
+        "run": known.get("run") or secrets.token_hex(8),
         "started": storage.now(),
         "command": shlex.join(sys.orig_argv),
         "host": socket.gethostname(),
@@ -71,9 +101,14 @@ def write_identity(workdir, dataset, devices) -> None:
     }, indent=2))  # fmt: skip
 
 
+def _say_restored(path, why, step) -> None:
+    print(f"warning: {path}: {why}; what it held is taken from checkpoint {step}", file=sys.stderr, flush=True)
+
+
 def class_names(workdir) -> tuple[str, ...]:
     """The names of a run's classes; empty where they are not known."""
-    return tuple(storage.read_json(storage.path(workdir) / "run.json").get("class_names", ()))
+    found = storage.read_json(storage.path(workdir) / "run.json").get("class_names")
+    return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
 def _code_version() -> str:

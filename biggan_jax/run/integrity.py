@@ -29,11 +29,11 @@ def write_manifest(directory: epath.Path, exclude: Collection[str] = ()) -> None
     (directory / MANIFEST).write_text(json.dumps(entries, indent=1, sort_keys=True))
 
 
-def verify(directory: epath.Path, parts: Collection[str] | None = None) -> None:
-    """Raises DataError unless the files of `directory` are those its manifest lists, byte for byte.
+def verify(directory: epath.Path, parts: Collection[str] | None = None, exclude: Collection[str] = ()) -> None:
+    """Raises DataError unless the files of `directory` are those its manifest lists, byte for byte, and no others.
 
-    `parts` names sub-folders to look at; None is all that is listed. The error names the first file that is wrong and
-    what is wrong with it.
+    `parts` names sub-folders to look at; None is all but the files that are named in `exclude`. The error names the
+    first file that is wrong and what is wrong with it.
     """
     path = directory / MANIFEST
     try:
@@ -41,13 +41,16 @@ def verify(directory: epath.Path, parts: Collection[str] | None = None) -> None:
         listed = {name: (int(entry["bytes"]), int(entry["crc32c"])) for name, entry in entries.items()}
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is damaged: {error}") from error
-    names = [name for name in listed if parts is None or name.split("/")[0] in parts]
+    asked = lambda names: [name for name in names if parts is None or name.split("/")[0] in parts]
+    names = asked(listed)
     for part in parts or ():
         if not any(name.startswith(f"{part}/") for name in names):
             raise DataError(f"{path} lists no file of {part}")
     present = set(_files(directory))
+    if unlisted := sorted(set(asked(present)) - set(listed) - set(exclude)):
+        raise DataError(f"{directory / unlisted[0]} is not in {MANIFEST}: it was not written with the others")
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as executor:
         problems = executor.map(lambda name: _problem(directory / name, name in present, *listed[name]), names)
         problem = next(filter(None, problems), None)

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-from biggan_jax.errors import UsageError
+from biggan_jax.errors import StorageError, UsageError
 from biggan_jax.run import storage
 
 HEARTBEAT_SECONDS = 10.0  # how often the writer renews its lock
@@ -21,8 +21,8 @@ STALE_AFTER_SECONDS = 35.0  # a lock from another machine that has not been rene
 
 @contextlib.contextmanager
 def lock(workdir):
-    """Makes this process the only writer of `workdir`. Raises UsageError naming host, process and time of the one that
-    is.
+    """Makes this process the only writer of `workdir`, and gives a function that raises StorageError when it is that no
+    more. Raises UsageError naming host, process and time of the one that is.
 
     On one machine the kernel holds the lock (`flock`) and drops it with the process, however that ends. Between
     machines, whose file system may not pass `flock` on, the writer renews the file; one that has not been renewed for
@@ -47,10 +47,27 @@ def lock(workdir):
         except Exception as error:
             if storage.is_disk_error(error) or not storage.is_refusal(error):
                 raise
-            raise UsageError(f"--workdir={workdir}: {storage.reason(error)}") from error
-        stack.callback(lambda: record.unlink(missing_ok=True))
-        stack.enter_context(_repeat(lambda beat: storage.write_text(record, json.dumps(owner | {"beat": beat}))))
-        yield
+            where = f"{error.filename}: " if getattr(error, "filename", None) else ""
+            raise UsageError(f"--workdir={workdir}: {where}{storage.reason(error)}") from error
+        same_directory = stack.enter_context(storage.held(workdir))
+
+        def check():
+            same_directory()
+            if storage.is_bucket(workdir) and not _is_ours(record, owner):
+                raise StorageError(f"{record} is gone, or another process's: {workdir} was removed or replaced")
+
+        def renew(beat):
+            check()
+            storage.write_text(record, json.dumps(owner | {"beat": beat}))
+
+        def release():
+            with contextlib.suppress(StorageError):  # what is there now is not ours to remove
+                check()
+                record.unlink(missing_ok=True)
+
+        stack.callback(release)
+        stack.enter_context(_repeat(renew))
+        yield check
 
 
 def _flock(stack, path, record) -> bool:
@@ -99,6 +116,16 @@ def _check_alone(record, owner) -> None:
         raise _in_use(record)
 
 
+def _is_ours(record, owner) -> bool:
+    """Whether `record` is `owner`'s still; a bucket that does not answer does not say otherwise."""
+    try:
+        return owner.items() <= json.loads(record.read_text()).items()
+    except FileNotFoundError:
+        return False
+    except Exception:
+        return True
+
+
 def _in_use(record) -> UsageError:
     owner = storage.read_json(record)
     who = (
@@ -130,7 +157,7 @@ def _repeat(renewal):
 
 def _died(owner) -> bool:
     """Whether the process of a record is gone. False where its number means nothing to us, as in another container."""
-    if owner.get("pid_namespace") != _pid_namespace():
+    if owner.get("pid_namespace") != _pid_namespace() or not isinstance(owner.get("pid"), int):
         return False
     try:
         os.kill(owner["pid"], 0)

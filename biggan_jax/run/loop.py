@@ -4,6 +4,7 @@ import contextlib
 
 import jax
 
+from biggan_jax import config as configs
 from biggan_jax import data
 from biggan_jax.devices import description, processes, sharding
 from biggan_jax.devices.program import Program
@@ -19,14 +20,13 @@ def train(config, workdir: str, judge) -> int:
     `evaluation.in_training.Judge`. Raises BigGANError for what the user can mend.
     """
     processes.initialize()
-    stop_requested = processes.on_sigterm()
+    stop_requested = processes.on_request_to_stop()
     program = Program(config, sharding.make_mesh())
     sharding.check_divisible(config.run.standing_stats_batch_size, program.mesh, "run.standing_stats_batch_size")
     with contextlib.ExitStack() as stack:
-        dataset = open_workdir(stack, workdir, program)
-        keeper = stack.enter_context(
-            contextlib.closing(Keeper(program, dataset, workdir, judge(config, program.mesh, dataset, workdir)))
-        )
+        dataset, check_workdir = open_workdir(stack, workdir, program)
+        judge = judge(config, program.mesh, dataset, workdir)
+        keeper = stack.enter_context(contextlib.closing(Keeper(program, dataset, workdir, check_workdir, judge)))
         stack.enter_context(jax.set_mesh(program.mesh))
         state, step = keeper.begin()
         if jax.process_index() == 0:
@@ -49,18 +49,18 @@ def train(config, workdir: str, judge) -> int:
 
 
 def open_workdir(stack: contextlib.ExitStack, workdir: str, program: Program):
-    """The data set, after `workdir` was found to belong to this config and this data and to nobody else who writes;
-    the lock, and what turns a full disk into one line, stay on the stack.
+    """The data set, after `workdir` was found to belong to this config and this data and to nobody else who writes, and
+    a function that raises StorageError when `workdir` is gone or replaced; the lock, and what turns a full disk into
+    one line, stay on the stack.
     """
     stack.enter_context(storage.disk_errors(workdir))
     identity.check_config(workdir, program.config)
-    if jax.process_index() == 0:
-        stack.enter_context(lock.lock(workdir))
+    check_workdir = stack.enter_context((lock.lock if jax.process_index() == 0 else storage.held)(workdir))
     dataset = data.load(program.config)
     if jax.process_index() == 0:
         identity.write_identity(workdir, dataset, program.mesh.devices.flat)
         identity.write_config(workdir, program.config)
-    return dataset
+    return dataset, check_workdir
 
 
 def summary(program: Program, dataset, start: int) -> str:
@@ -69,12 +69,18 @@ def summary(program: Program, dataset, start: int) -> str:
     counts = (
         f"{net.symbol.upper()} {description.count(net.shapes()['params']):,}" for net in program.gan.nets.values()
     )
+    of_points = configs.kind(config) == "points"
+    what, examples = (
+        ("in {}-D".format(*configs.example_shape(config)), "points")
+        if of_points
+        else (f"{config.image_size} px", "images")
+    )
     return "\n".join([
-        f"{config.model.name} {config.image_size} px on {dataset.name}: {len(dataset):,} images, "
+        f"{config.model.name} {what} on {dataset.name}: {len(dataset):,} {examples}, "
         f"{config.num_classes or 'no'} classes",
         f"parameters: {'  '.join(counts)}",
         f"{len(devices)} x {devices[0].device_kind} in {len({d.process_index for d in devices})} process(es), "
-        f"{config.batch_size} images per D update ({program.micro_batch // len(devices)} per device), "
+        f"{config.batch_size} {examples} per D update ({program.micro_batch // len(devices)} per device), "
         f"{config.get('num_d_steps', 1)} D updates per step, compute in {config.compute_dtype}",
         f"steps {start} to {config.num_steps}",
     ])  # fmt: skip

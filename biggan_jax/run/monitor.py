@@ -13,8 +13,8 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from biggan_jax.errors import CollapsedError, UsageError
-from biggan_jax.gans.images import to_float
+from biggan_jax.errors import CollapsedError, DivergedError, UsageError
+from biggan_jax.gans.images import floats
 
 TOP = 3  # singular values recorded of each layer, as the paper's Figure 3
 EXACT_UP_TO = 256  # rows of the smaller Gram matrix up to which its eigenvalues are computed; above, they are estimated
@@ -83,9 +83,12 @@ def spectra(gan, nets, vectors) -> tuple[dict[str, jax.Array], dict[str, jax.Arr
 
 
 @functools.partial(jax.jit, static_argnames="gan")
-def watched_singular_values(gan, nets) -> dict[str, jax.Array]:
-    """Top singular values, before normalisation, of the layers that each net names to be watched: `sigma/g_first`."""
-    found = {}
+def watched_weights(gan, nets) -> dict[str, jax.Array]:
+    """Top singular values, before normalisation, of the layers that each net names to be watched: `sigma/g_first`; and
+    the largest weight of all nets.
+    """
+    weights = jax.tree.leaves([state.params for state in nets.values()])
+    found = {"weight/largest": jnp.stack([jnp.abs(weight).max() for weight in weights]).max().astype(jnp.float32)}
     for name, net in gan.nets.items():
         for place, path in net.watched.items():
             layer = functools.reduce(lambda tree, key: tree[key], path, nets[name].params)
@@ -94,21 +97,27 @@ def watched_singular_values(gan, nets) -> dict[str, jax.Array]:
 
 
 def judgement(gan, nets, reals: dict) -> dict[str, jax.Array]:
-    """D's accuracy on each set of `reals`, name -> batch of images and labels, "train" among them, and on samples; and
-    the samples' variety.
+    """D's accuracy on each set of `reals`, name -> batch of examples and labels, "train" among them, and on samples;
+    and the samples' variety.
 
     Accuracy is the share that D puts on the right side of its loss's boundary; there is none where the loss has no
-    boundary. Variety is the mean over pixels of the standard deviation of N samples, relative to that of "train": 1 is
-    as varied as real images, 0 is one image. Nothing of the state changes.
+    boundary. Variety is the mean over pixels or axes of the standard deviation of N samples, relative to that of
+    "train": 1 is as varied as real images, 0 is one image. Of images also: the distance of the samples' darkest and
+    lightest value, and the share of values at the ends of [-1, 1]. Nothing of the state changes.
     """
     train = reals["train"]
-    count = len(train["image"])
+    count = len(train["label"])
     variables = {name: state.variables for name, state in nets.items()}
     samples = gan.sample(variables, jax.random.key(0), jnp.arange(count), train["label"], None)
     spread = lambda images: images.std(axis=0).mean()
-    found = {"variety": spread(samples) / spread(to_float(train["image"]))}
+    real_examples = lambda batch: floats(batch, samples.shape[-1])
+    found = {"variety": spread(samples) / spread(real_examples(train))}
+    if samples.ndim == 4:
+        saturated = lambda images: (jnp.abs(images) > 0.999).mean()
+        found["range/samples"] = samples.max() - samples.min()
+        found |= {"saturated/samples": saturated(samples), "saturated/train": saturated(real_examples(train))}
     for name, batch in reals.items():
-        if (real := gan.verdicts(nets, to_float(batch["image"]), batch["label"])) is not None:
+        if (real := gan.verdicts(nets, real_examples(batch), batch["label"])) is not None:
             found[f"d_accuracy/{name}"] = real.mean()
     if (real := gan.verdicts(nets, samples, train["label"])) is not None:
         found["d_accuracy/samples"] = 1 - real.mean()
@@ -145,6 +154,26 @@ def _some(dataset) -> dict[str, np.ndarray]:
     return {name: np.asarray(array[indices]) for name, array in dataset.arrays.items()}
 
 
+def check_divergence(step: int, values: dict[str, float], limits) -> None:
+    """Raises DivergedError when a loss or weight has passed a limit of the config's `run.divergence`; 0 is no limit."""
+    kinds = {"max_loss": lambda name: name.startswith("loss/"), "max_weight": lambda name: name == "weight/largest"}
+    for key, is_kind in kinds.items():
+        for name, value in values.items():
+            if limits[key] and is_kind(name) and abs(value) > limits[key]:
+                raise DivergedError(
+                    f"step {step}: {name} is {value:.4g}, the limit config.run.divergence.{key} is {limits[key]:g}"
+                )
+
+
+def lifeless(values: dict[str, float]) -> str | None:
+    """What is said of samples, by the records of a look at them, that no training leads back from."""
+    if values.get("range/samples", 2.0) < 1 / 255:
+        return "all samples are of one colour"
+    if values.get("saturated/samples", 0.0) > 0.999 and values["saturated/train"] < 0.95:
+        return "all values of samples are at the ends of their range"
+    return None
+
+
 # Record, config key below `run.collapse`, and which side of the limit is collapse.
 LIMITS = (
     ("sigma/g_first", "max_sigma", operator.gt),
@@ -157,7 +186,7 @@ LIMITS = (
 def check_limits(config, monitor: Monitor | None, program) -> None:
     """Raises UsageError for a limit on what this run does not record: it would never be reached."""
     state = program.abstract_state()
-    recorded = set(jax.eval_shape(functools.partial(watched_singular_values, program.gan), state.nets))
+    recorded = set(jax.eval_shape(functools.partial(watched_weights, program.gan), state.nets))
     recorded |= monitor.records(state) if monitor else set()
     recorded |= {"FID over its least"} if config.run.evaluate_every else set()
     for name, key, _ in LIMITS:

@@ -16,7 +16,8 @@ class Recorder:
     def __init__(self, writer, progress, config, start: int):
         self._writer, self._progress = writer, progress
         self._images_per_step = configs.images_per_step(config)
-        self._limits = config.run.collapse
+        self._run, self._last_step = config.run, config.num_steps
+        self._lifeless = False  # at the last look
         self._pending = collections.deque()
         self._last = (start, time.monotonic())
         self.data_wait = 0.0  # seconds since the last record
@@ -38,7 +39,18 @@ class Recorder:
                 broken = [name for name, value in values.items() if not math.isfinite(value)]
                 if broken:
                     raise DivergedError(f"step {step}: {', '.join(broken)} not finite")
-                monitor.check_collapse(step, values, self._limits)
+                monitor.check_divergence(step, values, self._run.divergence)
+                self._check_samples(step, values)
+                monitor.check_collapse(step, values, self._run.collapse)
+
+    def _check_samples(self, step, values) -> None:
+        """Raises DivergedError when samples are lifeless twice in a row, or at the end."""
+        if "variety" not in values:
+            return
+        said, before = monitor.lifeless(values), self._lifeless
+        self._lifeless = bool(said)
+        if said and (before or step == self._last_step):
+            raise DivergedError(f"step {step}: {said}")
 
     def _record(self, step, values) -> None:
         last_step, last_time = self._last

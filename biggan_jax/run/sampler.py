@@ -1,17 +1,18 @@
 """Samples of a recipe in any number: numbered ones, those of given latents, and interpolations.
 
 Every function takes `variables`, by net, that already hold the statistics to sample with and returns uint8 images
-[N, H, W, 3]. Sample number i has its own latent, a function of the seed and i alone, whatever the batch size and the
-number of devices.
+[N, H, W, 3], grey ones too, or points, float32 [N, D]. Sample number i has its own latent, a function of the seed and i
+alone, whatever the batch size and the number of devices.
 """
 
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from biggan_jax.devices import sharding
-from biggan_jax.gans.images import to_uint8
+from biggan_jax.gans.images import floats, to_uint8
 
 BATCH_SIZE = 64  # images per call of the recipe, unless asked otherwise
 
@@ -26,12 +27,24 @@ def _generate(gan, variables, z, labels):
     return _readable(gan.generate(variables, sharding.shard_batch(z), sharding.shard_batch(labels)))
 
 
+@functools.partial(jax.jit, static_argnames="gan")
+def _read(gan, variables, images):
+    return _everywhere(
+        gan.read(variables, floats({"image": sharding.shard_batch(images)}, gan.discriminator.inputs[0].shape[-1]))
+    )
+
+
 def _readable(images):
-    """uint8 levels, on every process."""
-    levels = to_uint8(images)
+    """uint8 levels of three channels, of points the numbers; on every process."""
+    if images.ndim == 4:
+        images = to_uint8(jnp.broadcast_to(images, (*images.shape[:3], 3)))
+    return _everywhere(images)
+
+
+def _everywhere(array):
     if jax.sharding.get_abstract_mesh().empty:
-        return levels
-    return jax.lax.with_sharding_constraint(levels, sharding.REPLICATED)
+        return array
+    return jax.lax.with_sharding_constraint(array, sharding.REPLICATED)
 
 
 def in_batches(function, batch_size: int, *arrays) -> np.ndarray:
@@ -55,6 +68,11 @@ def sample(gan, variables, labels, seed=0, truncation=None, batch_size=BATCH_SIZ
 def generate(gan, variables, z, labels, batch_size=BATCH_SIZE) -> np.ndarray:
     """Images of given latents z [N, z_dim] and labels [N] or [N, num_classes]."""
     return in_batches(functools.partial(_generate, gan, variables), batch_size, np.asarray(z), np.asarray(labels))
+
+
+def read(gan, variables, images, batch_size=BATCH_SIZE) -> np.ndarray:
+    """What a recipe that has codes reads in uint8 images [N, H, W, 3]: float32 [N, size of the codes]."""
+    return in_batches(functools.partial(_read, gan, variables), batch_size, images)
 
 
 def interpolate(gan, variables, z, labels, steps: int, batch_size=BATCH_SIZE) -> np.ndarray:

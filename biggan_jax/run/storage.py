@@ -15,7 +15,7 @@ import os
 
 from etils import epath
 
-from biggan_jax.errors import BigGANError, StorageError, UsageError
+from biggan_jax.errors import BigGANError, DataError, StorageError, UsageError
 
 COMMIT_FILE = "commit_success.txt"  # by which Orbax knows that a checkpoint in a bucket is complete
 
@@ -76,10 +76,14 @@ def reason(error: Exception) -> str:
 
 
 def write_text(file: epath.Path, text: str) -> None:
-    """Replaces a small file so that a reader, or a kill, finds the old text or the new."""
+    """Replaces a small file so that a reader, or a kill, finds the old text or the new. DataError where a directory
+    lies in its place.
+    """
     if is_bucket(file):
         file.write_text(text)
         return
+    if file.is_dir():
+        raise DataError(f"{file}: a directory; allowed: a file")
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}.partial")
     temporary.write_text(text)
@@ -87,11 +91,12 @@ def write_text(file: epath.Path, text: str) -> None:
 
 
 def read_json(path) -> dict:
-    """A small JSON file; empty when it is missing or was written by hand."""
+    """A small JSON file that holds an object; empty when it is missing, damaged or something else."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        found = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def now() -> str:
@@ -154,6 +159,35 @@ def copy_in_bucket(source: epath.Path, target: epath.Path) -> None:
     last = [file for file in files if file.endswith(f"/{COMMIT_FILE}")]
     for group in (files[: len(files) - len(last)], last):
         store.copy(group, [str(target) + file.removeprefix(root) for file in group])
+
+
+@contextlib.contextmanager
+def held(workdir):
+    """Gives a function that raises StorageError once `workdir` is another directory than it is now, or none: renamed,
+    removed, unmounted, replaced. What would be written then is lost, or somebody else's.
+
+    The open directory keeps its number from being given to another. Objects in a bucket do not move: there the lock
+    tells, see `lock.lock`.
+    """
+    if is_bucket(workdir):
+        yield lambda: None
+        return
+    directory = path(workdir)
+    directory.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        yield lambda: _check_same(workdir, os.fstat(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+def _check_same(workdir, was: os.stat_result) -> None:
+    with contextlib.suppress(OSError):
+        now = os.stat(workdir)
+        if (now.st_dev, now.st_ino) == (was.st_dev, was.st_ino):
+            return
+    state = "another directory than it was when this run began" if _exists(workdir) else "not there any more"
+    raise StorageError(f"{workdir} is {state}; checkpoints finished before are where it was moved to")
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from biggan_jax import gans
+from biggan_jax.config import kind
 from biggan_jax.errors import UsageError
 from biggan_jax.run import checkpoint, grids, identity, sampler
 
@@ -33,7 +34,13 @@ class TrainedGAN:
 
     def __repr__(self):
         c = self.config
-        return f"<{c.model.name} {c.image_size} px, {c.num_classes} classes, {c.dataset}, step {self.step}>"
+        size = "points" if kind(c) == "points" else f"{c.image_size} px"
+        return f"<{c.model.name} {size}, {self.num_classes} classes, {c.dataset}, step {self.step}>"
+
+    @property
+    def num_classes(self) -> int:
+        """Classes that samples can be asked for; 0 for a generator that is told none."""
+        return self.gan.prior.num_classes
 
     def variables(self, truncation: float | None = None, mode: str | None = None):
         """The variables by net, with the statistics to sample with at this truncation."""
@@ -69,7 +76,7 @@ class TrainedGAN:
                 raise UsageError(f"there is no class named {unknown[0]!r}; names are {known}")
             classes = [self.class_names.index(name) for name in classes]
         labels = np.asarray(classes)
-        count = self.config.num_classes
+        count = self.num_classes
         wrong = [int(label) for label in labels if not 0 <= label < max(count, 1) or label != int(label)]
         if wrong:
             allowed = f"0 to {count - 1}" if count else "0 only: this model has no classes"
@@ -85,8 +92,8 @@ class TrainedGAN:
         batch_size=sampler.BATCH_SIZE,
         start=0,
     ) -> np.ndarray:
-        """One image per label (numbers or names), uint8 [N, H, W, 3]; the same for the same seed, whatever the batch
-        size.
+        """One image per label (numbers or names), uint8 [N, H, W, 3], or one point, float32 [N, D]; the same for the
+        same seed, whatever the batch size.
         """
         variables, meant = self.variables(truncation, mode), self.gan.truncation(truncation, mode)
         return sampler.sample(self.gan, variables, self.labels(labels), seed, meant, batch_size, start)
@@ -94,6 +101,14 @@ class TrainedGAN:
     def generate(self, z, labels, truncation: float | None = None, mode: str | None = None) -> np.ndarray:
         """Images of your own latents z [N, z_dim], with the statistics of `truncation`; uint8 [N, H, W, 3]."""
         return sampler.generate(self.gan, self.variables(truncation, mode), z, self.labels(labels))
+
+    def read(self, images) -> np.ndarray:
+        """The codes that InfoGAN's Q expects in images, uint8 [N, H, W, C], your own or real ones: float32 [N, size],
+        a probability for each category and a mean for each continuous code. Raises UsageError for a GAN without codes.
+        """
+        if not hasattr(self.gan, "read"):
+            raise UsageError(f"gan.name={self.config.gan.name} has no codes to read; infogan has")
+        return sampler.read(self.gan, self.variables(), images)
 
     def interpolate(
         self,
@@ -129,7 +144,7 @@ class TrainedGAN:
         self, classes=None, columns: int = 8, truncation: float | None = None, seed: int = 0, mode: str | None = None
     ):
         """A PIL image with one row of samples per class (the first ten classes by default)."""
-        classes = range(min(max(self.config.num_classes, 1), 10)) if classes is None else classes
+        classes = range(min(max(self.num_classes, 1), 10)) if classes is None else classes
         labels = np.repeat(self.labels(classes), columns)
         return Image.fromarray(grids.grid(self.sample(labels, truncation, seed, mode), columns))
 

@@ -1,0 +1,53 @@
+"""The test error of a discriminator that was taught classes from partly labelled data."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from biggan_jax import data
+from biggan_jax.errors import DataError, UsageError
+from biggan_jax.gans.images import floats
+from biggan_jax.run import sampler
+
+HELD_OUT_SPLITS = ("test", "validation", "val")  # the first that the data has
+
+
+class HeldOutError(NamedTuple):
+    error: float  # share of images that D puts into another class
+    images: int
+    labels: int  # that it learned from
+    split: str
+    step: int
+
+    def __str__(self):
+        return (
+            f"semi-supervised test error {100 * self.error:.2f} % on {self.images:,} images of {self.split} "
+            f"({self.labels:,} labels, step {self.step})"
+        )
+
+
+def held_out_error(trained) -> HeldOutError | None:
+    """The error of a TrainedGAN's averaged D on held-out images; None where D was not taught classes, or where the data
+    has no held-out split.
+    """
+    config, gan = trained.config, trained.gan
+    if not config.data.get("num_labelled", 0):
+        return None
+    for split in HELD_OUT_SPLITS:
+        try:
+            dataset = data.load(config, split=split)
+        except (UsageError, DataError):
+            continue
+        images = np.asarray(dataset.images[np.arange(len(dataset))])
+        classes = sampler.in_batches(functools.partial(_classes, gan, trained.variables()), sampler.BATCH_SIZE, images)
+        wrong = float(np.mean(classes != dataset.labels))
+        return HeldOutError(wrong, len(dataset), config.data.num_labelled, dataset.name, trained.step)
+    return None
+
+
+@functools.partial(jax.jit, static_argnames="gan")
+def _classes(gan, variables, images):
+    channels = gan.discriminator.inputs[0].shape[-1]
+    return gan.classify(variables, floats({"image": images}, channels)).argmax(-1)

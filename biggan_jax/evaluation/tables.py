@@ -1,0 +1,93 @@
+"""Records of scores of any kind in `WORKDIR/eval/`: NAME.jsonl, NAME.md and TensorBoard events.
+
+A protocol is a frozen dataclass of values that JSON has, with `describe()`, a line that says how a score was made.
+Scores of different protocols are never in one table.
+"""
+
+import dataclasses
+import json
+import math
+from typing import Any, NamedTuple
+
+from biggan_jax.errors import DataError
+from biggan_jax.evaluation.results import folder
+from biggan_jax.run import storage
+from biggan_jax.run.records import Events
+
+
+class Record(NamedTuple):
+    """The scores, by name, of one step by one protocol. step: None for real data."""
+
+    step: int | None
+    scores: dict[str, float]
+    protocol: Any
+
+
+def read(workdir, name: str, protocol: type) -> list[Record]:
+    """The records in the order they were made; of a step and a protocol the newest one only.
+
+    Raises DataError, naming the line, for a broken file.
+    """
+    path = folder(workdir) / f"{name}.jsonl"
+    records = {}
+    for number, line in enumerate(path.read_text().splitlines() if path.exists() else (), 1):
+        try:
+            record = _from_json(line, protocol)
+        except (AttributeError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}, line {number}, is not a record of scores ({error}); remove the line") from error
+        records[record.step, record.protocol] = record
+    return list(records.values())
+
+
+def find(records: list[Record], step: int | None, protocol) -> Record | None:
+    """The record of `step` under exactly this protocol."""
+    return next((record for record in records if (record.step, record.protocol) == (step, protocol)), None)
+
+
+def write(workdir, name: str, title: str, record: Record, note: str = "") -> None:
+    """Adds a record to NAME.jsonl and TensorBoard, and rewrites NAME.md, which ends with `note`."""
+    root = folder(workdir)
+    lines = storage.Lines(root / f"{name}.jsonl")
+    lines.write(_to_json(record))
+    lines.close()
+    if record.step is not None:
+        events = Events(root)
+        scores = {f"eval/{score}": value for score, value in record.scores.items() if math.isfinite(value)}
+        events.scalars(record.step, scores)
+        events.close()
+    storage.write_text(root / f"{name}.md", markdown(title, read(workdir, name, type(record.protocol))) + note)
+
+
+def markdown(title: str, records: list[Record]) -> str:
+    """A table per protocol, its rows by step."""
+    parts = [f"# {title}\n"]
+    for protocol in dict.fromkeys(record.protocol for record in records):
+        rows = sorted((record for record in records if record.protocol == protocol), key=lambda r: r.step or 0)
+        names = list(rows[0].scores)
+        parts += [f"{protocol.describe()}.\n", f"| step | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+        for row in rows:
+            cells = ["real" if row.step is None else str(row.step), *(number(row.scores[name]) for name in names)]
+            parts.append(f"| {' | '.join(cells)} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def one_line(record: Record) -> str:
+    return "  ".join(f"{name} {number(value)}" for name, value in record.scores.items())
+
+
+def number(value: float) -> str:
+    """Whole numbers as they are, others with four digits."""
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def _to_json(record):
+    # JSON has no NaN: it is written as null.
+    scores = {name: value if math.isfinite(value) else None for name, value in record.scores.items()}
+    return json.dumps({"step": record.step, "scores": scores, "protocol": dataclasses.asdict(record.protocol)})
+
+
+def _from_json(line, protocol):
+    value = json.loads(line)
+    scores = {name: math.nan if score is None else score for name, score in value["scores"].items()}
+    return Record(value["step"], scores, protocol(**value["protocol"]))

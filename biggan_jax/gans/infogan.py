@@ -1,0 +1,135 @@
+"""InfoGAN (Chen et al. 2016): codes among the latents that can be read in the images, without labels."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from biggan_jax.gans import losses, pair
+from biggan_jax.gans.averages import ExponentialAverage
+from biggan_jax.gans.codes import CodedPrior, Codes, mutual_information, traversals
+from biggan_jax.gans.core import Net, checked, cut, judge, update
+from biggan_jax.models.infogan import Q
+
+
+@dataclasses.dataclass(frozen=True)
+class InfoGAN:
+    generator: Net  # z, the codes in it, and labels -> images
+    discriminator: Net  # images and labels -> logits [N] and features [N, F]
+    q: Net  # features -> what they tell of the codes, see `models.infogan.Q`
+    loss: losses.Loss
+    prior: CodedPrior
+    average: ExponentialAverage
+    code_weight: float  # lambda: of the information on the categorical codes
+    continuous_weight: float  # and on the continuous ones
+    num_d_steps: int
+    accumulation_steps: int
+    flip: bool  # mirror real images at random
+    truncation_mode: str
+
+    averaged = ("generator", "discriminator", "q")  # the last two read codes in any image
+    batches, truncates = property(pair.batches), property(pair.truncates)
+    exchanges = property(pair.exchanges)
+    truncation, standing, sample, generate = pair.truncation, pair.standing, pair.sample, pair.generate
+
+    @property
+    def nets(self) -> dict[str, Net]:
+        return pair.nets(self) | {"q": self.q}
+
+    def extra(self):
+        return {}
+
+    def phase(self, step: int):
+        return None
+
+    def step(self, state, batch, phase=None):
+        """The state and metrics after `num_d_steps` updates of D and one of G and Q together (Equation 6)."""
+        d_key, g_key = state.keys(2)
+        nets = state.nets
+        for i, reals in enumerate(cut(batch, self.num_d_steps)):
+            d_net = {"discriminator": self.discriminator}
+            nets, d_metrics = update(d_net, nets, self.d_loss, reals, jax.random.fold_in(d_key, i))
+        learning = {"generator": self.generator, "q": self.q}
+        nets, g_metrics = update(learning, nets, self.g_loss, reals, g_key)
+        return state.after(nets, self.average), checked(d_metrics | g_metrics)
+
+    def d_loss(self, nets, batch, key):
+        """D's loss, less the information. Q reads D's features, so D has to keep what Q reads: the term is in D's
+        update too, as in the authors' code; Q itself stands still there.
+        """
+        z_key, flip_key, noise_key = jax.random.split(key, 3)
+        real = pair.real(self, batch, flip_key)
+        z, labels = self.prior(z_key, len(real))
+        fake, g = self.generator.forward(nets["generator"], z, labels, key=z_key)
+        fakes = jax.lax.stop_gradient(fake), labels
+        (on_real, _), (on_fake, features), d = judge(
+            self.discriminator, nets["discriminator"], (real, batch["label"]), fakes, noise_key
+        )
+        information, q, _ = self.information(nets["q"], z, features)
+        loss = self.loss.d(on_real, on_fake) - information
+        metrics = {"loss/d": loss, "logits/real": on_real.mean(), "logits/fake": on_fake.mean()}
+        return loss, ({"generator": g, "discriminator": d, "q": q}, metrics)
+
+    def g_loss(self, nets, batch, key):
+        """The loss of G and Q, on as many fakes as `batch` has images."""
+        z_key, flip_key, noise_key = jax.random.split(key, 3)
+        z, labels = self.prior(z_key, len(batch["label"]))
+        fake, g = self.generator.forward(nets["generator"], z, labels, key=z_key)
+        d_net, d = self.discriminator, nets["discriminator"]
+        if self.loss.relative:
+            real = pair.real(self, batch, flip_key), batch["label"]
+            (on_real, _), (on_fake, features), d = judge(d_net, d, real, (fake, labels), noise_key)
+            adversarial = self.loss.g(on_fake, on_real)
+        else:
+            (on_fake, features), d = d_net.forward(d, fake, labels, key=noise_key)
+            adversarial = self.loss.g(on_fake)
+        information, q, metrics = self.information(nets["q"], z, features)
+        loss = adversarial - information
+        return loss, ({"generator": g, "discriminator": d, "q": q}, metrics | {"loss/g": loss})
+
+    def information(self, state, z, features):
+        """`(weighted lower bound of the mutual information, Q's state, the bounds in nats)` of latents z and the
+        features of their images.
+        """
+        read, state = self.q.forward(state, features)
+        categorical, continuous = mutual_information(self.prior.codes, self.prior.of(z), read)
+        metrics = {}
+        if self.prior.codes.categorical:
+            metrics["mutual_information/categorical"] = categorical
+        if self.prior.codes.continuous:
+            metrics["mutual_information/continuous"] = continuous
+        return self.code_weight * categorical + self.continuous_weight * continuous, state, metrics
+
+    def traversals(self, key, rows: int) -> list[jax.Array]:
+        """Latents of pictures that show what each code does, see `codes.traversals`."""
+        return traversals(self.prior, key, rows)
+
+    def read(self, variables: dict, images) -> jax.Array:
+        """The codes [N, size] that Q expects in `images` (floats), in inference mode: a probability for each category,
+        a mean for each continuous code. `variables` by net.
+        """
+        labels = jnp.zeros(len(images), jnp.int32)
+        _, features = self.discriminator.apply(variables["discriminator"], images, labels)
+        read = self.q.apply(variables["q"], features)
+        return jnp.concatenate([*map(jax.nn.softmax, read["categorical"]), read["mean"]], axis=-1)
+
+    def verdicts(self, nets, images, labels):
+        if self.loss.boundary is None:
+            return None
+        return self.discriminator.apply(nets["discriminator"].variables, images, labels)[0] > self.loss.boundary
+
+
+def build(config) -> InfoGAN:
+    """The recipe of a validated config. Raises UsageError for nets whose discriminator has no features to read."""
+    fields = pair.build(config, with_features=True)
+    codes = Codes(tuple(config.gan.categorical), config.gan.continuous)
+    d, g = fields["discriminator"], fields["generator"]
+    _, features = jax.eval_shape(lambda x: d.module.init_with_output(jax.random.key(0), *x)[0], d.inputs)
+    q = Q(codes.categorical, codes.continuous, learn_std=config.gan.learn_std, dtype=jnp.dtype(config.compute_dtype))
+    return InfoGAN(
+        **fields | {"prior": CodedPrior(fields["prior"], codes)},
+        q=Net("q", q, (jax.ShapeDtypeStruct((1, features.shape[1]), features.dtype),), g.optimizer),
+        loss=losses.build(config),
+        code_weight=config.gan.code_weight,
+        continuous_weight=config.gan.continuous_weight,
+    )

@@ -1,0 +1,62 @@
+"""Characteristic effects: a comparison runs once, its table has means over seeds and differences by seed."""
+
+import dataclasses
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from biggan_jax.errors import UsageError
+from experiments.family import effects, effects_collapse, effects_critics
+from experiments.family.effects_runs import Effect, Run
+
+
+def few(effect, *rows, **changes):
+    return dataclasses.replace(effect, rows=rows, **changes)
+
+
+def test_a_comparison_of_trained_gans_is_tabled_drawn_and_not_run_again(tmp_path, monkeypatch, capsys):
+    small = few(effects_collapse.EFFECT, "8 on a ring: GAN", "8 on a ring: real points")
+    monkeypatch.setitem(effects.EFFECTS, "collapse", small)
+    command = ["collapse", f"--out={tmp_path}", "--seeds=1", "--steps=2"]
+    assert effects.main(command) == 0
+    table = (tmp_path / "collapse.md").read_text()
+    assert table in capsys.readouterr().out
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
+    assert lines[0] == ["", "modes", "high quality", "W1"]
+    gan, real = lines[2:]
+    assert gan[:2] == ["8 on a ring: GAN", "0"] and real[1] == "8"
+    assert float(real[2]) > 0.98 and float(real[3]) < 0.3 < float(gan[3])
+    assert np.asarray(Image.open(tmp_path / "collapse.png")).shape[2] == 3
+
+    def refuse(*_):
+        raise AssertionError("run again")
+
+    monkeypatch.setitem(effects.EFFECTS, "collapse", few(small, *small.rows, run=refuse))
+    assert effects.main(command) == 0
+    assert (tmp_path / "collapse.md").read_text() == table
+
+
+def test_a_critic_follows_the_distance_where_a_classifier_cannot(tmp_path):
+    scores = effects_critics.run_distance("theta = 1.0", 0, "", 300).scores
+    assert abs(scores["W estimate"] - 1) < 0.1
+    assert abs(scores["JSD estimate"] - np.log(2)) < 0.01
+    assert scores["gradient, saturating"] < 0.05 < 0.9 < scores["gradient, critic"]
+
+
+def test_a_table_has_deviations_and_differences_by_seed():
+    effect = Effect("", ("a", "b"), None, None, (("a", "b"),))
+    found = {"a": [Run({"x": 3.0, "y": np.nan}, {}), Run({"x": 5.0, "y": 1.0}, {})]}
+    found["b"] = [Run({"x": 2.0, "y": 1.0}, {}), Run({"x": 4.0, "y": 1.0}, {})]
+    assert effects.table(effect, found) == [
+        ["", "x", "y"],
+        ["a", "4 ± 1.4", "–"],
+        ["b", "3 ± 1.4", "1 ± 0"],
+        ["a less b, by seed", "1 ± 0", "–"],
+    ]
+
+
+@pytest.mark.parametrize("option", ["--seeds=0", "--steps=-1"])
+def test_a_number_of_seeds_or_steps_is_at_least_1(option, tmp_path):
+    with pytest.raises(UsageError, match="at least 1"):
+        effects.main(["distance", f"--out={tmp_path}", option])

@@ -1,0 +1,67 @@
+"""The configs of BigGAN's relatives: their full size, their variants, and mistakes in these."""
+
+import pytest
+
+from biggan_jax import cli
+from biggan_jax.devices import description
+from biggan_jax.errors import UsageError
+
+# Parameters of G and D of published nets, counted in their code or, where a sum stands, by their papers' layers.
+PUBLISHED = {
+    "gan.py:scale=paper": (2_503_984, 1_231_441),
+    "toys.py:scale=paper,form=wgan_gp": (527_874, 527_361),
+    "toys.py:form=fleuret,z=8": (1_102, 401),
+    "cgan.py:scale=public": (1_757_412, 1_055_845),
+    # 101 x 200, 11 x 1000, 1201 x 1200, 1201 x 784; 785 x 1200, 11 x 250, 291 x 960, 241.
+    "cgan.py:scale=paper": (2_413_984, 1_224_351),
+    # 110 x 1024, 1034 x 6272, 138 x 64 x 25, 74 x 25; 11 x 64 x 25, 74 x 128 x 25, 6282 x 1024, 1034.
+    "cgan.py:scale=dcgan": (6_820_538, 6_688_202),
+    "dcgan.py:scale=paper,form=torch": (3_576_704, 2_765_568),
+    "dcgan.py:scale=paper": (18_855_040, 17_232_768),
+    "lsgan.py:scale=paper": (3_576_704, 2_765_568),
+    "wgan.py:scale=paper": (3_576_704, 2_765_568),
+    "wgan.py:scale=paper,g=none": (3_574_784, 2_765_568),
+    "wgan.py:scale=paper,net=mlp": (6_880_768, 6_817_793),
+    "wgan.py:scale=paper,g=mlp": (6_880_768, 2_765_568),
+    "wgan_gp.py:scale=cifar10": (1_204_483, 1_053_825),
+    "wgan_gp.py:scale=cifar10,norm=layer": (1_204_483, 1_055_361),
+    "wgan_gp.py:scale=cifar10,size=48": (4_878_083, 10_141_441),
+    "acgan.py:scale=cifar10": (1_593_888, 1_663_867),
+    "acgan.py:scale=paper": (11_465_728, 2_525_563),
+    "began.py:scale=paper": (1_716_611, 13_405_379),
+    "began.py:scale=paper,filters=64": (563_395, 4_011_651),
+    "began.py:scale=cifar10": (489_539, 2_310_979),
+    "sngan.py:scale=cifar10": (4_276_739, 1_053_825),
+    "sngan.py:scale=paper,size=48": (4_878_083, 10_141_441),
+    "sngan.py:scale=cifar10,net=cnn": (3_812_355, 5_860_865),
+    "sagan.py:scale=paper": (3_832_885, 3_175_299),
+}
+
+
+@pytest.mark.parametrize("spec", PUBLISHED)
+def test_published_configs_have_the_exact_counts(spec):
+    found = description.describe(cli.load_config(f"experiments/family/{spec}"), {})["params"]
+    assert (found["generator"], found["discriminator"]) == PUBLISHED[spec]
+
+
+@pytest.mark.parametrize(
+    "spec, part_of_message",
+    [
+        ("dcgan.py:form=tensorflow", "it must be one of torch, paper, fc"),
+        ("dcgan.py:form=paper", "form=paper goes with scale=paper"),
+        ("dcgan.py:form=fc,size=64", "form=fc is of 28 pixels"),
+        ("gan.py:loss=hinge", "it must be one of non_saturating, saturating"),
+        ("cgan.py:scale=paper,conditioning=projection", "scale=paper has the published one"),
+        ("sngan.py:scale=cifar10,size=48", "at scale=cifar10 it must be one of 32"),
+        ("sngan.py:conditional=label", "it must be one of projection, concat, none"),
+        ("sagan.py:attention=all", "it must be one of none"),
+        ("wgan_gp.py:scale=paper,size=128", "at scale=paper it must be one of 32, 48, 64"),
+        ("improved_gan.py:supervised=2", "it must be one of 0, 1"),
+        ("improved_gan.py:task=samples,labels=30", "supervised and labels are for task=semi_supervised"),
+        ("toys.py:data=ring9", r"it must be one of ring8.*\(did you mean ring8\?\)"),
+        ("ebgan.py:margin=3", "expected key=value with one of the keys pulling_away"),
+    ],
+)
+def test_a_wrong_variant_is_named_with_what_is_allowed(spec, part_of_message):
+    with pytest.raises(UsageError, match=part_of_message):
+        cli.load_config(f"experiments/family/{spec}")
