@@ -42,6 +42,7 @@ setup(
             "kubernetes-validate",
             "nbclient",
             "nbformat",
+            "psutil",
             "pytest",
             "pytest-xdist",
             "pyyaml",

@@ -54,7 +54,7 @@ class Backend:
                 )
             if queue.chips is not None and queue.chips < self.slice.chips:
                 raise UsageError(
-                    f"--queue-chips={queue.chips}; a job on {self.slice.name} takes {self.slice.chips}, so none would start"
+                    f"--queue-chips={queue.chips}; a job on {self.slice.name} takes {self.slice.chips}, so none starts"
                 )
             for address in request.mounts.values():
                 if "," in address:  # the driver's options are divided by commas

@@ -1,8 +1,18 @@
-"""Every test sees eight simulated CPU devices, and shares a process with the others of its file."""
+"""Every test sees eight simulated CPU devices, an empty home, and shares a process with the others of its file."""
 
 import os
+import pathlib
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers have what the process that starts them has
+    _folder = tempfile.TemporaryDirectory(prefix="biggan-tests-")  # goes when this process ends
+    home = pathlib.Path(_folder.name, "home")
+    home.mkdir()
+    # Caches of this project, of matplotlib and of the data sets' libraries all begin here.
+    os.environ |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "XDG_CONFIG_HOME": str(home / ".config")}
+    # What the tests start as processes of their own compiles once, see `runs` and `commands`.
+    os.environ["BIGGAN_TEST_PROGRAMS"] = str(pathlib.Path(_folder.name, "programs"))
 
 import jax
 
@@ -10,23 +20,17 @@ jax.config.update("jax_num_cpu_devices", 8)
 
 import pytest
 
+from tests import commands
 from tests.tiny import tiny_config
+
+pytest_plugins = ["tests.suite"]
+
+# Tests take longer to compile than to run.
+jax.config.update("jax_disable_most_optimizations", True)
+jax.config.update("jax_compilation_cache_dir", commands.programs())
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 @pytest.fixture
 def make_config():
     return tiny_config
-
-
-def pytest_cmdline_main(config):
-    """With `-n`, groups stay together, whether or not the command says so."""
-    if config.getoption("dist", "no") == "load":
-        config.option.dist = "loadgroup"
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items):
-    """A file is a group unless it belongs to one: what its tests share is made and compiled once."""
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))

@@ -12,6 +12,7 @@ import itertools
 import json
 import pathlib
 import re
+import sys
 import threading
 import urllib.parse
 
@@ -34,8 +35,7 @@ class FakeGCS:
         self._uploads = {}  # resumable ones: (bucket, name, query, bytearray) by id
         self._lock = threading.RLock()
         handler = type("Handler", (_Handler,), {"gcs": self})
-        self._server = http.server.ThreadingHTTPServer(("localhost", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("localhost", 0), handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         url = f"http://localhost:{self._server.server_port}"
         self.environment = {
@@ -200,6 +200,14 @@ def _json(value, status=200):
 
 def _error(status, message):
     return _json({"error": {"code": status, "message": message, "errors": [{"message": message}]}}, status)
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exception(), ConnectionError):  # a client that was killed has left: no fault of ours
+            super().handle_error(request, client_address)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

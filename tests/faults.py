@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import pathlib
+import threading
 import time
 
 import numpy as np
@@ -71,6 +72,10 @@ def long_step() -> None:
         return lambda: False
 
     processes.on_request_to_stop = listen_forever
+
+
+def wait_forever() -> None:
+    threading.Event().wait()
 
 
 def hold_saves() -> None:

@@ -1,7 +1,7 @@
 """Golden runs: three steps of two configs, as the trainer made them before it knew recipes.
 
-python -m tests.golden record FILE.json     what the code does now, in that format
-python -m tests.golden compare FILE.json    the same beside the stored one; ends with 1 unless all is equal bit for bit
+python -m tests.golden record FILE.json [NAME ...]     what the code does now, in that format; NAME: digits, bfloat16
+python -m tests.golden compare FILE.json [NAME ...]    beside the stored one; ends with 1 unless equal bit for bit
 
 A leaf is stored as its shape, type, hash, norm and some of its values: bits where they can be compared, on the
 processor, with the cores and the JAX they were made with, and numbers for everywhere else.
@@ -114,15 +114,16 @@ def differences(found: dict, stored: dict) -> list[str]:
 
 
 def main(arguments) -> int:
-    verb, path = arguments
-    found = machine() | {name: run(make()) for name, make in CONFIGS.items()}
+    verb, path, *names = arguments
+    names = names or list(CONFIGS)
+    found = machine() | {name: run(CONFIGS[name]()) for name in names}
     if verb == "record":
         pathlib.Path(path).write_text(json.dumps(found, indent=1))
         return 0
     stored = json.loads(pathlib.Path(path).read_text())
     print({key: (stored[key], found[key]) for key in machine()})
     count = 0
-    for name in CONFIGS:
+    for name in names:
         wrong = differences(found[name], stored[name])
         count += len(wrong)
         ratio = found[name]["flops"] / stored[name]["flops"]

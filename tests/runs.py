@@ -9,6 +9,7 @@ Waiting is for signs of life, whatever their number: a slow or busy machine take
 
 from collections.abc import Callable
 import contextlib
+import faulthandler
 import functools
 import json
 import multiprocessing
@@ -20,6 +21,10 @@ import socket
 import sys
 import tempfile
 import time
+
+import psutil
+
+from tests import commands
 
 PRELOAD = [
     "biggan_jax.evaluation.in_training",
@@ -33,7 +38,8 @@ PRELOAD = [
     "tests.tiny",
 ]
 QUIET_SECONDS = 120.0  # a process that writes nothing and hardly computes for so long is stuck
-BUSY_SECONDS = 600.0  # so is one that computes for so long and writes nothing
+IDLE = 0.01  # of a core: more than the threads of a process use that waits, 0.003
+BUSY_SECONDS = 600.0  # of processor time: so is one that computes for so long and writes nothing
 LAST_LINES = 20  # of the output of a process that failed
 
 
@@ -44,12 +50,6 @@ def _context():
     return context
 
 
-@functools.cache
-def _compilation_cache():
-    """Shared by all runs, which compile the same programs; it goes when this process ends."""
-    return tempfile.TemporaryDirectory(prefix="compiled-")
-
-
 class Process:
     """A run of tiny_config(**changes) in a process of its own, in which `faults` have been called first."""
 
@@ -57,7 +57,7 @@ class Process:
         self._output = tempfile.NamedTemporaryFile("r", suffix=".log")
         settings = {
             "devices": devices,
-            "cache": os.environ.get("JAX_COMPILATION_CACHE_DIR") or _compilation_cache().name,
+            "cache": commands.programs(),
             # XLA gives each of its thread pools so many threads, or one per device where there are more devices.
             "environment": {"NPROC": "1"} | (environment or {}),
         }
@@ -103,11 +103,18 @@ class Process:
         return os.stat(self._output.name).st_size
 
     def computed(self) -> float:
-        """Seconds of processor time so far; 0 once it has ended, or on a system that does not tell."""
-        with contextlib.suppress(OSError):
-            fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Seconds of processor time so far; 0 once it has ended."""
+        with contextlib.suppress(psutil.Error):
+            return sum(psutil.Process(self.pid).cpu_times()[:2])
         return 0.0
+
+    def stacks(self) -> str:
+        """Where its threads are; it ends by that."""
+        before = self.written()
+        self.signal(signal.SIGABRT)
+        self._process.join(timeout=10)
+        self.kill()
+        return self.output()[before:]
 
 
 class Group(list):
@@ -157,34 +164,36 @@ class Group(list):
             if done():
                 return
             if patience.is_over():
-                outputs = [f"process {self.index(process)}:\n{process.output()}" for process in left.values()]
-                self.kill()
-                raise TimeoutError("\n\n".join(["no sign of life", self.story(), *outputs]))
+                told = [f"process {self.index(process)}:\n{process.output()}" for process in left.values()]
+                stacks = [f"process {self.index(process)} was at:\n{process.stacks()}" for process in left.values()]
+                raise TimeoutError("\n\n".join(["no sign of life", self.story(), *told, *stacks]))
 
 
 class _Patience:
-    """Is over when the processes of a group neither write nor compute for QUIET_SECONDS, or compute BUSY_SECONDS
+    """Is over when no process of a group has written or computed for QUIET_SECONDS, or when they compute BUSY_SECONDS
     without a word.
     """
 
     def __init__(self, group):
         self._group = group
-        self._written, self._computed_at_word, self._computed = -1, 0.0, 0.0
-        self._last_sign = time.monotonic()
+        self._written, self._computed_at_word = -1, 0.0
+        self._last_sign, self._computed = 0.0, {}  # by process, then
 
     def is_over(self) -> bool:
-        written, computed = (sum(method(p) for p in self._group) for method in (Process.written, Process.computed))
-        now = time.monotonic()
+        now, written = time.monotonic(), sum(process.written() for process in self._group)
+        computed = {process: process.computed() for process in self._group}
+        total = sum(computed.values())
         if written != self._written:
-            self._written, self._computed_at_word = written, computed
-            self._last_sign = now
-        if abs(computed - self._computed) > 1:
-            self._computed, self._last_sign = computed, now
-        return now - self._last_sign > QUIET_SECONDS or computed - self._computed_at_word > BUSY_SECONDS
+            self._written, self._computed_at_word = written, total
+            self._last_sign, self._computed = now, computed
+        idle = 1.0 + IDLE * (now - self._last_sign)
+        if any(computed[process] - self._computed[process] > idle for process in self._group):
+            self._last_sign, self._computed = now, computed
+        return now - self._last_sign > QUIET_SECONDS or total - self._computed_at_word > BUSY_SECONDS
 
 
-def group(workdir, *faults, processes=2, own_programs=False, **keywords) -> Group:
-    """A run of several processes. One compiles for all, unless each is to have `own_programs`."""
+def group(workdir, *faults, processes=2, **keywords) -> Group:
+    """A run of several processes, each of which compiles for itself, as on a slice."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
@@ -193,8 +202,6 @@ def group(workdir, *faults, processes=2, own_programs=False, **keywords) -> Grou
         "JAX_NUM_PROCESSES": str(processes),
         "JAX_PROCESS_ID": str(i),
     }
-    if not own_programs:
-        faults = (share_programs, *faults)
     return Group(Process(workdir, *faults, environment=environment(i), **keywords) for i in range(processes))
 
 
@@ -208,19 +215,6 @@ def wait_for(condition: Callable[[], bool], process: Process) -> None:
     Group([process]).wait_for(condition)
 
 
-def share_programs() -> None:
-    """The first process compiles, the others take its programs. Without this each compiles all of them.
-
-    JAX does that, but asks for a program by a key in which on CPU, unlike other devices, the process has a part.
-    """
-    import jax
-    from jax._src import cache_key
-
-    if hasattr(cache_key, "_hash_accelerator_config"):  # as in JAX 0.10
-        cache_key._hash_accelerator_config = cache_key._hash_devices
-        jax.config.update("jax_share_binary_between_hosts", True)
-
-
 def _train(workdir, changes, faults, settings, output) -> None:
     import jax
 
@@ -232,6 +226,7 @@ def _train(workdir, changes, faults, settings, output) -> None:
     with open(output, "w", buffering=1) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    faulthandler.enable()
     os.environ |= settings["environment"]
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", settings["devices"])
@@ -243,7 +238,8 @@ def _train(workdir, changes, faults, settings, output) -> None:
     for fault in faults:
         fault()
     sys.argv = ["train"]
-    config = tiny_config(**({"model__attention_resolutions": (), "run__keep_checkpoints": 3} | changes))
+    nets = {} if "model__name" in changes else {"model__attention_resolutions": ()}
+    config = tiny_config(**(nets | {"run__keep_checkpoints": 3} | changes))
     cli.run(lambda _: loop.train(config, workdir, Judge))
 
 

@@ -17,7 +17,9 @@ FILE = "experiments/family/architectures.py"
 PROTOCOL = points.Protocol(2000, "generator", 0, "points:ring8:train", "f", 100_000, 1, 1000, 625)
 
 
-@pytest.mark.parametrize("scale, count", [("points", 200), ("digits", 200), ("digits_conv", 48)])
+@pytest.mark.parametrize(
+    "scale, count", [("points", 200), pytest.param("digits", 200, marks=pytest.mark.slow), ("digits_conv", 48)]
+)
 def test_every_architecture_is_valid_with_both_objectives_and_there_once(scale, count):
     rows = architectures.get_grid(f"scale={scale}")
     assert len(rows) == 2 * count == len({jobs.config_id(config) for config in rows.values()})
@@ -36,6 +38,7 @@ def test_every_architecture_is_valid_with_both_objectives_and_there_once(scale, 
             assert (gan.model.nonlinearity, gan.model.norm_g == "batch") == (choices["nonlinearity"], choices["norm"])
 
 
+@pytest.mark.slow
 def test_the_seed_draws_and_all_values_come_up():
     drawn = architectures.draw("points", 0)
     assert drawn == architectures.draw("points", 0) != architectures.draw("points", 1)
@@ -93,6 +96,7 @@ def test_successes_of_points_are_counted_pair_by_pair(tmp_path):
     assert PROTOCOL.describe() in text and "| 5 | 0 | 147 | 42 | 11 |" in text
 
 
+@pytest.mark.slow
 def test_more_is_better_of_digits(tmp_path):
     rows = architectures.get_grid("scale=digits")
     for objective, scores in (("gan", [4.0, 2.5]), ("wgan_gp", [6.0, 7.5])):
@@ -105,6 +109,7 @@ def test_more_is_better_of_digits(tmp_path):
     assert of_runs["010-gan"]["IS"] == "4" and of_runs["010-wgan_gp"]["IS"] == "7.5"
 
 
+@pytest.mark.slow
 def test_a_grid_without_runs_says_so(tmp_path):
     make_run(tmp_path / "runs/other", architectures.get_grid("scale=digits")["000-gan"])
     lines, _, text = outcomes(tmp_path, "scale=points")

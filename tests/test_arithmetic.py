@@ -11,8 +11,6 @@ from biggan_jax.evaluation import arithmetic, features, results
 from biggan_jax.run import grids
 from tests import evaluation_runs
 
-pytestmark = pytest.mark.xdist_group("evaluation")
-
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():

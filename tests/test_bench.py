@@ -98,6 +98,7 @@ def test_noise_in_place_of_the_data():
     assert labels.shape == (2, 16) and set(labels.flat) == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_weak_scaling_is_flat_on_simulated_devices(config_file):
     done = run(f"--config={config_file}", "--scaling=1,4", "--json")
     assert done.returncode == 0, done.stderr

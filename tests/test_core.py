@@ -187,7 +187,7 @@ def test_bfloat16_leaves_no_float32_convolution():
     assert found and set(found) == {"bf16"}
 
 
-@pytest.mark.parametrize("nets", ["biggan", "biggan_deep"])
+@pytest.mark.parametrize("nets", ["biggan", pytest.param("biggan_deep", marks=pytest.mark.slow)])
 def test_rematerialisation_changes_nothing_but_the_work(nets):
     gradients, flops = [], []
     for remat in (False, True):

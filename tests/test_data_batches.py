@@ -110,7 +110,7 @@ def test_prefetch_works_ahead_but_not_further_than_depth():
 
     stream = batches.prefetch(make, 0, 100, depth=2)
     assert next(stream) == 0
-    assert second_made.wait(timeout=30)  # without the consumer asking for it
+    assert second_made.wait()  # without the consumer asking for it
     stream.close()
     assert max(made) <= 2
 

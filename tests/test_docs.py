@@ -47,7 +47,7 @@ def commands(readme: str) -> tuple[tuple[str, ...], ...]:
     text = show + "\n".join([*blocks(readme), *re.findall(r"`(python -m [^`\n]+)`", (ROOT / readme).read_text())])
     read, write = os.pipe()
     try:
-        subprocess.run(["bash", "-c", f"exec 3>&{write}\n{text}"], pass_fds=[write], check=True, timeout=60,
+        subprocess.run(["bash", "-c", f"exec 3>&{write}\n{text}"], pass_fds=[write], check=True,
                        stdout=subprocess.DEVNULL, env={"PATH": os.environ["PATH"], "HOME": "/home/user"})  # fmt: skip
     finally:
         os.close(write)
@@ -146,7 +146,7 @@ def test_gcloud_accepts_it(argv, tmp_path):
     (tmp_path / "data").mkdir()
     offline = {"CLOUDSDK_CONFIG": str(tmp_path), "CLOUDSDK_CORE_CHECK_GCE_METADATA": "0",
                "CLOUDSDK_CORE_DISABLE_PROMPTS": "1"}  # fmt: skip
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, env=os.environ | offline, timeout=120)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, env=os.environ | offline)
     assert done.returncode in (0, 1) and "Invalid choice" not in done.stderr, done.stderr
 
 
@@ -156,7 +156,7 @@ def test_kubectl_accepts_it(argv, tmp_path):
     """Without a cluster it fails all the same, but not for a flag or a command that it does not know."""
     argv = [a for a in argv if not a.startswith("--filename=")] + ["--filename=-"] * ("apply" in argv)
     done = subprocess.run([*argv, "--server=http://localhost:1"], input="", capture_output=True, text=True,
-                          env=os.environ | {"KUBECONFIG": str(tmp_path / "none")}, timeout=60)  # fmt: skip
+                          env=os.environ | {"KUBECONFIG": str(tmp_path / "none")})  # fmt: skip
     assert "unknown" not in done.stderr and "Usage" not in done.stderr, done.stderr
 
 
@@ -165,7 +165,7 @@ def test_kubectl_accepts_it(argv, tmp_path):
 def test_xpk_accepts_it(argv):
     """Its dry run needs no account."""
     argv = [*argv, "--dry-run", "--skip-validation", "--quiet"]
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert "usage:" not in done.stderr and "--tpu-topology=4x4x4" in done.stdout, done.stderr
 
 
@@ -230,6 +230,7 @@ def test_adding_a_recipe_names_all_that_a_recipe_has():
     assert set(re.findall(r"`(\w+)`", item)) == {name for name in members if not name.startswith("_")}
 
 
+@pytest.mark.slow
 def test_the_costs_are_those_the_tool_prints():
     text = (ROOT / "launch/README.md").read_text()
     table = text.partition("| row | runs")[2].splitlines()[2:12]

@@ -15,6 +15,7 @@ def few(effect, *rows, **changes):
     return dataclasses.replace(effect, rows=rows, **changes)
 
 
+@pytest.mark.slow
 def test_a_comparison_of_trained_gans_is_tabled_drawn_and_not_run_again(tmp_path, monkeypatch, capsys):
     small = few(effects_collapse.EFFECT, "8 on a ring: GAN", "8 on a ring: real points")
     monkeypatch.setitem(effects.EFFECTS, "collapse", small)
@@ -38,8 +39,9 @@ def test_a_comparison_of_trained_gans_is_tabled_drawn_and_not_run_again(tmp_path
 
 
 def test_a_critic_follows_the_distance_where_a_classifier_cannot(tmp_path):
-    scores = effects_critics.run_distance("theta = 1.0", 0, "", 300).scores
-    assert abs(scores["W estimate"] - 1) < 0.1
+    scores = effects_critics.run_distance("theta = 1.0", 0, "", 600).scores
+    # A slope s gives the critic s - 10 (s - 1)^2, which is largest at 1.05.
+    assert abs(scores["W estimate"] - 1.05) < 0.1
     assert abs(scores["JSD estimate"] - np.log(2)) < 0.01
     assert scores["gradient, saturating"] < 0.05 < 0.9 < scores["gradient, critic"]
 

@@ -15,8 +15,6 @@ from biggan_jax.errors import DataError, UsageError
 from biggan_jax.evaluation import evaluator, results, scoring
 from tests import evaluation_runs
 
-pytestmark = pytest.mark.xdist_group("evaluation")  # one worker, so that their classifier is trained once
-
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():

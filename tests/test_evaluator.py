@@ -14,8 +14,6 @@ from biggan_jax.evaluation import evaluator
 from tests import evaluation_runs
 from tests.evaluation_runs import run_config
 
-pytestmark = pytest.mark.xdist_group("evaluation")
-
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():

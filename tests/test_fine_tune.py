@@ -13,10 +13,9 @@ from biggan_jax.devices import sharding
 from biggan_jax.devices.program import Program
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.run import checkpoint, fine_tune
-from tests.test_commands import TINY, run
+from tests.commands import run
+from tests.test_commands import TINY
 from tests.tiny import tiny_config
-
-pytestmark = pytest.mark.xdist_group("commands")  # their compilation cache serves the run at the end
 
 
 def random_state(config, seed):
@@ -185,6 +184,7 @@ def test_a_missing_source_is_named(tmp_path):
         initialize(fresh(), f"{tmp_path}@4")
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_weights_once_and_can_be_corrected(tmp_path):
     (tmp_path / "tiny.py").write_text(TINY)
     source, workdir = tmp_path / "source", tmp_path / "run"

@@ -99,6 +99,7 @@ class TwoPasses(core.Net):
 SPECTRAL = {"sngan_resnet_32": "sngan", "sn_dcgan_32": "sn_dcgan"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SPECTRAL)
 def test_a_step_under_spectral_normalisation_is_the_public_codes(case):
     """Power iterations: one for real images, one for fakes, one in G's update; none in inference."""

@@ -134,7 +134,7 @@ def test_acgans_nets_compute_what_the_public_ones_do():
         np.testing.assert_allclose(jax.nn.softmax(class_logits), found[f"class_prob_{kind}"], rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("case", ["log", "code"])
+@pytest.mark.parametrize("case", ["log", pytest.param("code", marks=pytest.mark.slow)])
 def test_acgans_step_is_the_public_codes(case, monkeypatch):
     found = recorded.load("acgan_net_32")
     if case == "code":

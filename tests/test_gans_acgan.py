@@ -78,7 +78,8 @@ def test_same_fakes_are_the_same_latents():
         gan = gans.build(config)
         gan = dataclasses.replace(gan, prior=Spy(gan.prior))
         drawn.clear()
-        gan.step(recipes.random_state(gan), recipes.random_batch(config, gan), False)
+        step = jax.jit(gan.step, static_argnames="phase")
+        jax.block_until_ready(step(recipes.random_state(gan), recipes.random_batch(config, gan), False))
         jax.effects_barrier()
         assert len(drawn) == 2 and np.array_equal(*drawn) == same
 

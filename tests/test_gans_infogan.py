@@ -100,7 +100,7 @@ def test_d_keeps_what_q_reads_and_q_learns_with_g(tiny):
             nets = state.nets | {name: state.nets[name].replace(params=params[name]) for name in names}
             return getattr(gan, loss)(nets, batch, jax.random.key(0))[0]
 
-        return jax.grad(of_params)({name: state.nets[name].params for name in names})
+        return jax.jit(jax.grad(of_params))({name: state.nets[name].params for name in names})
 
     deaf = dataclasses.replace(gan, code_weight=0.0, continuous_weight=0.0)
     with_information, without = (gradients(g, "d_loss", ["discriminator"])["discriminator"] for g in (gan, deaf))

@@ -26,8 +26,6 @@ from biggan_jax.run import checkpoint, lock, storage
 from biggan_jax.run.checkpoint import open_for_reading, read_averages
 from tests.conversions import EPS, G, random_net, state_dict
 
-pytestmark = pytest.mark.xdist_group("commands")  # one worker, so that programs are compiled once
-
 CHANGES = dict(num_steps=6, run__checkpoint_every=2, run__max_restarts=0)
 
 
@@ -110,6 +108,7 @@ def test_a_run_in_a_bucket_has_the_files_of_one_on_a_disk(gcs, trained, local):
         assert others | set(listed) == gcs.names("bucket", f"run/checkpoints/{step}/")
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_costs_a_checkpoint_and_nothing_else(gcs, copy, local, run_in, tmp_path):
     name = max((name for name in copy if name.startswith("run/checkpoints/6/ema/")), key=lambda n: len(copy[n].data))
     data = bytearray(copy[name].data)
@@ -136,6 +135,7 @@ def test_a_loaded_run_samples_as_that_on_a_disk(trained, local):
     np.testing.assert_array_equal(*samples)
 
 
+@pytest.mark.slow
 def test_evaluation_writes_scores_and_keeps_the_best(gcs, copy, tmp_path, monkeypatch):
     monkeypatch.setattr(gallery, "draw", lambda *_: "")  # pictures cost more than all else here
     options = ["--num_samples=100", "--batch_size=48", f"--config.data.cache_dir={tmp_path}"]
@@ -203,7 +203,7 @@ def test_a_lock_that_was_removed_or_replaced_is_no_lock_and_is_not_written_again
 
 
 def test_of_two_writers_that_start_together_one_goes_on(gcs, impatient, monkeypatch):
-    together, found = threading.Barrier(2, timeout=300), []
+    together, found = threading.Barrier(2), []
     wait, check = lock._wait_while_renewed, lock._check_alone
     monkeypatch.setattr(storage, "now", lambda: threading.current_thread().name)  # else they are one process
     monkeypatch.setattr(lock, "_wait_while_renewed", lambda *owner: (wait(*owner), together.wait()))
@@ -251,6 +251,7 @@ def test_a_bucket_that_refuses_what_it_once_allowed_stops_the_run_with_its_state
     del gcs.buckets["read-only"]["run/config.json"]
 
 
+@pytest.mark.slow
 def test_a_bucket_that_vanishes_ends_the_run(gcs):
     gcs.buckets["vanishing"] = {}
     changes = CHANGES | {"num_steps": 5000, "run__checkpoint_every": 20}

@@ -11,9 +11,12 @@ from launch import jobs
 
 GRIDS = {"table1": table1, "table2": table2, "batch_scaling": batch_scaling, "ablations": ablations}
 CASES = [(name, scale) for name in GRIDS for scale in grid.SCALES]
+BETWEEN = ("cifar10", "fashion_mnist")  # as the digits' but for the data
 
 
-@pytest.mark.parametrize("name, scale", CASES)
+@pytest.mark.parametrize(
+    "name, scale", [pytest.param(*case, marks=[pytest.mark.slow] * (case[1] in BETWEEN)) for case in CASES]
+)
 def test_rows_are_valid_different_and_addressed_by_name(name, scale):
     rows = GRIDS[name].get_grid(f"scale={scale}")
     for row, config in rows.items():
@@ -31,6 +34,7 @@ def test_a_grid_is_a_pure_function():
     assert table1.get_grid("scale=digits")["8"].batch_size == 64
 
 
+@pytest.mark.slow
 def test_every_net_of_every_grid_builds():
     built = set()
     for name, scale in CASES:

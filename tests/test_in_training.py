@@ -17,8 +17,6 @@ from biggan_jax.run import loop
 from tests import evaluation_runs
 from tests.evaluation_runs import run_config
 
-pytestmark = pytest.mark.xdist_group("evaluation")
-
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():

@@ -98,6 +98,7 @@ def test_the_contract(code, verdict):
     assert contract.verdict(code) is contract.Verdict[verdict]
 
 
+@pytest.mark.slow
 def test_the_cost_of_row_8_on_the_papers_slice():
     found = jobs.expand("experiments/table1.py", "gs://b/r", rows=("8",))
     slice_ = tpu.parse_topology("v3-128")

@@ -84,9 +84,7 @@ class Runs:
 
 
 def wait_for(condition) -> None:
-    deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 

@@ -226,7 +226,7 @@ class Host(Fake):
         self.put("worker", worker)
         script = tpu_vm.startup_script(job, request)
         script = script.replace("/var/log/", f"{self.folder}/").replace("mkdir -p /", f"mkdir -p {self.folder}/")
-        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert self.get("codes") == []  # started as often as that, and no more
         bucket = self.folder / "bucket"

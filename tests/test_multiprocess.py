@@ -1,5 +1,6 @@
 """One run on four devices held by one, two or four processes: the same numbers, the same data, one writer."""
 
+import functools
 import json
 import os
 import shutil
@@ -12,18 +13,24 @@ import pytest
 from biggan_jax.run.checkpoint import Checkpoints
 from tests import runs
 
-pytestmark = pytest.mark.xdist_group("commands")
-
+# Each process compiles: nets with BatchNorm that are quick to compile, and BigGAN's.
+NETS = {
+    "dcgan": dict(gan__name="gan", model__name="dcgan"),
+    "biggan": dict(num_d_steps=2, run__sample_every=2, run__standing_stats_batch_size=8),
+}
 DEVICES, STEPS, BATCH_SIZE = 4, 3, 8
 CHANGES = dict(
     num_steps=STEPS,
     batch_size=BATCH_SIZE,
-    num_d_steps=2,
     data__flip=True,
     run__checkpoint_every=2,
-    run__sample_every=2,
     run__keep_every=0,
-    run__standing_stats_batch_size=BATCH_SIZE,
+)
+
+
+GROUPS = pytest.mark.parametrize(
+    "processes, nets",
+    [(2, "dcgan"), *(pytest.param(n, "biggan", marks=pytest.mark.slow) for n in (2, 4))],
 )
 
 
@@ -55,18 +62,15 @@ class KeepBatches:
         batches.train_batch = kept
 
 
-def train(workdir, processes):
-    """A finished run of `processes` processes that share the devices.
-
-    Two compile as they would on a slice, each for itself; four leave it to the first: here they have two cores.
-    """
+def train(workdir, processes, nets):
+    """A finished run of `processes` processes that share the devices."""
     workdir.mkdir(exist_ok=True)
     arguments = (workdir, plain_sgd, KeepBatches(workdir))
-    settings = CHANGES | {"devices": DEVICES // processes}
+    settings = CHANGES | NETS[nets] | {"devices": DEVICES // processes}
     if processes == 1:
         group = runs.Group([runs.Process(*arguments, **settings)])
     else:
-        group = runs.group(*arguments, processes=processes, own_programs=processes == 2, **settings)
+        group = runs.group(*arguments, processes=processes, **settings)
     try:
         output, *_ = group.finish()
     finally:
@@ -77,9 +81,8 @@ def train(workdir, processes):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The same command on one, two and four processes."""
-    folder = tmp_path_factory.mktemp("processes")
-    return {processes: train(folder / str(processes), processes) for processes in (1, 2, 4)}
+    """The finished run of the same command on a number of processes."""
+    return functools.cache(lambda processes, nets: train(tmp_path_factory.mktemp("processes"), processes, nets))
 
 
 def assert_same_state(a, b, step=STEPS):
@@ -88,42 +91,45 @@ def assert_same_state(a, b, step=STEPS):
         chex.assert_trees_all_close(*trees, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_losses_and_parameters_do_not_depend_on_the_number_of_processes(finished, processes):
-    for one, many in zip(runs.records(finished[1]), runs.records(finished[processes]), strict=True):
+@GROUPS
+def test_losses_and_parameters_do_not_depend_on_the_number_of_processes(finished, processes, nets):
+    for one, many in zip(runs.records(finished(1, nets)), runs.records(finished(processes, nets)), strict=True):
         for name in ("loss/d", "loss/g", "logits/real", "grad_norm/g"):
             assert many[name] == pytest.approx(one[name], rel=1e-5, abs=1e-6), name
-    assert_same_state(finished[1], finished[processes])
+    assert_same_state(finished(1, nets), finished(processes, nets))
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_each_process_reads_its_share_of_the_same_batches(finished, processes):
+@GROUPS
+def test_each_process_reads_its_share_of_the_same_batches(finished, processes, nets):
     read = lambda run, step, process: dict(np.load(run / f"batch-{step}-{process}.npz"))
     for step in range(STEPS):
-        shares = [read(finished[processes], step, i) for i in range(processes)]
+        shares = [read(finished(processes, nets), step, i) for i in range(processes)]
         for share in shares:
-            chex.assert_shape(share["label"], (2, BATCH_SIZE // processes))
+            chex.assert_shape(share["label"], (NETS[nets].get("num_d_steps", 1), BATCH_SIZE // processes))
         together = {name: np.concatenate([share[name] for share in shares], 1) for name in ("image", "label")}
-        chex.assert_trees_all_equal(together, read(finished[1], step, 0))
+        chex.assert_trees_all_equal(together, read(finished(1, nets), step, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 4])
 def test_samples_do_not_depend_on_the_number_of_processes(finished, processes):
-    one, many = (np.asarray(Image.open(finished[n] / "samples" / "00000002.png"), int) for n in (1, processes))
+    workdirs = (finished(n, "biggan") for n in (1, processes))
+    one, many = (np.asarray(Image.open(workdir / "samples" / "00000002.png"), int) for workdir in workdirs)
     assert np.ptp(one) > 20
     assert np.abs(one - many).max() <= 1  # the rounding of a pixel
 
 
-@pytest.mark.parametrize("processes", [1, 2, 4])
-def test_only_the_first_process_writes_records(finished, processes):
-    lines = (finished[processes] / "metrics.jsonl").read_text().splitlines()
+@GROUPS
+def test_only_the_first_process_writes_records(finished, processes, nets):
+    lines = (finished(processes, nets) / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(1, STEPS + 1))
-    assert len(list(finished[processes].glob("events.*"))) == 1
+    assert len(list(finished(processes, nets).glob("events.*"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 4])
 def test_a_checkpoint_of_two_processes_continues_on_another_number(finished, tmp_path, processes):
-    moved = shutil.copytree(finished[2], tmp_path / "moved")
+    moved = shutil.copytree(finished(2, "biggan"), tmp_path / "moved")
     shutil.rmtree(moved / "checkpoints" / str(STEPS))
-    train(moved, processes)
-    assert_same_state(finished[2], moved)
+    train(moved, processes, "biggan")
+    assert_same_state(finished(2, "biggan"), moved)

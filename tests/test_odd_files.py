@@ -6,8 +6,6 @@ import pytest
 
 from tests import runs
 
-pytestmark = pytest.mark.xdist_group("commands")  # one worker, so that programs are compiled once
-
 CHANGES = dict(num_steps=6, run__checkpoint_every=5, run__log_every=5)
 FILES = ("config.json", "run.json", "metrics.jsonl", "lock", "lock.json", "restarts.json", "checkpoints")
 KINDS = {
@@ -26,7 +24,9 @@ def good(tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["another JSON type", *(pytest.param(k, marks=pytest.mark.slow) for k in list(KINDS)[1:])]
+)
 @pytest.mark.parametrize("name", FILES)
 def test_no_file_of_a_run_gives_a_traceback_whatever_it_has_become(good, tmp_path, name, kind):
     workdir = tmp_path / "run"

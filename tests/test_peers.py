@@ -32,6 +32,7 @@ def test_both_data_pipelines_read_every_whole_batch():
         function()  # each counts what it read
 
 
+@pytest.mark.slow
 def test_samples_are_of_the_same_generator():
     pytest.importorskip("torch")
     pytest.importorskip("pytorch_pretrained_biggan")

@@ -44,11 +44,13 @@ def both():
     return textbook, run()
 
 
+@pytest.mark.slow
 def test_values_gradients_and_statistics_are_the_same(both):
     (textbook, _), (ours, _) = both
     chex.assert_trees_all_close(textbook, ours, rtol=2e-3, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_the_textbook_form_is_more_work(both):
     (_, textbook), (_, ours) = both
     assert ours < 0.8 * textbook

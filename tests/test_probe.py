@@ -12,7 +12,6 @@ from biggan_jax.evaluation import probe, tables
 from tests import evaluation_runs
 from tests.tiny import random_variables, tiny_config
 
-pytestmark = pytest.mark.xdist_group("evaluation")
 NETS = ("dcgan", "sn_dcgan", "sngan", "sagan", "wgan_gp", "biggan", "resnet_gan", "acgan")
 
 

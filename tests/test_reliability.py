@@ -1,5 +1,6 @@
 """What becomes of a run that is killed, stopped, broken or started twice."""
 
+import functools
 import json
 import random
 import re
@@ -11,8 +12,6 @@ import pytest
 
 from tests import faults, runs
 
-pytestmark = pytest.mark.xdist_group("commands")  # one worker, so that programs are compiled once
-
 CHANGES = dict(num_steps=60, run__checkpoint_every=20, run__log_every=5, run__max_restarts=0)
 LONG = CHANGES | {"num_steps": 400, "run__checkpoint_every": 100}
 ENDLESS = CHANGES | {"num_steps": 1_000_000}
@@ -21,20 +20,43 @@ SHORT = CHANGES | {"num_steps": 16, "run__checkpoint_every": 5}
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """Digests of two checkpoints of a run that nothing happened to, by step."""
-    workdir, found = tmp_path_factory.mktemp("undisturbed") / "run", {}
-    for changes in (CHANGES, LONG):
-        code, output = runs.run(workdir, **changes)
+    """The digest of a run's last checkpoint to which nothing happened, by its number of steps: CHANGES or LONG."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+
+    @functools.cache
+    def digest(num_steps):
+        workdir = folder / str(num_steps)
+        code, output = runs.run(workdir, **(CHANGES if num_steps == CHANGES["num_steps"] else LONG))
         assert code == 0, output
-        found[changes["num_steps"]] = faults.digest(workdir, changes["num_steps"])
-    return found
+        return faults.digest(workdir, num_steps)
+
+    return digest
 
 
+@pytest.mark.slow
 def test_twenty_random_kills_change_no_bit(undisturbed, tmp_path):
+    killed_saving = kill(tmp_path, random.Random(0).sample(["starting", "stepping", "saved", "saving"] * 5, 20))
+    assert killed_saving >= 5
+    finish_undisturbed(undisturbed, tmp_path)
+
+
+def test_a_kill_amid_a_save_changes_no_bit(undisturbed, tmp_path):
+    assert kill(tmp_path, ["saved", "saving"]) >= 1
+    finish_undisturbed(undisturbed, tmp_path)
+
+
+def finish_undisturbed(undisturbed, workdir) -> None:
+    code, output = runs.run(workdir, **LONG)
+    assert code == 0 and "warning" not in output, output
+    assert faults.digest(workdir, LONG["num_steps"]) == undisturbed(LONG["num_steps"])
+
+
+def kill(tmp_path, moments) -> int:
+    """Starts a run and kills it at each of the moments; how many of these were amid a save."""
     rng = random.Random(0)
     unfinished = lambda: {path.stat().st_ino for path in (tmp_path / "checkpoints").glob("*tmp*")}
     killed_saving = 0
-    for moment in rng.sample(["starting", "stepping", "saved", "saving"] * 5, 20):
+    for moment in moments:
         known, left, before = runs.steps(tmp_path), unfinished(), len(runs.records(tmp_path))
         saving = lambda: unfinished() - left
         arrived = {
@@ -49,12 +71,10 @@ def test_twenty_random_kills_change_no_bit(undisturbed, tmp_path):
         process.kill()
         killed_saving += bool(saving())
     assert runs.steps(tmp_path)[-1] < LONG["num_steps"]  # else the last kills met a finished run
-    assert killed_saving >= 5
-    code, output = runs.run(tmp_path, **LONG)
-    assert code == 0 and "warning" not in output, output
-    assert faults.digest(tmp_path, LONG["num_steps"]) == undisturbed[LONG["num_steps"]]
+    return killed_saving
 
 
+@pytest.mark.slow
 def test_two_sigterms_one_of_them_during_the_save(undisturbed, tmp_path):
     process = runs.Process(tmp_path, faults.slow_steps, **LONG | {"run__checkpoint_every": 1000})
     runs.wait_for(lambda: runs.records(tmp_path), process)
@@ -68,9 +88,10 @@ def test_two_sigterms_one_of_them_during_the_save(undisturbed, tmp_path):
     assert step <= runs.records(tmp_path)[-1]["step"] + 2 * CHANGES["run__log_every"]
     code, output = runs.run(tmp_path, **LONG)
     assert code == 0 and f"steps {step} to" in output, output
-    assert faults.digest(tmp_path, LONG["num_steps"]) == undisturbed[LONG["num_steps"]]
+    assert faults.digest(tmp_path, LONG["num_steps"]) == undisturbed(LONG["num_steps"])
 
 
+@pytest.mark.slow
 def test_an_interrupt_saves_and_a_second_one_ends_the_run_at_once(undisturbed, tmp_path):
     process = runs.Process(tmp_path, faults.slow_steps, **LONG | {"run__checkpoint_every": 1000})
     runs.wait_for(lambda: runs.records(tmp_path), process)
@@ -86,22 +107,24 @@ def test_an_interrupt_saves_and_a_second_one_ends_the_run_at_once(undisturbed, t
     assert process.wait()[0] == 130, process.output()
     code, output = runs.run(tmp_path, **LONG)
     assert code == 0, output
-    assert faults.digest(tmp_path, LONG["num_steps"]) == undisturbed[LONG["num_steps"]]
+    assert faults.digest(tmp_path, LONG["num_steps"]) == undisturbed(LONG["num_steps"])
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_costs_a_checkpoint_and_nothing_else(undisturbed, tmp_path):
     assert runs.run(tmp_path, **CHANGES | {"num_steps": 40})[0] == 0
     faults.flip_bit(max(faults.files(tmp_path, 40), key=lambda path: path.stat().st_size), 4321)
     code, output = runs.run(tmp_path, **CHANGES)
     assert code == 0, output
     assert "warning: checkpoint 40 cannot be used" in output and "steps 20 to 60" in output
-    assert faults.digest(tmp_path, CHANGES["num_steps"]) == undisturbed[CHANGES["num_steps"]]
+    assert faults.digest(tmp_path, CHANGES["num_steps"]) == undisturbed(CHANGES["num_steps"])
     for step in runs.steps(tmp_path):
         (tmp_path / "checkpoints" / str(step) / "manifest.json").unlink()
     code, output = runs.run(tmp_path, **CHANGES)
     assert code == 3 and "none of the checkpoints" in output and "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_nan_once_costs_one_rollback_with_other_randomness(tmp_path):
     code, output = runs.run(tmp_path / "plain", **SHORT)
     assert code == 0, output
@@ -117,6 +140,7 @@ def test_nan_once_costs_one_rollback_with_other_randomness(tmp_path):
     assert code == 0 and faults.attempt(tmp_path / "broken", 17) == 1, output
 
 
+@pytest.mark.slow
 def test_nan_every_time_ends_the_run_with_the_last_good_step_kept(tmp_path):
     code, output = runs.run(tmp_path, faults.nan_always, **SHORT | {"run__max_rollbacks": 2})
     assert code == 4 and "gave up after 2 rollbacks" in output and "Traceback" not in output, output
@@ -125,6 +149,7 @@ def test_nan_every_time_ends_the_run_with_the_last_good_step_kept(tmp_path):
     assert code == 0, output
 
 
+@pytest.mark.slow
 def test_a_step_that_training_diverges_from_twice_is_given_up_for_an_older_one(tmp_path):
     code, output = runs.run(tmp_path, faults.nan_thrice, **SHORT)
     assert code == 0, output
@@ -135,6 +160,7 @@ def test_a_step_that_training_diverges_from_twice_is_given_up_for_an_older_one(t
     assert faults.attempt(tmp_path, 10) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes, reason",
     [
@@ -147,6 +173,7 @@ def test_a_run_whose_numbers_leave_their_range_has_diverged_though_they_are_fini
     assert code == 4 and re.search(f"error: step .*{reason}", output) and "gave up after 3 rollbacks" in output, output
 
 
+@pytest.mark.slow
 def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_taken_over(tmp_path):
     first = runs.Process(tmp_path, faults.slow_steps, **ENDLESS)
     runs.wait_for(lambda: (tmp_path / "lock.json").exists(), first)
@@ -163,6 +190,7 @@ def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_taken_over(tmp_path)
     assert not (tmp_path / "lock.json").exists()
 
 
+@pytest.mark.slow
 def test_a_crash_loop_ends(tmp_path):
     changes = SHORT | {"run__max_restarts": 2}
     assert [runs.run(tmp_path, faults.crash_at_start, **changes)[0] for _ in range(2)] == [70, 70]
@@ -173,6 +201,7 @@ def test_a_crash_loop_ends(tmp_path):
     assert not (tmp_path / "restarts.json").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_older_checkpoints_stay(undisturbed, tmp_path):
     code, output = runs.run(tmp_path, **CHANGES | {"num_steps": 20})
     assert code == 0, output
@@ -180,9 +209,10 @@ def test_a_full_disk_is_said_and_older_checkpoints_stay(undisturbed, tmp_path):
     assert code == 42 and "cannot be written" in output and "bytes free" in output and "Traceback" not in output, output
     code, output = runs.run(tmp_path, **CHANGES)
     assert code == 0 and "steps 20 to 60" in output and "warning" not in output, output
-    assert faults.digest(tmp_path, CHANGES["num_steps"]) == undisturbed[CHANGES["num_steps"]]
+    assert faults.digest(tmp_path, CHANGES["num_steps"]) == undisturbed(CHANGES["num_steps"])
 
 
+@pytest.mark.slow
 def test_a_read_only_disk_is_said_and_older_checkpoints_stay(tmp_path):
     assert runs.run(tmp_path, **CHANGES | {"num_steps": 20})[0] == 0
     code, output = runs.run(tmp_path, faults.read_only_disk, **CHANGES)
@@ -191,6 +221,7 @@ def test_a_read_only_disk_is_said_and_older_checkpoints_stay(tmp_path):
     assert code == 0 and "steps 20 to 21" in output and "warning" not in output, output
 
 
+@pytest.mark.slow
 def test_a_vanished_disk_is_said(tmp_path):
     disk = tmp_path / "disk"
     process = runs.Process(disk / "run", faults.slow_steps, **ENDLESS)
@@ -201,6 +232,7 @@ def test_a_vanished_disk_is_said(tmp_path):
     assert code == 42 and "not there any more" in output and "Traceback" not in output, output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instead", ["nothing", "an empty directory", "a copy"])
 def test_a_directory_that_was_moved_while_the_run_went_on_is_said(tmp_path, instead):
     workdir, moved = tmp_path / "run", tmp_path / "moved"
@@ -222,6 +254,7 @@ def test_a_directory_that_was_moved_while_the_run_went_on_is_said(tmp_path, inst
     assert code == 0 and f"steps {last} to" in output, output
 
 
+@pytest.mark.slow
 def test_run_json_says_what_ran(tmp_path):
     code, output = runs.run(tmp_path, **SHORT)
     found = json.loads((tmp_path / "run.json").read_text())
@@ -237,6 +270,7 @@ def test_run_json_says_what_ran(tmp_path):
     assert code == 2 and "was trained on other data (0123)" in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["", "[]", '{"run": 5}', None])
 def test_what_is_lost_of_the_runs_own_files_is_made_again(tmp_path, content):
     """config.json and run.json, damaged or not there: the newest step has what they held."""
@@ -254,6 +288,7 @@ def test_what_is_lost_of_the_runs_own_files_is_made_again(tmp_path, content):
     assert all(after["run.json"][name] == before["run.json"][name] for name in ("run", "data_fingerprint"))
 
 
+@pytest.mark.slow
 def test_a_collapsed_run_stops_with_its_checkpoints_kept(tmp_path):
     changes = SHORT | {
         "run__monitor_every": 4,

@@ -6,8 +6,7 @@ import pytest
 
 from tests import faults, runs
 
-pytestmark = pytest.mark.xdist_group("commands")
-
+pytestmark = pytest.mark.slow
 CHANGES = dict(num_steps=1000, run__checkpoint_every=20, run__log_every=5)
 
 

@@ -25,7 +25,7 @@ def get_config(variant=""):
 """
 
 
-@pytest.fixture(scope="module", params=["ring8", "mixture1d"])
+@pytest.fixture(scope="module", params=["ring8", pytest.param("mixture1d", marks=pytest.mark.slow)])
 def run(request, tmp_path_factory):
     """A working directory of a run that was stopped at step 2 and went on to step 4, and its config's argument."""
     root = tmp_path_factory.mktemp("points")
