@@ -2,7 +2,8 @@
 
 Every command ends with one of these codes, whatever launched it: 0 done; 2 wrong usage or config; 3 wrong or broken
 data or checkpoint; 4 diverged, collapsed, or restarted again and again without getting further; 42 stopped with its
-state saved, start it again (after a disk that was full or gone: from the last checkpoint that could be written).
+state saved, start it again (after a disk that was full or gone: from the last checkpoint that could be written); 130
+Ctrl-C, of training the second.
 """
 
 EXIT_STOPPED_WITH_STATE_SAVED = 42
@@ -26,8 +27,12 @@ class DataError(BigGANError):
     exit_code = 3
 
 
+class MissingSplitError(DataError):
+    """The data has no split of that name; nothing of it is broken."""
+
+
 class DivergedError(BigGANError):
-    """Training produced values that are not finite."""
+    """Training produced values that are not finite, or beyond the config's `run.divergence`."""
 
     exit_code = 4
 

@@ -9,7 +9,7 @@ import pytest
 
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.gans.core import GANState, NetState
-from biggan_jax.run import checkpoint, integrity
+from biggan_jax.run import checkpoint, identity, integrity
 from tests.tiny import tiny_config
 
 DEVICE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -164,6 +164,24 @@ def test_the_newest_step_says_what_the_run_is(saved):
     (saved[0] / "checkpoints" / "50" / "data" / "metadata").write_text("{}")
     assert checkpoint.newest_identity(saved[0])[0] == 40
     assert checkpoint.newest_identity(saved[0] / "nowhere") is None
+
+
+def test_one_process_asks_without_the_others(saved, monkeypatch):
+    """A manager of Orbax's is made by all processes together: one alone would wait for them."""
+    workdir, checkpoints = saved
+    monkeypatch.setattr(checkpoint.ocp, "CheckpointManager", None)
+    step, said, config = checkpoint.newest_identity(workdir)
+    assert (step, said["step"], config.seed) == (50, 50, 50)
+
+
+def test_a_config_file_that_is_not_the_newest_steps_is_taken_from_it(saved, capsys):
+    workdir, _ = saved
+    for content in ("{}", json.dumps(tiny_config(seed=5).to_dict())):
+        (workdir / "config.json").write_text(content)
+        identity.check_config(workdir, tiny_config(seed=50))
+        assert "seed" in (said := capsys.readouterr().err) and "is taken from checkpoint 50" in said
+        with pytest.raises(UsageError, match="seed was 50, is now 7"):
+            identity.check_config(workdir, tiny_config(seed=7))
 
 
 def test_when_no_step_is_intact_it_is_said(saved):

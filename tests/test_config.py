@@ -151,6 +151,16 @@ def test_a_config_file_that_fails_is_a_usage_error(tmp_path):
         cli.load_config(str(tmp_path / "broken.py"))
 
 
+def test_a_key_that_a_config_file_misspells_is_named(tmp_path):
+    (tmp_path / "file.py").write_text(
+        "from biggan_jax import config\ndef get_config(variant):\n  c = config.default()\n"
+        "  c.optimizer.glr = 0.0\n  return c\n"
+    )
+    with pytest.raises(UsageError, match="file.py, line 4|glr") as refused:
+        cli.load_config(str(tmp_path / "file.py"))
+    assert "glr" in str(refused.value)
+
+
 def test_from_json_refuses_unknown_keys():
     with pytest.raises(UsageError, match="colour"):
         configs.from_json('{"colour": 1}')
@@ -172,4 +182,6 @@ def test_names_bring_their_keys(make_config):
         configs.validate(config)
     switched = configs.switch(make_config(ema_decay=0.5), gan="wgan_gp", model="wgan_gp")
     configs.validate(switched)
+    own = configs.default("wgan_gp", "wgan_gp")
+    assert configs.switch(configs.default(), gan="wgan_gp", model="wgan_gp").to_dict() == own.to_dict()
     assert switched.ema_decay == 0.5 and switched.gan.penalty == 10.0 and "codes" not in switched.gan

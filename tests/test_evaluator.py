@@ -9,7 +9,7 @@ import pytest
 import biggan_jax
 from biggan_jax.data import digits
 from biggan_jax.devices import sharding
-from biggan_jax.errors import UsageError
+from biggan_jax.errors import DataError, MissingSplitError, UsageError
 from biggan_jax.evaluation import evaluator
 from tests import evaluation_runs
 from tests.evaluation_runs import run_config
@@ -82,6 +82,19 @@ def test_statistics_that_came_with_the_weights_are_named(evaluators):
     assert protocol(0.5, "rescale").batch_norm == "statistics that came with the weights"
     assert protocol(0.5, "resample").batch_norm == protocol(None, "rescale").batch_norm == "standing statistics, 2 x 16"
     assert evaluators[0].sample_protocol(run_config(run__standing_stats_batches=0)).batch_norm == "running statistics"
+
+
+@pytest.mark.parametrize("error", [DataError, MissingSplitError, UsageError])
+def test_a_damaged_held_out_split_is_not_taken_for_none(evaluators, monkeypatch, error):
+    def load(config, split):
+        raise error("validation")
+
+    monkeypatch.setattr(evaluator.data, "load", load)
+    if error is DataError:
+        with pytest.raises(DataError, match="validation"):
+            evaluators[0].held_out()
+    else:
+        assert evaluators[0].held_out() is None
 
 
 def test_data_that_are_not_images_are_refused():

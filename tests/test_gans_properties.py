@@ -61,6 +61,14 @@ def test_a_step_on_eight_devices_is_that_on_one_and_donates_its_state(one_and_ei
     chex.assert_trees_all_close(*results, rtol=2e-4, atol=2e-5)
 
 
+def test_the_limits_of_divergence_are_far_from_a_healthy_step(one_and_eight, gan, config):
+    step, make = one_and_eight[0]
+    new, metrics = step(*make())
+    values = {name: float(value) for name, value in (metrics | monitor.watched_weights(gan, new.nets)).items()}
+    assert any(name.startswith("grad_norm/") for name in values)
+    monitor.check_divergence(1, values, {key: limit / 100 for key, limit in config.run.divergence.items()})
+
+
 def test_nothing_but_sums_moves_between_devices_but_for_what_a_recipe_declares(one_and_eight, gan):
     found = planning.collectives(one_and_eight[1][0].as_text())
     assert set(found) == {"all-reduce", *gan.exchanges}

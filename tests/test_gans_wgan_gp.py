@@ -3,6 +3,7 @@
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from biggan_jax import gans
@@ -42,6 +43,7 @@ def test_it_trains_with_either_norm_with_classes_or_without(norm, num_classes):
     assert ("ln_1" in params) == (norm == "layer") and ("embedding" in params) == bool(num_classes)
 
 
+@pytest.mark.slow
 def test_it_takes_biggans_nets_too():
     config = recipes.tiny("wgan_gp", model__name="biggan", num_d_steps=1)
     gan = gans.build(config)
@@ -61,3 +63,15 @@ def test_a_step_without_the_penalty_is_another_phase_and_costs_less():
     assert flops[False] < 0.9 * flops[True]
     shapes = {phase: jax.eval_shape(lambda s, p=phase: gan.step(s, batch, p), state)[1] for phase in (True, False)}
     assert "gradient_penalty" in shapes[True] and "gradient_penalty" not in shapes[False]
+
+
+@pytest.mark.parametrize("kind", ["two_sided", "one_sided", "r1"])
+def test_a_critic_that_is_flat_somewhere_has_finite_gradients(kind):
+    """As one is whose last layer starts at 0."""
+    x, key = jnp.ones((2, 3)).at[0].set(-1.0), jax.random.key(0)
+    penalty = penalties.SlopePenalty(kind, 10.0, 1)
+    of_weight = lambda w: penalty(lambda x: w * jax.nn.relu(x).sum(1), x, x, key)
+    for weight in (0.0, 2.0):
+        assert np.isfinite(jax.grad(of_weight)(weight))
+    slopes = penalties.slopes(lambda x: 2.0 * jax.nn.relu(x).sum(1), x)
+    np.testing.assert_allclose(slopes, [0, 2 * 3**0.5], rtol=1e-6)

@@ -70,11 +70,12 @@ class Pixels:
     """A recipe that does what its variables say: D(x) = mean pixel - threshold, G gives noise of `spread`."""
 
     boundary: float | None = 0.0
+    colour: tuple = (0.0, 0.0, 0.0)
     nets = Pair.nets
 
     def sample(self, variables, key, indices, labels, truncation):
         noise = jax.random.normal(key, (len(indices), 4, 4, 3))
-        return noise * variables["generator"]["params"]["spread"]
+        return jnp.asarray(self.colour) + noise * variables["generator"]["params"]["spread"]
 
     def verdicts(self, nets, images, labels):
         if self.boundary is None:
@@ -82,17 +83,25 @@ class Pixels:
         return images.mean(axis=(1, 2, 3)) - nets["discriminator"].params["threshold"] > self.boundary
 
 
-def look_with(threshold, spread, boundary=0.0):
+def look_with(threshold, spread, boundary=0.0, colour=0.0):
     reals = RNG.integers(0, 256, (400, 4, 4, 3), np.uint8)
     bright = np.full((30, 4, 4, 3), 255, np.uint8)
     dataset = lambda images: labelled_images("test", images, np.zeros(len(images), np.int32), ("a",), "0")
     layer = {"linear": {"kernel": jnp.ones((2, 2))}}
     state = types.SimpleNamespace(nets=states(layer | {"spread": spread}, layer | {"threshold": threshold}))
     where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    look = monitor.Monitor(Pixels(boundary), {"train": dataset(reals), "held_out": dataset(bright)}, where)
+    pixels = Pixels(boundary, tuple(np.broadcast_to(colour, 3).tolist()))
+    look = monitor.Monitor(pixels, {"train": dataset(reals), "held_out": dataset(bright)}, where)
     found = {name: float(value) for name, value in look(state).items()}
     assert look.records(state) == {name for name in found if not name.startswith("spectrum/")}
     return found
+
+
+def test_every_example_looked_at_is_another():
+    labels = np.arange(300, dtype=np.int32)
+    images = np.zeros((300, 4, 4, 3), np.uint8)
+    found = monitor._some(labelled_images("test", images, labels, tuple(map(str, labels)), "0"))["label"]
+    assert len(found) == len(set(found)) == monitor.IMAGES
 
 
 def test_accuracy_and_variety_are_what_they_say():
@@ -109,7 +118,9 @@ def test_accuracy_and_variety_are_what_they_say():
     [
         ({"loss/d": -2e6, "weight/largest": 1.0}, "loss/d is -2e.06, the limit config.run.divergence.max_loss is"),
         ({"loss/g": 1.0, "weight/largest": 2e5}, "weight/largest is 2e.05, .*max_weight is 100000"),
-        ({"loss/d": 9e5, "weight/largest": 9e4, "sigma/g_first": 1e9}, None),
+        ({"class_loss/real": 2e6}, "class_loss/real is 2e.06, the limit config.run.divergence.max_loss is"),
+        ({"grad_norm/g": 2e8}, "grad_norm/g is 2e.08, .*max_grad_norm is 1e.08"),
+        ({"loss/d": 9e5, "weight/largest": 9e4, "grad_norm/d": 9e7, "sigma/g_first": 1e9}, None),
     ],
 )
 def test_losses_and_weights_out_of_range_are_divergence(values, broken):
@@ -119,12 +130,15 @@ def test_losses_and_weights_out_of_range_are_divergence(values, broken):
         return
     with pytest.raises(DivergedError, match=f"step 7: {broken}"):
         monitor.check_divergence(7, values, config.run.divergence)
-    config.run.divergence.max_loss = config.run.divergence.max_weight = 0.0
+    for key in config.run.divergence:
+        config.run.divergence[key] = 0.0
     monitor.check_divergence(7, values, config.run.divergence)
 
 
 def test_samples_of_one_colour_and_samples_of_extremes_are_lifeless():
-    assert monitor.lifeless(look_with(threshold=0.0, spread=0.0)) == "all samples are of one colour"
+    for colour in (0.0, np.array([0.5, -0.5, 0.1])):
+        found = look_with(threshold=0.0, spread=0.0, colour=colour)
+        assert monitor.lifeless(found) == "all samples are of one colour"
     assert monitor.lifeless(look_with(threshold=0.0, spread=0.3)) is None
     extreme = {"range/samples": 2.0, "saturated/samples": 1.0}
     assert (

@@ -131,6 +131,7 @@ def test_the_compiled_step_is_measured(measured):
     assert measured["xla_seconds"] is None or measured["xla_seconds"] > 0
 
 
+@pytest.mark.slow
 def test_kinds_of_step_count_by_their_share():
     """A penalty every fourth step: FLOPs and sums are means, memory is what the larger program needs."""
     config = recipes.tiny("wgan_gp", gan__penalty_every=4, num_d_steps=1)

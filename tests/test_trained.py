@@ -23,7 +23,15 @@ def test_classes_go_by_number_or_name(trained):
 
 @pytest.mark.parametrize(
     "classes, message",
-    [(10, "allowed are 0 to 9"), ([-1], "no class -1"), ("ten", "names are zero, one"), (1.5, "no class 1")],
+    [
+        (10, "allowed are 0 to 9"),
+        ([-1], "no class -1"),
+        ("ten", "names are zero, one"),
+        (1.5, "no class 1.5"),
+        ([3, float("nan")], "no class nan"),
+        ([], "at least one class"),
+        ([[1, 2]], r"shape \[1, 2\]; allowed is a list"),
+    ],
 )
 def test_an_unknown_class_is_refused(trained, classes, message):
     with pytest.raises(UsageError, match=message):
@@ -31,7 +39,7 @@ def test_an_unknown_class_is_refused(trained, classes, message):
 
 
 def test_statistics_are_computed_once_per_truncation(trained):
-    assert trained.variables(0.5) is trained.variables(0.5)
+    assert trained.variables(0.5) is trained.variables(0.5) is trained.variables(0.5, "resample")
     a, b = (trained.variables(t)["generator"]["batch_stats"]["output_bn"]["var"] for t in (0.5, None))
     assert not np.allclose(a, b)
     with pytest.raises(UsageError, match="truncation"):

@@ -46,7 +46,7 @@ def default(
         target[last] = ml_collections.config_dict.placeholder(key.or_none) if key.or_none else key.default
     for name, value in zip(NAMES, names):
         put(config, name, value)
-    return config
+    return config.lock()  # a key that an experiment's file misspells is no new key
 
 
 def keys_of(config) -> dict[str, Key]:
@@ -73,13 +73,15 @@ def _keys(gan, model, dataset, optimizer):
 def switch(
     config, gan: str | None = None, model: str | None = None, dataset: str | None = None, optimizer: str | None = None
 ):
-    """`config` for another recipe, other nets, another data set or optimizer: the keys of those, with the values it
-    has.
+    """`config` for another recipe, other nets, another data set or optimizer: the keys of those, with the values it was
+    given; what it has by default becomes the new default.
     """
     names = gan, model, dataset, optimizer
+    old = default(*(get(config, name) for name in NAMES))
     new = default(*(given or get(config, name) for given, name in zip(names, NAMES)))
     for name in (keys_of(new).keys() & keys_of(config).keys()) - set(NAMES):
-        put(new, name, get(config, name))
+        if get(config, name) != get(old, name):
+            put(new, name, get(config, name))
     return new
 
 
@@ -98,9 +100,12 @@ def require_key(config, name: str) -> None:
 
 
 def put(config, key: str, value) -> None:
-    """Sets a dotted key."""
+    """Sets a dotted key. Raises UsageError where there is none."""
     *path, last = key.split(".")
-    (get(config, ".".join(path)) if path else config)[last] = value
+    target = get(config, ".".join(path)) if path else config
+    if last not in target:
+        require_key(config, key)
+    target[last] = value
 
 
 def validate(config) -> None:

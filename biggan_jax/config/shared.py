@@ -29,6 +29,7 @@ RUN = {
     "monitor_split": Key("", ANYTHING, 'held-out split on which D\'s accuracy is measured too, such as "test"'),
     # A run has diverged beyond one of these, as if it were not finite; 0: never.
     "divergence.max_loss": Key(1e6, FINITE, "of any loss, without its sign"),
+    "divergence.max_grad_norm": Key(1e8, FINITE, "of the gradient of any net"),
     "divergence.max_weight": Key(1e5, FINITE, "of any weight, without its sign"),
     # A run ends with code 4 beyond one of these; 0: never.
     "collapse.max_sigma": Key(0.0, FINITE, "of sigma/g_first, the top singular value of G's first layer"),

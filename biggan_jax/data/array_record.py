@@ -18,7 +18,7 @@ import numpy as np
 from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, labelled_images, local_folder
 from biggan_jax.data.decode import resize_array
 from biggan_jax.data.image_source import ImageSource, in_memory_or_streamed, read_in_order, skip_bad
-from biggan_jax.errors import DataError
+from biggan_jax.errors import DataError, MissingSplitError
 
 MANIFEST = "manifest.json"
 _ENTRY = {"files": list, "labels": str, "num_examples": int, "image_size": int, "class_names": list}
@@ -58,7 +58,7 @@ def open_split(directory: str, split: str) -> tuple[pathlib.Path, dict]:
     splits = read_manifest(root)
     if split not in splits:
         prepared = ", ".join(splits) or "none yet"
-        raise DataError(
+        raise MissingSplitError(
             f"{root}: split {split!r} is not prepared (prepared: {prepared}); run: "
             f"python -m biggan_jax.prepare --source=SOURCE --split={split} --image_size=SIZE --out={root}"
         )

@@ -62,8 +62,8 @@ def fingerprint(*parts) -> str:
 def validate(dataset: Dataset, image_size: int | None, num_classes: int) -> None:
     """Raises DataError unless `dataset` has the size, type and labels that the config asks for.
 
-    Labels are checked here, on the host, because a gather under jit clamps an index that is out of range without a
-    word: a wrong label would train another class's embedding.
+    Labels are checked here, on the host: of an index that is out of range `jnp.take` makes NaN, or another class's row,
+    without a word.
 
     Args:
         image_size: pixels of both sides of images; None for points.

@@ -13,7 +13,7 @@ from biggan_jax.data import checksum
 from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, labelled_images, local_folder
 from biggan_jax.data.decode import MAX_PIXELS, RESIZE, decode
 from biggan_jax.data.image_source import ImageSource, read_in_order, skip_bad, with_progress
-from biggan_jax.errors import DataError
+from biggan_jax.errors import DataError, MissingSplitError
 
 SPLIT_FOLDERS = ("train", "val", "validation", "test")
 
@@ -101,9 +101,11 @@ def _split_root(directory, split):
     if split in present:
         return root / split
     if present:
-        raise DataError(f"data.dir={directory}: no folder for data.split={split!r}; allowed: {', '.join(present)}")
+        raise MissingSplitError(
+            f"data.dir={directory}: no folder for data.split={split!r}; allowed: {', '.join(present)}"
+        )
     if split != "train":
-        raise DataError(
+        raise MissingSplitError(
             f"data.dir={directory}: data.split={split!r} needs a sub-folder of that name; a folder without "
             "splits is all 'train'"
         )

@@ -12,7 +12,7 @@ from biggan_jax.data import checksum
 from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, labelled_images, local_folder
 from biggan_jax.data.decode import MAX_PIXELS, decode, resize_array
 from biggan_jax.data.image_source import ImageSource, in_memory_or_streamed
-from biggan_jax.errors import DataError, UsageError
+from biggan_jax.errors import DataError, MissingSplitError, UsageError
 
 
 def load(
@@ -103,7 +103,7 @@ def open_source(
         records = builder.as_data_source(split=split, decoders=decoders)
         split_info = builder.info.splits[split]
     except (KeyError, ValueError) as error:
-        raise DataError(
+        raise MissingSplitError(
             f"tfds:{builder.info.full_name} has no split {split!r} ({_one_line(error)}); allowed: "
             f"{', '.join(builder.info.splits)} and slices of them"
         ) from error

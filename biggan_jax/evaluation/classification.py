@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from biggan_jax import data
-from biggan_jax.errors import DataError, UsageError
+from biggan_jax.errors import MissingSplitError, UsageError
 from biggan_jax.gans.images import floats
 from biggan_jax.run import sampler
 
@@ -38,7 +38,7 @@ def held_out_error(trained) -> HeldOutError | None:
     for split in HELD_OUT_SPLITS:
         try:
             dataset = data.load(config, split=split)
-        except (UsageError, DataError):
+        except (MissingSplitError, UsageError):  # what is damaged is not absent
             continue
         images = np.asarray(dataset.images[np.arange(len(dataset))])
         classes = sampler.in_batches(functools.partial(_classes, gan, trained.variables()), sampler.BATCH_SIZE, images)

@@ -10,7 +10,7 @@ import numpy as np
 
 from biggan_jax import data
 from biggan_jax.data import batches
-from biggan_jax.errors import DataError, UsageError
+from biggan_jax.errors import MissingSplitError, UsageError
 from biggan_jax.evaluation import features, reference, results
 from biggan_jax.evaluation.protocol import Protocol, uniform_labels
 from biggan_jax.evaluation.reference import Reference
@@ -128,7 +128,7 @@ class Evaluator:
         for split in VALIDATION_SPLITS:
             try:
                 dataset = data.load(self.config, split=split)
-            except (UsageError, DataError):
+            except (MissingSplitError, UsageError):  # what is damaged is not absent
                 continue
             splits = min(max(round(len(dataset) / self.num_samples * summary.SPLITS), 1), summary.SPLITS)
             return reference.load(

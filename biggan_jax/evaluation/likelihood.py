@@ -12,7 +12,7 @@ import numpy as np
 
 from biggan_jax import config as configs
 from biggan_jax import data
-from biggan_jax.errors import DataError, UsageError
+from biggan_jax.errors import MissingSplitError, UsageError
 from biggan_jax.evaluation import steps, tables
 from biggan_jax.evaluation.protocol import uniform_labels
 from biggan_jax.evaluation.steps import is_first, say
@@ -126,7 +126,7 @@ def held_out(config) -> tuple[np.ndarray, np.ndarray, tuple[str, str], str]:
         if split != config.data.split:
             try:
                 found.append(data.load(config, split))
-            except (DataError, UsageError):
+            except (MissingSplitError, UsageError):  # what is damaged is not absent
                 continue
     if not found:
         raise UsageError(f"dataset {config.dataset} has no split of {', '.join(HELD_OUT)} besides the one trained on")

@@ -59,7 +59,10 @@ def slopes(critic, examples: jax.Array) -> jax.Array:
         return values.sum()
 
     gradient = jax.grad(total)(examples)
-    return jnp.sqrt(jnp.sum(jnp.square(gradient), axis=tuple(range(1, gradient.ndim))))
+    squares = jnp.sum(jnp.square(gradient), axis=tuple(range(1, gradient.ndim)))
+    # The root has no derivative at 0, where a critic is flat: one such example would make all gradients NaN.
+    steep = squares > 0
+    return jnp.where(steep, jnp.sqrt(jnp.where(steep, squares, 1.0)), 0.0)
 
 
 def between(real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:

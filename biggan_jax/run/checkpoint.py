@@ -38,6 +38,7 @@ _ORBAX_FILES = (  # written after the manifest; nothing is restored from them
     "_CHECKPOINT_METADATA",
     storage.COMMIT_FILE,
 )
+CONFIG = "config/metadata"  # in a step's folder
 IDENTITY = ("run", "data_fingerprint")  # what tells runs apart, and what their data is
 _NO_CHECKPOINT, _NONE_INTACT = -1, -2
 
@@ -103,25 +104,10 @@ class Checkpoints:
             try:
                 integrity.verify(self.directory / str(step), unknown)
                 if "data" in unknown:
-                    self._check_identity(step)
+                    _check_identity(self.directory / str(step), step, self._run)
             except DataError as error:
                 raise DataError(f"checkpoint {step} cannot be used: {error}") from error
             self._verified |= {(step, part) for part in unknown}
-
-    def _check_identity(self, step: int) -> None:
-        """Raises DataError unless `step` is what its folder's name says, and of the run that the directory is of.
-
-        What was saved before checkpoints said so, or where no run was known, is taken for what it is called.
-        """
-        folder = self.directory / str(step)
-        said = storage.read_json(folder / "data" / "metadata")
-        if (number := said.get("step", said.get("next_step", step))) != step:
-            raise DataError(f"{folder} holds step {number}")
-        run = self._run.get("run")
-        if run and said.get("run", run) != run:
-            raise DataError(f"{folder} is of the run {said['run']}, this directory is of {run}")
-        if "config_digest" in said and said["config_digest"] != _digest(storage.read_json(self._config_path(step))):
-            raise DataError(f"{folder / 'config'} is not the config that its step was made with")
 
     def recover(self, barren: Collection[int] = ()) -> int | None:
         """The newest step whose files are all as they were written; newer ones are moved to `WORKDIR/damaged/`, with a
@@ -139,7 +125,7 @@ class Checkpoints:
                     if step in barren and step != steps[0]:
                         raise DataError("training diverged from it again and again")
                     integrity.verify(self.directory / str(step), exclude=_ORBAX_FILES)
-                    self._check_identity(step)
+                    _check_identity(self.directory / str(step), step, self._run)
                     found = step
                     break
                 except DataError as error:
@@ -214,14 +200,7 @@ class Checkpoints:
     def config(self, step: int) -> ml_collections.ConfigDict:
         """The config that `step` was trained with. Raises DataError when it cannot be read."""
         self.verify(step, ["config"])
-        path = self._config_path(step)
-        try:
-            return configs.from_json(path.read_text())
-        except (OSError, UsageError) as error:
-            raise DataError(f"{path}: {error}") from error
-
-    def _config_path(self, step: int):
-        return self.directory / str(step) / "config" / "metadata"
+        return _read_config(self.directory / str(step))
 
     def wait(self) -> None:
         self._manager.wait_until_finished()
@@ -254,16 +233,39 @@ def newest_identity(workdir) -> tuple[int, dict, ml_collections.ConfigDict] | No
     """
     if not exist(workdir):
         return None
-    checkpoints = Checkpoints(workdir)
-    try:
-        for step in reversed(checkpoints.steps()):
-            with contextlib.suppress(DataError):
-                checkpoints.verify(step, ["config", "data"])
-                said = storage.read_json(checkpoints.directory / str(step) / "data" / "metadata")
-                return step, said, checkpoints.config(step)
-    finally:
-        checkpoints.close()
+    # Without a manager of Orbax's, which all processes make together: one process asks.
+    directory = storage.path(workdir) / "checkpoints"
+    for step in sorted(ocp.utils.checkpoint_steps(directory), reverse=True):
+        folder = directory / str(step)
+        with contextlib.suppress(DataError):
+            integrity.verify(folder, {"config", "data"})
+            said = _check_identity(folder, step, run_identity(workdir))
+            return step, said, _read_config(folder)
     return None
+
+
+def _check_identity(folder, step: int, known: dict) -> dict:
+    """What the checkpoint in `folder` says of itself. Raises DataError unless it is `step`, and of the `known` run.
+
+    What was saved before checkpoints said so, or where no run was known, is taken for what it is called.
+    """
+    said = storage.read_json(folder / "data" / "metadata")
+    if (number := said.get("step", said.get("next_step", step))) != step:
+        raise DataError(f"{folder} holds step {number}")
+    run = known.get("run")
+    if run and said.get("run", run) != run:
+        raise DataError(f"{folder} is of the run {said['run']}, this directory is of {run}")
+    if "config_digest" in said and said["config_digest"] != _digest(storage.read_json(folder / CONFIG)):
+        raise DataError(f"{folder / 'config'} is not the config that its step was made with")
+    return said
+
+
+def _read_config(folder) -> ml_collections.ConfigDict:
+    """The config that the checkpoint in `folder` was trained with. Raises DataError when it cannot be read."""
+    try:
+        return configs.from_json((folder / CONFIG).read_text())
+    except (OSError, UsageError) as error:
+        raise DataError(f"{folder / CONFIG}: {error}") from error
 
 
 def _digest(values: dict) -> str:

@@ -33,8 +33,17 @@ def check_config(workdir, config) -> None:
     # A command that failed before its first checkpoint may be corrected and given again.
     with storage.refusals(workdir):
         begun = checkpoints.exists() and any(step.name.isdecimal() for step in checkpoints.iterdir())
-        if begun and (found := read_config(workdir)):
+        if not begun or not (found := read_config(workdir)):
+            return
+        try:
             check_resumable(found, config, path)
+        except UsageError as error:
+            newest = checkpoint.newest_identity(workdir)
+            if newest is None:
+                raise
+            step, _, trained_with = newest
+            check_resumable(trained_with, config, path)  # then it is config.json that is not as it was written
+            _say_restored(path, error, step)
 
 
 def read_config(workdir) -> ml_collections.ConfigDict | None:

@@ -32,7 +32,8 @@ def lock(workdir):
     record = directory / "lock.json"
     with contextlib.ExitStack() as stack:
         try:
-            held = not storage.is_bucket(workdir) and _flock(stack, directory / "lock", record)
+            file = None if storage.is_bucket(workdir) else _flock(stack, directory / "lock", record)
+            held = file is not None
             _wait_while_renewed(record, held)
             owner = {
                 "host": socket.gethostname(),
@@ -53,6 +54,10 @@ def lock(workdir):
 
         def check():
             same_directory()
+            if held and not _is_at(file, directory / "lock"):  # the next writer would get the lock of another file
+                raise StorageError(
+                    f"{directory / 'lock'} was removed or replaced, and what else {workdir} held with it"
+                )
             if storage.is_bucket(workdir) and not _is_ours(record, owner):
                 raise StorageError(f"{record} is gone, or another process's: {workdir} was removed or replaced")
 
@@ -70,8 +75,10 @@ def lock(workdir):
         yield check
 
 
-def _flock(stack, path, record) -> bool:
-    """Whether the kernel gave us the lock, until `stack` is closed. Raises UsageError when another process has it."""
+def _flock(stack, path, record):
+    """The open file by which the kernel gave us the lock, until `stack` is closed; None on a file system without locks.
+    Raises UsageError when another process has it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = stack.enter_context(open(path, "a"))
     try:
@@ -85,8 +92,14 @@ def _flock(stack, path, record) -> bool:
             errno.ENOSYS,
         ):  # a file system without locks: the renewals must do
             raise
-        return False
-    return True
+        return None
+    return file
+
+
+def _is_at(file, path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    return False
 
 
 def _wait_while_renewed(record, held: bool) -> None:

@@ -22,7 +22,8 @@ def train(config, workdir: str, judge) -> int:
     processes.initialize()
     stop_requested = processes.on_request_to_stop()
     program = Program(config, sharding.make_mesh())
-    sharding.check_divisible(config.run.standing_stats_batch_size, program.mesh, "run.standing_stats_batch_size")
+    if config.run.standing_stats_batches:
+        sharding.check_divisible(config.run.standing_stats_batch_size, program.mesh, "run.standing_stats_batch_size")
     with contextlib.ExitStack() as stack:
         dataset, check_workdir = open_workdir(stack, workdir, program)
         judge = judge(config, program.mesh, dataset, workdir)

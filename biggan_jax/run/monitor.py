@@ -103,7 +103,8 @@ def judgement(gan, nets, reals: dict) -> dict[str, jax.Array]:
     Accuracy is the share that D puts on the right side of its loss's boundary; there is none where the loss has no
     boundary. Variety is the mean over pixels or axes of the standard deviation of N samples, relative to that of
     "train": 1 is as varied as real images, 0 is one image. Of images also: the distance of the samples' darkest and
-    lightest value, and the share of values at the ends of [-1, 1]. Nothing of the state changes.
+    lightest value, of the channel where it is largest, and the share of values at the ends of [-1, 1]. Nothing of the
+    state changes.
     """
     train = reals["train"]
     count = len(train["label"])
@@ -114,7 +115,7 @@ def judgement(gan, nets, reals: dict) -> dict[str, jax.Array]:
     found = {"variety": spread(samples) / spread(real_examples(train))}
     if samples.ndim == 4:
         saturated = lambda images: (jnp.abs(images) > 0.999).mean()
-        found["range/samples"] = samples.max() - samples.min()
+        found["range/samples"] = jnp.ptp(samples, axis=(0, 1, 2)).max()
         found |= {"saturated/samples": saturated(samples), "saturated/train": saturated(real_examples(train))}
     for name, batch in reals.items():
         if (real := gan.verdicts(nets, real_examples(batch), batch["label"])) is not None:
@@ -149,14 +150,19 @@ class Monitor:
 
 
 def _some(dataset) -> dict[str, np.ndarray]:
-    indices = np.random.PCG64(0).random_raw(min(IMAGES, len(dataset))) % len(dataset)
-    indices = indices.astype(np.int64)
+    indices = np.argsort(np.random.PCG64(0).random_raw(len(dataset)))[:IMAGES]
     return {name: np.asarray(array[indices]) for name, array in dataset.arrays.items()}
 
 
 def check_divergence(step: int, values: dict[str, float], limits) -> None:
-    """Raises DivergedError when a loss or weight has passed a limit of the config's `run.divergence`; 0 is no limit."""
-    kinds = {"max_loss": lambda name: name.startswith("loss/"), "max_weight": lambda name: name == "weight/largest"}
+    """Raises DivergedError when a loss, gradient norm or weight has passed a limit of the config's `run.divergence`; 0
+    is no limit.
+    """
+    kinds = {
+        "max_loss": lambda name: name.startswith(("loss/", "class_loss/")),
+        "max_grad_norm": lambda name: name.startswith("grad_norm/"),
+        "max_weight": lambda name: name == "weight/largest",
+    }
     for key, is_kind in kinds.items():
         for name, value in values.items():
             if limits[key] and is_kind(name) and abs(value) > limits[key]:

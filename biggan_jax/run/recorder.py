@@ -24,18 +24,18 @@ class Recorder:
 
     def defer(self, step: int, metrics: dict, record: bool) -> None:
         """Takes the metrics of a step; those of all steps are checked, those to `record` are written too."""
-        self._pending.append((step, metrics, record))
+        self._pending.append((step, metrics, record, time.monotonic()))
 
     def read(self, up_to: int) -> None:
         """Checks and records the steps deferred, to `up_to`. Raises DivergedError at the first that is not finite, or
         CollapsedError.
         """
         while self._pending and self._pending[0][0] <= up_to:
-            step, metrics, record = self._pending.popleft()
+            step, metrics, record, started = self._pending.popleft()
             finite = bool(metrics.pop("finite"))
             if record or not finite:
                 values = {name: float(value) for name, value in metrics.items()}
-                self._record(step, values)
+                self._record(step, values, started)
                 broken = [name for name, value in values.items() if not math.isfinite(value)]
                 if broken:
                     raise DivergedError(f"step {step}: {', '.join(broken)} not finite")
@@ -52,13 +52,13 @@ class Recorder:
         if said and (before or step == self._last_step):
             raise DivergedError(f"step {step}: {said}")
 
-    def _record(self, step, values) -> None:
+    def _record(self, step, values, started: float) -> None:
+        """`started`: when the step was dispatched. Records may be read together, long after."""
         last_step, last_time = self._last
-        now = time.monotonic()
-        seconds = now - last_time
+        seconds = started - last_time
         values["images_per_second"] = self._images_per_step * (step - last_step) / seconds
         values["data_wait"] = self.data_wait / seconds  # share of the time spent waiting for images
-        self._last, self.data_wait = (step, now), 0.0
+        self._last, self.data_wait = (step, started), 0.0
         self._writer.scalars(step, values)
         losses = {name.removeprefix("loss/").upper(): v for name, v in values.items() if re.fullmatch(r"loss/\w", name)}
         self._progress.update(step, losses | {"img/s": values["images_per_second"]})

@@ -45,7 +45,7 @@ class TrainedGAN:
     def variables(self, truncation: float | None = None, mode: str | None = None):
         """The variables by net, with the statistics to sample with at this truncation."""
         meant = self.gan.truncation(truncation, mode)
-        key = truncation, meant and mode
+        key = meant and (truncation, meant.mode)
         if key not in self._variables:
             self._variables[key] = self._with_statistics(truncation, meant)
         return self._variables[key]
@@ -58,7 +58,8 @@ class TrainedGAN:
                 stored = f"multiples of {1 / count:g} up to 1"
                 raise UsageError(f"truncation {truncation}: these weights have statistics for {stored}")
             stats = jax.tree.map(lambda x: x[index], self._truncation_stats)
-            return {"generator": {**self._trained_variables["generator"], "batch_stats": stats}}
+            generator = {**self._trained_variables["generator"], "batch_stats": stats}
+            return self._trained_variables | {"generator": generator}
         run, key = self.config.run, jax.random.key(self.config.seed)
         return self.gan.standing(
             self._trained_variables, key, run.standing_stats_batches, run.standing_stats_batch_size, meant
@@ -76,11 +77,13 @@ class TrainedGAN:
                 raise UsageError(f"there is no class named {unknown[0]!r}; names are {known}")
             classes = [self.class_names.index(name) for name in classes]
         labels = np.asarray(classes)
+        if labels.ndim != 1 or labels.size == 0:
+            raise UsageError(f"classes of shape {list(labels.shape)}; allowed is a list of at least one class")
         count = self.num_classes
-        wrong = [int(label) for label in labels if not 0 <= label < max(count, 1) or label != int(label)]
-        if wrong:
+        known = np.isin(labels, np.arange(max(count, 1)))
+        if not known.all():
             allowed = f"0 to {count - 1}" if count else "0 only: this model has no classes"
-            raise UsageError(f"there is no class {wrong[0]}; allowed are {allowed}")
+            raise UsageError(f"there is no class {labels[~known][0]}; allowed are {allowed}")
         return labels.astype(np.int32)
 
     def sample(

@@ -1,0 +1,55 @@
+"""Records of steps, which are read after the device has made them."""
+
+import pytest
+
+from biggan_jax.errors import DivergedError
+from biggan_jax.run import recorder
+from tests.tiny import tiny_config
+
+ONE_COLOUR = {"variety": 0.0, "range/samples": 0.0}
+ALIVE = {"variety": 1.0, "range/samples": 2.0}
+
+
+class Kept(list):
+    """A writer and a progress bar."""
+
+    def scalars(self, step, values):
+        self.append(dict(values))
+
+    def update(self, step, values):
+        pass
+
+
+@pytest.fixture
+def records():
+    return Kept()
+
+
+def read(records, *looks, num_steps=100):
+    one = recorder.Recorder(records, records, tiny_config(num_steps=num_steps), start=0)
+    for step, values in enumerate(looks, 1):
+        one.defer(step, {"finite": 1.0, "loss/d": 0.0} | values, record=True)
+        one.read(step)
+
+
+def test_samples_that_are_lifeless_twice_in_a_row_are_divergence(records):
+    read(records, ONE_COLOUR, ALIVE, ONE_COLOUR, {}, ALIVE)
+    with pytest.raises(DivergedError, match="step 3: all samples are of one colour"):
+        read(records, ALIVE, ONE_COLOUR, ONE_COLOUR)
+
+
+def test_samples_that_are_lifeless_at_the_end_are_divergence(records):
+    with pytest.raises(DivergedError, match="step 2: all samples are of one colour"):
+        read(records, ALIVE, ONE_COLOUR, num_steps=2)
+
+
+def test_records_that_are_read_together_have_the_time_of_their_steps(records, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(recorder.time, "monotonic", lambda: now)
+    one = recorder.Recorder(records, records, tiny_config(batch_size=16, num_d_steps=1), start=0)
+    for step in (1, 2):
+        now = 2.0 * step
+        one.defer(step, {"finite": 1.0, "loss/d": 0.0}, record=True)
+    now = 60.0
+    one.read(2)
+    assert [record["images_per_second"] for record in records] == [8.0, 8.0]
