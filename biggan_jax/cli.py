@@ -1,5 +1,6 @@
 """What every command shares: reading a config with its overrides, and turning errors into one line and an exit code."""
 
+import contextlib
 import importlib.util
 import os
 import sys
@@ -14,31 +15,63 @@ from biggan_jax.errors import BigGANError, DataError, StorageError, UsageError
 
 def run(main) -> None:
     """Calls `main(arguments)` and exits with its code; a BigGANError becomes one line on stderr and its own code. So
-    does a file that the system will not open, read or write, code 3, whoever asked for it.
+    does a file that the system will not open, read or write, code 3, whoever asked for it. Output that nobody reads
+    ends nothing.
     """
     sys.unraisablehook = _without_late_reads
     logging.set_verbosity(logging.FATAL)  # Orbax logs hundreds of lines of what it raises as well
-    try:
-        code = main(sys.argv[1:])
+    with contextlib.redirect_stdout(_Output(sys.stdout)), contextlib.redirect_stderr(_Output(sys.stderr)):
+        code = _run(main)
         sys.stdout.flush()
+    sys.exit(code)
+
+
+def _run(main) -> int:
+    try:
+        return main(sys.argv[1:]) or 0
     except BigGANError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        code = error.exit_code
         if isinstance(error, StorageError):
             sys.stderr.flush()
-            os._exit(code)  # threads of Orbax would wait ten minutes for a save that cannot end
-    except BrokenPipeError:  # the reader of our output, `head` for instance, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+            os._exit(error.exit_code)  # threads of Orbax would wait ten minutes for a save that cannot end
+        return error.exit_code
     except OSError as error:
         if not error.filename:  # not a file's fault
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        code = DataError.exit_code
+        return DataError.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        code = 130
-    sys.exit(code or 0)
+        return 130
+
+
+class _Output:
+    """Standard output or error. When its reader leaves, as `head` does, or where it is closed, what is written goes
+    nowhere; what its encoding lacks is written as an escape.
+    """
+
+    def __init__(self, stream):
+        self._stream = stream or open(os.devnull, "w")
+        self._stream.reconfigure(errors="backslashreplace")
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        with self._to_nobody():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self):
+        with self._to_nobody():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _to_nobody(self):
+        try:
+            yield
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 
 def _without_late_reads(unraisable) -> None:

@@ -166,6 +166,19 @@ def test_the_newest_step_says_what_the_run_is(saved):
     assert checkpoint.newest_identity(saved[0] / "nowhere") is None
 
 
+def test_a_step_from_which_training_only_diverged_is_kept_where_no_older_one_is_intact(saved):
+    workdir, checkpoints = saved
+    assert checkpoints.recover({50}) == 40 and (workdir / "damaged" / "50").is_dir()
+    (workdir / "checkpoints" / "20" / "manifest.json").unlink()
+    assert checkpoints.recover({40}) == 40
+
+
+def test_a_run_is_not_asked_for_fewer_steps_than_it_has(saved):
+    workdir, _ = saved
+    with pytest.raises(UsageError, match="num_steps is 40, but .* holds step 50; it must be at least that"):
+        identity.check_config(workdir, tiny_config(seed=50, num_steps=40))
+
+
 def test_one_process_asks_without_the_others(saved, monkeypatch):
     """A manager of Orbax's is made by all processes together: one alone would wait for them."""
     workdir, checkpoints = saved
@@ -178,10 +191,10 @@ def test_a_config_file_that_is_not_the_newest_steps_is_taken_from_it(saved, caps
     workdir, _ = saved
     for content in ("{}", json.dumps(tiny_config(seed=5).to_dict())):
         (workdir / "config.json").write_text(content)
-        identity.check_config(workdir, tiny_config(seed=50))
+        identity.check_config(workdir, tiny_config(seed=50, num_steps=50))
         assert "seed" in (said := capsys.readouterr().err) and "is taken from checkpoint 50" in said
         with pytest.raises(UsageError, match="seed was 50, is now 7"):
-            identity.check_config(workdir, tiny_config(seed=7))
+            identity.check_config(workdir, tiny_config(seed=7, num_steps=50))
 
 
 def test_when_no_step_is_intact_it_is_said(saved):

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 
@@ -109,6 +110,18 @@ def test_labels_come_from_the_cache_the_second_time(data_dir, tmp_path):
     np.testing.assert_array_equal(load(data_dir, tmp_path).labels, 1 - first.labels)
     swapped.rename(cache)  # not what its name says any more
     np.testing.assert_array_equal(load(data_dir, tmp_path).labels, first.labels)
+
+
+def test_labels_that_were_rebuilt_are_read_again_and_have_their_own_fingerprint(data_dir, tmp_path, monkeypatch):
+    folder = tmp_path / "copy"
+    shutil.copytree(data_dir, folder)
+    first = load(str(folder), tmp_path)
+    (shard,) = folder.glob("tiny_png/*/*.array_record*")
+    os.utime(shard, ns=(0, 0))
+    monkeypatch.setattr(tfds_source.np, "fromiter", lambda *_, **__: 1 - first.labels)  # of the same sizes
+    again = load(str(folder), tmp_path)
+    np.testing.assert_array_equal(again.labels, 1 - first.labels)
+    assert again.fingerprint != first.fingerprint
 
 
 def test_slices_and_sizes_have_their_own_fingerprint(data_dir, tmp_path):

@@ -2,8 +2,9 @@
 
 import pytest
 
-from biggan_jax.errors import DivergedError
-from biggan_jax.run import recorder
+from biggan_jax.errors import DivergedError, StorageError
+from biggan_jax.run import recorder, records, storage
+from tests.fake_gcs import FakeGCS
 from tests.tiny import tiny_config
 
 ONE_COLOUR = {"variety": 0.0, "range/samples": 0.0}
@@ -21,35 +22,61 @@ class Kept(list):
 
 
 @pytest.fixture
-def records():
+def kept():
     return Kept()
 
 
-def read(records, *looks, num_steps=100):
-    one = recorder.Recorder(records, records, tiny_config(num_steps=num_steps), start=0)
+def read(kept, *looks, num_steps=100):
+    one = recorder.Recorder(kept, kept, tiny_config(num_steps=num_steps), start=0)
     for step, values in enumerate(looks, 1):
         one.defer(step, {"finite": 1.0, "loss/d": 0.0} | values, record=True)
         one.read(step)
 
 
-def test_samples_that_are_lifeless_twice_in_a_row_are_divergence(records):
-    read(records, ONE_COLOUR, ALIVE, ONE_COLOUR, {}, ALIVE)
+def test_samples_that_are_lifeless_twice_in_a_row_are_divergence(kept):
+    read(kept, ONE_COLOUR, ALIVE, ONE_COLOUR, {}, ALIVE)
     with pytest.raises(DivergedError, match="step 3: all samples are of one colour"):
-        read(records, ALIVE, ONE_COLOUR, ONE_COLOUR)
+        read(kept, ALIVE, ONE_COLOUR, ONE_COLOUR)
 
 
-def test_samples_that_are_lifeless_at_the_end_are_divergence(records):
+def test_samples_that_are_lifeless_at_the_end_are_divergence(kept):
     with pytest.raises(DivergedError, match="step 2: all samples are of one colour"):
-        read(records, ALIVE, ONE_COLOUR, num_steps=2)
+        read(kept, ALIVE, ONE_COLOUR, num_steps=2)
 
 
-def test_records_that_are_read_together_have_the_time_of_their_steps(records, monkeypatch):
+def test_records_that_are_read_together_have_the_time_of_their_steps(kept, monkeypatch):
     now = 0.0
     monkeypatch.setattr(recorder.time, "monotonic", lambda: now)
-    one = recorder.Recorder(records, records, tiny_config(batch_size=16, num_d_steps=1), start=0)
+    one = recorder.Recorder(kept, kept, tiny_config(batch_size=16, num_d_steps=1), start=0)
     for step in (1, 2):
         now = 2.0 * step
         one.defer(step, {"finite": 1.0, "loss/d": 0.0}, record=True)
     now = 60.0
     one.read(2)
-    assert [record["images_per_second"] for record in records] == [8.0, 8.0]
+    assert [record["images_per_second"] for record in kept] == [8.0, 8.0]
+
+
+def test_records_do_not_replace_those_of_who_has_taken_over(monkeypatch):
+    gcsfs = pytest.importorskip("gcsfs")
+    gcs = FakeGCS("unit")
+    for name, value in gcs.environment.items():
+        monkeypatch.setenv(name, value)
+    gcsfs.GCSFileSystem.clear_instance_cache()
+    monkeypatch.setattr(records, "UPLOAD_SECONDS", 0.0)
+    lost = []
+
+    def check():
+        if lost:
+            raise StorageError("taken over")
+
+    writer = records.Writer("gs://unit/records", check_workdir=check)
+    writer.scalars(1, {"loss/d": 0.5})
+    assert gcs.text("unit", "records/metrics.jsonl").count("\n") == 1
+    lost.append(True)
+    storage.path("gs://unit/records/metrics.jsonl").write_text("another's")
+    with pytest.raises(StorageError):
+        writer.scalars(2, {"loss/d": 0.5})
+    writer.close()
+    assert gcs.text("unit", "records/metrics.jsonl") == "another's"
+    gcsfs.GCSFileSystem.clear_instance_cache()
+    gcs.close()

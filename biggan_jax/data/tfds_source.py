@@ -1,6 +1,7 @@
 """TFDS data sets stored as ArrayRecord, read without TensorFlow."""
 
 import difflib
+import hashlib
 import io
 import os
 import pathlib
@@ -109,9 +110,12 @@ def open_source(
         ) from error
     files = [(os.path.basename(path), os.path.getsize(path)) for path in sorted(split_info.filepaths)]
     identity = ["tfds", builder.info.full_name, split, split_info.num_examples, files]
+    written = [os.stat(path).st_mtime_ns for path in sorted(split_info.filepaths)]  # rebuilt, they may have these sizes
     if "label" in features and isinstance(features["label"], tfds.features.ClassLabel):
         class_names = tuple(features["label"].names or map(str, range(features["label"].num_classes)))
-        labels = _cached_labels(records, name, pathlib.Path(cache_dir) / "tfds" / f"{fingerprint(identity)}.npy")
+        cache = pathlib.Path(cache_dir) / "tfds" / f"{fingerprint(identity, written)}.npy"
+        labels = _cached_labels(records, name, cache)
+        identity.append(hashlib.sha256(labels.tobytes()).hexdigest())
     elif unconditional:
         class_names, labels = ("unlabelled",), np.zeros(split_info.num_examples, np.int32)
     else:

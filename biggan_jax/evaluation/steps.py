@@ -78,12 +78,17 @@ def _score(workdir, step, left, score, skip_deleted: bool) -> None:
 
 
 def _hold(workdir, step) -> str:
-    """Keeps `step` from being deleted while it is scored. Returns why that is impossible, or nothing."""
+    """Keeps `step` from being deleted while it is scored. Returns why that is impossible, or nothing.
+
+    What is held must be whole: training may have deleted parts of it just before.
+    """
     try:
         results.release(workdir)
-        results.hold(workdir, step)
+        held = results.hold(workdir, step)
+        checkpoint.check(held / "checkpoints" / str(step), step, checkpoint.run_identity(workdir))
     except DataError as error:
-        return str(error)
+        results.release(workdir)
+        return f"checkpoint {step}: {error}"
     return ""
 
 

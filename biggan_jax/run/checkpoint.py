@@ -122,10 +122,9 @@ class Checkpoints:
         if jax.process_index() == 0:
             for step in reversed(steps):
                 try:
-                    if step in barren and step != steps[0]:
+                    check(self.directory / str(step), step, self._run)
+                    if step in barren and self._intact_before(step):
                         raise DataError("training diverged from it again and again")
-                    integrity.verify(self.directory / str(step), exclude=_ORBAX_FILES)
-                    _check_identity(self.directory / str(step), step, self._run)
                     found = step
                     break
                 except DataError as error:
@@ -147,6 +146,15 @@ class Checkpoints:
             return None
         self._verified |= {(found, part) for part in self.items(found)}
         return found
+
+    def _intact_before(self, step: int) -> bool:
+        """Whether there is an older step to go on from."""
+        for older in self.steps():
+            with contextlib.suppress(DataError):
+                if older < step:
+                    check(self.directory / str(older), older, self._run)
+                    return True
+        return False
 
     def _set_aside(self, step: int):
         """Moves `step` to `WORKDIR/damaged/STEP`, or STEP-2 and so on where that is taken."""
@@ -242,6 +250,14 @@ def newest_identity(workdir) -> tuple[int, dict, ml_collections.ConfigDict] | No
             said = _check_identity(folder, step, run_identity(workdir))
             return step, said, _read_config(folder)
     return None
+
+
+def check(folder, step: int, known: dict) -> None:
+    """Raises DataError unless all files of the checkpoint in `folder` are as they were written, and it is `step`, and
+    of the `known` run.
+    """
+    integrity.verify(folder, exclude=_ORBAX_FILES)
+    _check_identity(folder, step, known)
 
 
 def _check_identity(folder, step: int, known: dict) -> dict:

@@ -28,12 +28,20 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_c
 
 
 def check_config(workdir, config) -> None:
-    """Raises UsageError when `workdir` holds checkpoints of a run with another config."""
+    """Raises UsageError when `workdir` holds checkpoints of a run with another config, or beyond the config's last
+    step.
+    """
     path, checkpoints = storage.path(workdir) / "config.json", storage.path(workdir) / "checkpoints"
     # A command that failed before its first checkpoint may be corrected and given again.
     with storage.refusals(workdir):
-        begun = checkpoints.exists() and any(step.name.isdecimal() for step in checkpoints.iterdir())
-        if not begun or not (found := read_config(workdir)):
+        names = [path.name for path in checkpoints.iterdir()] if checkpoints.exists() else []
+        steps = [int(name) for name in names if name.isdecimal()]
+        if steps and max(steps) > config.num_steps:
+            raise UsageError(
+                f"config.num_steps is {config.num_steps}, but {checkpoints} holds step {max(steps)}; it must be at "
+                "least that, or choose another --workdir"
+            )
+        if not steps or not (found := read_config(workdir)):
             return
         try:
             check_resumable(found, config, path)

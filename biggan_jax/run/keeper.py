@@ -44,7 +44,7 @@ class Keeper:
             self._monitor = monitor.Monitor(program.gan, {"train": dataset} | held_out, program.replicated)
         monitor.check_limits(self._config, self._monitor, program)
         with contextlib.ExitStack() as stack:
-            self._writer = stack.enter_context(contextlib.closing(Writer(workdir, self._main_process)))
+            self._writer = stack.enter_context(contextlib.closing(Writer(workdir, self._main_process, check_workdir)))
             self._checkpoints = stack.enter_context(
                 contextlib.closing(checkpoint.Checkpoints(workdir, run.keep_checkpoints, run.keep_every))
             )

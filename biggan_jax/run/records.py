@@ -1,5 +1,6 @@
 """Records of a run: `metrics.jsonl`, TensorBoard events, and a progress bar or plain lines. Process 0 only."""
 
+from collections.abc import Callable
 import json
 import math
 import pathlib
@@ -13,6 +14,7 @@ from rich import progress as rich_progress
 from rich.console import Console
 import tensorboardX
 
+from biggan_jax.errors import StorageError
 from biggan_jax.run import storage
 
 UPLOAD_SECONDS = 30.0  # between uploads of the records to a bucket; a kill loses those since the last
@@ -20,11 +22,15 @@ MAX_UPLOAD_BYTES = 8 << 20  # a file of events that is longer is not added to, s
 
 
 class Writer:
-    """Records in `WORKDIR/metrics.jsonl`, one JSON object a line, and in TensorBoard; images in `WORKDIR/samples/`."""
+    """Records in `WORKDIR/metrics.jsonl`, one JSON object a line, and in TensorBoard; images in `WORKDIR/samples/`.
 
-    def __init__(self, workdir, active: bool = True):
+    `check_workdir` raises StorageError where the directory is somebody else's by now: a bucket's records, which are
+    written as wholes, would replace theirs.
+    """
+
+    def __init__(self, workdir, active: bool = True, check_workdir: Callable[[], None] = lambda: None):
         self._workdir = storage.path(workdir)
-        self._active = active
+        self._active, self._check_workdir = active, check_workdir
         if active:
             self._jsonl = storage.Lines(self._workdir / "metrics.jsonl")
             self._events = Events(self._workdir)
@@ -48,12 +54,19 @@ class Writer:
         self._upload()
 
     def close(self) -> None:
-        if self._active:
-            self._jsonl.close()
-            self._events.close()
+        if not self._active:
+            return
+        ours = True
+        try:
+            self._check_workdir()
+        except StorageError:
+            ours = False
+        self._jsonl.close(flush=ours)
+        self._events.close(upload=ours)
 
     def _upload(self) -> None:
         if storage.is_bucket(self._workdir) and time.monotonic() - self._uploaded > UPLOAD_SECONDS:
+            self._check_workdir()
             self._jsonl.flush()
             self._events.upload()
             self._uploaded = time.monotonic()
@@ -90,9 +103,10 @@ class Events:
                 file.unlink()
                 self._open()
 
-    def close(self) -> None:
+    def close(self, upload: bool = True) -> None:
         self._writer.close()
-        self.upload()
+        if upload:
+            self.upload()
         if self._waiting:
             self._waiting.cleanup()
 

@@ -128,8 +128,9 @@ class Lines:
         if is_bucket(self._path):
             self._path.write_text("".join(self._text))
 
-    def close(self) -> None:
-        self.flush()
+    def close(self, flush: bool = True) -> None:
+        if flush:
+            self.flush()
         if not is_bucket(self._path):
             self._file.close()
 
