@@ -2,7 +2,7 @@
 
 
 def load(workdir, step: int | None = None, ema: bool = True):
-    """The GAN of a run or of converted weights, to sample from: see `biggan_jax.run.trained.load`."""
-    from biggan_jax.run import trained  # here, so that importing the package does not import JAX
+    """The GAN of a run or of converted weights, to sample from: see `biggan_jax.run.loading.load`."""
+    from biggan_jax.run import loading  # here, so that importing the package does not import JAX
 
-    return trained.load(workdir, step, ema)
+    return loading.load(workdir, step, ema)

@@ -10,8 +10,8 @@ import argparse
 import json
 
 from biggan_jax import cli
-from biggan_jax.devices import benchmark, planning
 from biggan_jax.errors import UsageError
+from biggan_jax.programs import benchmark, planning
 
 
 def main(arguments) -> int:

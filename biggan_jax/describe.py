@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from biggan_jax import cli
-from biggan_jax.devices import description
+from biggan_jax.programs import description
 
 
 def main(arguments) -> int:

@@ -12,8 +12,8 @@ import sys
 import time
 
 from biggan_jax import cli
-from biggan_jax.devices import planning
 from biggan_jax.errors import UsageError
+from biggan_jax.programs import planning
 
 
 def main(arguments) -> int:

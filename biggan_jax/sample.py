@@ -15,9 +15,10 @@ from biggan_jax import cli
 from biggan_jax.config import kind
 from biggan_jax.devices import processes, sharding
 from biggan_jax.errors import UsageError
-from biggan_jax.run import grids, scatter, storage, views
+from biggan_jax.run import storage
+from biggan_jax.run.loading import load
 from biggan_jax.run.records import save_png
-from biggan_jax.run.trained import load
+from biggan_jax.sampling import grids, scatter, views
 
 
 def main(arguments) -> int:

@@ -3,8 +3,9 @@
 import functools
 
 from biggan_jax import config as configs
-from biggan_jax.devices import description, planning, tpu
+from biggan_jax.devices import tpu
 from biggan_jax.errors import UsageError
+from biggan_jax.programs import description, planning
 
 # The share of its peak at which a slice is taken to do a step's FLOPs. It calibrates the estimate against the paper:
 # row 8 of Table 1 on v3-128 comes out within the 24 to 48 hours that it says.

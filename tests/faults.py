@@ -14,7 +14,7 @@ import numpy as np
 
 def nan_at(step: int, times: float = 1) -> None:
     """The loss of step `step` is NaN the first `times` times that it is done."""
-    from biggan_jax.devices.program import Program
+    from biggan_jax.programs.program import Program
 
     make, left = Program.__init__, [times]
 

@@ -19,9 +19,9 @@ import numpy as np
 from biggan_jax import config as configs
 from biggan_jax import data
 from biggan_jax.devices import sharding
-from biggan_jax.devices.program import Program
 from biggan_jax.gans import core
-from biggan_jax.run.trained import TrainedGAN
+from biggan_jax.programs.program import Program
+from biggan_jax.sampling.trained import TrainedGAN
 from experiments import digits, shapes
 
 STORED = pathlib.Path(__file__).with_name("golden.json")

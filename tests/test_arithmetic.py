@@ -8,7 +8,7 @@ import pytest
 
 from biggan_jax import evaluate
 from biggan_jax.evaluation import arithmetic, features, results
-from biggan_jax.run import grids
+from biggan_jax.sampling import grids
 from tests import evaluation_runs
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from biggan_jax import gans
 from biggan_jax.evaluation import attention_maps
 from biggan_jax.models import attention
-from biggan_jax.run import sampler
+from biggan_jax.sampling import sampler
 from tests.tiny import random_variables, tiny_config
 
 

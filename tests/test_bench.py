@@ -10,8 +10,8 @@ import pytest
 
 from biggan_jax import bench, cli
 from biggan_jax.data import batches
-from biggan_jax.devices import benchmark, planning
 from biggan_jax.errors import UsageError
+from biggan_jax.programs import benchmark, planning
 from tests.tiny import tiny_config
 
 CONFIG = """

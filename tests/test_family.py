@@ -3,8 +3,8 @@
 import pytest
 
 from biggan_jax import cli
-from biggan_jax.devices import description
 from biggan_jax.errors import UsageError
+from biggan_jax.programs import description
 
 # Parameters of G and D of published nets, counted in their code or, where a sum stands, by their papers' layers.
 PUBLISHED = {

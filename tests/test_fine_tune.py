@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from biggan_jax.devices import sharding
-from biggan_jax.devices.program import Program
 from biggan_jax.errors import DataError, UsageError
+from biggan_jax.programs.program import Program
 from biggan_jax.run import checkpoint, fine_tune
 from tests.commands import run
 from tests.test_commands import TINY

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from biggan_jax import cli, gans
-from biggan_jax.devices import description
 from biggan_jax.errors import UsageError
 from biggan_jax.gans import codes, latents
+from biggan_jax.programs import description
 from tests import recipes
 
 CODES = codes.Codes((4, 3), 2)

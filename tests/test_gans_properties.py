@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from biggan_jax import data, gans
-from biggan_jax.devices import description, planning, sharding
-from biggan_jax.devices.program import Program
+from biggan_jax.devices import sharding
 from biggan_jax.gans import core
+from biggan_jax.programs import description, planning
+from biggan_jax.programs.program import Program
 from biggan_jax.run import checkpoint, monitor
-from biggan_jax.run.trained import TrainedGAN, load
+from biggan_jax.run.loading import load
+from biggan_jax.sampling.trained import TrainedGAN
 from tests import recipes
 
 

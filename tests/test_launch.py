@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from biggan_jax import cli
-from biggan_jax.devices import description, planning, tpu
+from biggan_jax.devices import tpu
 from biggan_jax.errors import UsageError
+from biggan_jax.programs import description, planning
 from experiments import table1
 from launch import contract, cost, jobs, sweep
 

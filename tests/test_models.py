@@ -7,8 +7,8 @@ import pytest
 
 from biggan_jax import cli, models
 from biggan_jax.config.models import SIZES
-from biggan_jax.devices.description import count, describe
 from biggan_jax.models import biggan, biggan_deep, resnet_gan
+from biggan_jax.programs.description import count, describe
 from tests.tiny import random_variables
 
 KEY = jax.random.key(0)

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from biggan_jax.devices.description import count
 from biggan_jax.models import attention, dcgan, layers, resampling, sagan, sn_dcgan, sngan, strided
+from biggan_jax.programs.description import count
 from tests.tiny import random_variables
 
 KEY = jax.random.key(0)

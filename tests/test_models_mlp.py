@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from biggan_jax import gans, models
-from biggan_jax.devices import description, planning
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.models import mlp
 from biggan_jax.pretrained import from_torch
+from biggan_jax.programs import description, planning
 from tests import recipes
 from tests.tiny import random_variables, tiny_config
 

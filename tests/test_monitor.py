@@ -10,9 +10,9 @@ import pytest
 from biggan_jax import data
 from biggan_jax.data.dataset import labelled_images
 from biggan_jax.devices import sharding
-from biggan_jax.devices.program import Program
 from biggan_jax.errors import CollapsedError, DivergedError, UsageError
 from biggan_jax.gans.core import Net, NetState
+from biggan_jax.programs.program import Program
 from biggan_jax.run import monitor
 from tests.tiny import tiny_config
 

@@ -10,9 +10,10 @@ import jax
 import pytest
 
 from biggan_jax import cli, plan
-from biggan_jax.devices import planning, sharding, tpu
-from biggan_jax.devices.program import Program
+from biggan_jax.devices import sharding, tpu
 from biggan_jax.errors import UsageError
+from biggan_jax.programs import planning
+from biggan_jax.programs.program import Program
 from tests import recipes
 from tests.tiny import tiny_config
 

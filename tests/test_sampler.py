@@ -9,7 +9,7 @@ from biggan_jax import gans
 from biggan_jax.devices import sharding
 from biggan_jax.gans.images import to_uint8
 from biggan_jax.gans.latents import Truncation
-from biggan_jax.run import grids, sampler
+from biggan_jax.sampling import grids, sampler
 from tests.tiny import random_variables, tiny_config
 
 HALF = Truncation(0.5, "resample")

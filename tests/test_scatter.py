@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from biggan_jax.run import scatter
+from biggan_jax.sampling import scatter
 
 REAL = {dim: np.random.default_rng(0).normal(size=(300, dim)) * 0.3 for dim in (1, 2)}
 

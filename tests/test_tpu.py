@@ -82,7 +82,8 @@ def test_libtpu_counts_the_same_devices(tmp_path):
 
     program = """
 import json
-from biggan_jax.devices import planning, tpu
+from biggan_jax.devices import tpu
+from biggan_jax.programs import planning
 planning.prepare_process()
 found = {}
 for generation in tpu.GENERATIONS.values():

@@ -3,8 +3,8 @@ import pytest
 
 from biggan_jax import gans
 from biggan_jax.errors import UsageError
-from biggan_jax.run import grids
-from biggan_jax.run.trained import TrainedGAN
+from biggan_jax.sampling import grids
+from biggan_jax.sampling.trained import TrainedGAN
 from tests.tiny import random_variables, tiny_config
 
 

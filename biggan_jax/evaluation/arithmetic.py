@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from biggan_jax.evaluation import features
-from biggan_jax.run import grids
+from biggan_jax.sampling import grids
 
 CANDIDATES = 2000  # samples whose classes are looked at
 EXEMPLARS = 3  # latents that are averaged for a class, as in the paper

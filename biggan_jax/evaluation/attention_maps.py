@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from biggan_jax.models import attention
-from biggan_jax.run import grids
+from biggan_jax.sampling import grids
 
 SAMPLES = 6
 # Pixels that are asked for, as shares of height and width, and the colours that mark them.

@@ -9,7 +9,7 @@ import numpy as np
 from biggan_jax import data
 from biggan_jax.errors import MissingSplitError, UsageError
 from biggan_jax.gans.images import floats
-from biggan_jax.run import sampler
+from biggan_jax.sampling import sampler
 
 HELD_OUT_SPLITS = ("test", "validation", "val")  # the first that the data has
 

@@ -5,8 +5,8 @@ import numpy as np
 
 from biggan_jax.evaluation import arithmetic, attention_maps, features, pictures, results
 from biggan_jax.evaluation.protocol import score_name
-from biggan_jax.run import grids
 from biggan_jax.run.records import save_png
+from biggan_jax.sampling import grids
 
 NEIGHBOUR_ROWS = 10  # samples in neighbours.png
 

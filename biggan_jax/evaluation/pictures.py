@@ -1,6 +1,6 @@
 """The pictures of an evaluation: charts, and samples beside the real images nearest to them.
 
-Grids of samples alone are in `run/grids.py`.
+Grids of samples alone are in `sampling/grids.py`.
 """
 
 import matplotlib
@@ -13,7 +13,7 @@ import numpy as np
 
 from biggan_jax.evaluation.protocol import truncation_name
 from biggan_jax.metrics import moments, scores
-from biggan_jax.run import grids
+from biggan_jax.sampling import grids
 
 MAX_BARS = 100  # classes in the chart of per-class FIDs
 

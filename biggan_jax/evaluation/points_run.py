@@ -7,8 +7,9 @@ import numpy as np
 
 from biggan_jax.evaluation import estimates, pictures, points, results, steps, tables
 from biggan_jax.evaluation.steps import is_first, say
-from biggan_jax.run import checkpoint, scatter, trained, views
+from biggan_jax.run import checkpoint, loading
 from biggan_jax.run.records import save_png
+from biggan_jax.sampling import scatter, views
 
 PANELS = 10  # checkpoints in history.png, evenly spread
 
@@ -83,7 +84,7 @@ def _view(workdir, step, seed) -> scatter.View:
     if "discriminator" in checkpoints.items(step):
         critic = checkpoint.read_net(checkpoints, step, "discriminator")[1]
     checkpoints.close()
-    return views.view(trained.load(workdir, step), critic, seed)
+    return views.view(loading.load(workdir, step), critic, seed)
 
 
 def _steps(workdir) -> list[int]:

@@ -23,7 +23,8 @@ from biggan_jax.evaluation.likelihood import evenly
 from biggan_jax.evaluation.steps import is_first, say
 from biggan_jax.gans.core import Net
 from biggan_jax.gans.images import floats
-from biggan_jax.run import checkpoint, sampler
+from biggan_jax.run import checkpoint
+from biggan_jax.sampling import sampler
 
 NAME, TITLE = "probe", "Linear classifiers of D's hidden values"  # of the files in eval/
 GRID = 4  # maps are pooled to GRID x GRID

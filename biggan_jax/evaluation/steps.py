@@ -9,7 +9,7 @@ import jax
 from biggan_jax.devices import processes
 from biggan_jax.errors import DataError
 from biggan_jax.evaluation import results
-from biggan_jax.run import checkpoint, identity, trained
+from biggan_jax.run import checkpoint, identity, loading
 
 
 def first_checkpoint(workdir, step: int | None = None, poll_seconds: float | None = None):
@@ -71,7 +71,7 @@ def _score(workdir, step, left, score, skip_deleted: bool) -> None:
         print(f"{gone}; not scored", file=sys.stderr)
         return
     try:
-        score(trained.load(results.folder(workdir) / "held", step), left)
+        score(loading.load(results.folder(workdir) / "held", step), left)
     finally:
         if is_first():
             results.release(workdir)

@@ -14,10 +14,11 @@ from biggan_jax import data
 from biggan_jax.data import batches
 from biggan_jax.errors import DivergedError
 from biggan_jax.gans import core
-from biggan_jax.run import checkpoint, fine_tune, grids, monitor, views
+from biggan_jax.run import checkpoint, fine_tune, monitor
 from biggan_jax.run.recorder import Recorder
 from biggan_jax.run.records import Progress, Writer
-from biggan_jax.run.trained import TrainedGAN
+from biggan_jax.sampling import grids, views
+from biggan_jax.sampling.trained import TrainedGAN
 
 TRIES = 2  # rollbacks to one checkpoint before an older one is gone back to
 READ_LATE = 2  # steps the device may be ahead of what the host has read

@@ -6,9 +6,10 @@ import jax
 
 from biggan_jax import config as configs
 from biggan_jax import data
-from biggan_jax.devices import description, processes, sharding
-from biggan_jax.devices.program import Program
+from biggan_jax.devices import processes, sharding
 from biggan_jax.errors import EXIT_STOPPED_WITH_STATE_SAVED, DivergedError
+from biggan_jax.programs import description
+from biggan_jax.programs.program import Program
 from biggan_jax.run import identity, lock, restarts, storage
 from biggan_jax.run.keeper import Keeper
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from biggan_jax import data, gans
 from biggan_jax.evaluation import classification, probe
-from biggan_jax.run import checkpoint, grids, sampler
+from biggan_jax.run import checkpoint
+from biggan_jax.sampling import grids, sampler
 from experiments.family import dcgan, improved_gan
 from experiments.family import effects_runs as runs
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from biggan_jax.data import points
 from biggan_jax.evaluation.points import scores
-from biggan_jax.run import scatter
+from biggan_jax.sampling import scatter
 from experiments.family import effects_runs as runs
 from experiments.family import toys
 

@@ -15,7 +15,7 @@ from biggan_jax.data import points
 from biggan_jax.gans import losses, optimizers, penalties
 from biggan_jax.gans.core import Net
 from biggan_jax.models import mlp
-from biggan_jax.run import scatter
+from biggan_jax.sampling import scatter
 from experiments.family import effects_runs as runs
 
 BATCH, LOOKED_AT = 256, 4096  # points an update takes of real and fake; points that are measured

@@ -9,7 +9,8 @@ from biggan_jax import data
 from biggan_jax.devices import sharding
 from biggan_jax.evaluation import attention_maps, evaluator
 from biggan_jax.models import attention
-from biggan_jax.run import grids, storage
+from biggan_jax.run import storage
+from biggan_jax.sampling import grids
 from experiments.family import began, dcgan, sagan, sngan
 from experiments.family import effects_runs as runs
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from biggan_jax import config as configs
 from biggan_jax.evaluation import in_training
-from biggan_jax.run import loop, storage, trained
+from biggan_jax.run import loading, loop, storage
+from biggan_jax.sampling.trained import TrainedGAN
 
 
 class Run(NamedTuple):
@@ -53,7 +54,7 @@ def finished(effect: Effect, row: str, seed: int, out: str, steps: int | None) -
     return found
 
 
-def train(config, seed: int, workdir: str, steps: int | None) -> trained.TrainedGAN:
+def train(config, seed: int, workdir: str, steps: int | None) -> TrainedGAN:
     """The GAN of a config after its own number of steps, or `steps`; a run that was stopped in `workdir` goes on."""
     config.seed, config.num_steps = seed, steps or config.num_steps
     run = config.run
@@ -65,7 +66,7 @@ def train(config, seed: int, workdir: str, steps: int | None) -> trained.Trained
     signal.signal(signal.SIGTERM, handler)  # training put its own in place, which would not end what follows
     if code:
         sys.exit(code)  # it was told to stop; the same command goes on
-    return trained.load(workdir)
+    return loading.load(workdir)
 
 
 def pixels(figure) -> np.ndarray:

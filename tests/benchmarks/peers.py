@@ -29,10 +29,10 @@ from biggan_jax import cli
 from biggan_jax.data import batches
 from biggan_jax.data.dataset import labelled_images
 from biggan_jax.devices import sharding
-from biggan_jax.devices.program import Program
 from biggan_jax.errors import UsageError
 from biggan_jax.metrics import inception
 from biggan_jax.pretrained import from_huggingface
+from biggan_jax.programs.program import Program
 
 # PyTorch and the projects compared with are imported where they are used: without the extra `reference` this module,
 # of which others use parts, has none of them.

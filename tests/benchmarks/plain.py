@@ -21,9 +21,9 @@ from jax import lax
 import jax.numpy as jnp
 
 from biggan_jax import cli
-from biggan_jax.devices import planning
 from biggan_jax.gans import regularizers
 from biggan_jax.models import biggan, layers, resampling
+from biggan_jax.programs import planning
 
 
 def main(arguments) -> int:

@@ -4,7 +4,7 @@ import jax
 
 from biggan_jax import gans
 from biggan_jax.devices import sharding
-from biggan_jax.devices.program import Program
+from biggan_jax.programs.program import Program
 
 
 def count(params) -> int:

@@ -10,8 +10,8 @@ from jax.experimental import topologies
 
 from biggan_jax import config as configs
 from biggan_jax.devices import sharding, tpu
-from biggan_jax.devices.program import Program, check_batch
 from biggan_jax.errors import UsageError
+from biggan_jax.programs.program import Program, check_batch
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4} | {

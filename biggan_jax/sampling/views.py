@@ -7,7 +7,7 @@ import numpy as np
 
 from biggan_jax.data import points
 from biggan_jax.devices import sharding
-from biggan_jax.run import grids, scatter
+from biggan_jax.sampling import grids, scatter
 
 SHOWN = 20_000  # data at most beside samples: enough for densities on a line
 

@@ -8,10 +8,9 @@ import jax
 import numpy as np
 from PIL import Image
 
-from biggan_jax import gans
 from biggan_jax.config import kind
 from biggan_jax.errors import UsageError
-from biggan_jax.run import checkpoint, grids, identity, sampler
+from biggan_jax.sampling import grids, sampler
 
 
 class TrainedGAN:
@@ -150,25 +149,3 @@ class TrainedGAN:
         classes = range(min(max(self.num_classes, 1), 10)) if classes is None else classes
         labels = np.repeat(self.labels(classes), columns)
         return Image.fromarray(grids.grid(self.sample(labels, truncation, seed, mode), columns))
-
-
-def load(workdir, step: int | None = None, ema: bool = True) -> TrainedGAN:
-    """The GAN of a run, or of converted weights, to sample from; local or gs:// path.
-
-    `step`: the checkpoint (default: the newest). `ema`: averaged weights, or those being trained. Raises UsageError
-    when there is no such checkpoint, DataError when it cannot be read.
-    """
-    checkpoints, step = checkpoint.open_for_reading(workdir, step)
-    try:
-        config = checkpoints.config(step)
-        gan = gans.build(config)
-        names = [name for name in gan.nets if name in gan.averaged and not ema or gan.nets[name].optimizer is None]
-        variables = {name: checkpoint.read_net(checkpoints, step, name)[1] for name in names}
-        if ema:
-            variables |= checkpoint.read_averages(checkpoints, step)
-        truncation_stats = None
-        if "truncation_stats" in checkpoints.items(step):
-            truncation_stats = checkpoints.restore_any(step, "truncation_stats")
-    finally:
-        checkpoints.close()
-    return TrainedGAN(config, gan, variables, step, identity.class_names(workdir), truncation_stats)

@@ -14,9 +14,10 @@ from biggan_jax import config as configs
 from biggan_jax import data
 from biggan_jax.data import batches
 from biggan_jax.data.dataset import Dataset
-from biggan_jax.devices import planning, processes, sharding, tpu
-from biggan_jax.devices.program import Program
+from biggan_jax.devices import processes, sharding, tpu
 from biggan_jax.errors import UsageError
+from biggan_jax.programs import planning
+from biggan_jax.programs.program import Program
 
 WARM_UP_STEPS = 3
 AHEAD = 2  # steps the host may be ahead of the device, as in training
