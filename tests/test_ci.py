@@ -60,3 +60,27 @@ def test_what_fails_again_is_red_and_named_last(tmp_path, workers):
 def test_what_fails_before_the_tests_is_red(tmp_path):
     code, output = run(tmp_path, "--no-such-option")
     assert code == 4 and "not run again" in output
+
+
+NEEDED = ("bash", "sed", "awk", "rm", "mkdir", "dirname", "cat", "chmod", "touch")
+UNPACK = "mkdir -p usr/bin; cd usr/bin; printf '#!/bin/sh\\necho kubectl of a package' > kubectl; chmod +x kubectl"
+
+
+@pytest.mark.parametrize(
+    "download, said", [("touch kubernetes-client_1.deb", "of a package"), ("false", "are skipped")]
+)
+def test_kubectl_is_unpacked_where_there_is_none(tmp_path, download, said):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in NEEDED:
+        (programs / name).symlink_to(shutil.which(name))
+    (programs / "python3").symlink_to(sys.executable)
+    for name, does in (("apt-get", download), ("dpkg", UNPACK)):
+        (programs / name).write_text(f"#!{shutil.which('bash')}\n{does}\n")
+        (programs / name).chmod(0o755)
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "README.md").write_text("\npython3 -m venv .venv-test --without-pip && { kubectl || true; } # pytest\n")
+    done = subprocess.run(
+        ["bash", ".ci/run"], cwd=tmp_path, env={"PATH": str(programs)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and said in done.stdout, done
