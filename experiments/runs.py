@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from biggan_jax import config as configs
+from biggan_jax import gans
 from biggan_jax.devices import tpu
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.evaluation import results, table2
@@ -43,18 +44,18 @@ class Run:
 
     def images(self, step: int) -> int:
         """Real images D has seen after `step`, repetitions counted."""
-        return step * configs.images_per_step(self.config)
+        return gans.build(self.config).taken(step)
 
     def hours(self, step: int) -> float:
         """Wall time of training up to `step`, as its records add up: work that was done twice counts twice."""
         seconds, previous = 0.0, 0
-        images = configs.images_per_step(self.config)
+        gan = gans.build(self.config)
         for record in self.metrics:
             if record["step"] > step or not record.get("images_per_second"):
                 continue
             # After a restart the steps go back; such a record covers at least one step and at most log_every.
-            done = record["step"] - previous if record["step"] > previous else self.config.run.log_every
-            seconds += done * images / record["images_per_second"]
+            step_before = previous if record["step"] > previous else max(record["step"] - self.config.run.log_every, 0)
+            seconds += (gan.taken(record["step"]) - gan.taken(step_before)) / record["images_per_second"]
             previous = record["step"]
         return seconds / 3600
 

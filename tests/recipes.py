@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from biggan_jax import config as configs
 from biggan_jax import data, gans
 from biggan_jax.config import gans as keys
 from biggan_jax.devices import sharding
@@ -95,7 +94,7 @@ def random_state(gan) -> core.GANState:
 def random_batch(config, gan) -> dict:
     rng = np.random.default_rng(0)
     top = {"image": 256, "label": max(config.num_classes, 1)}
-    lead = gan.batches, configs.micro_batch(config)
+    lead = gan.takes(usual_phase(gan))
     draw = lambda name, x: (
         rng.integers(0, top[name.removeprefix("labelled_")], (*lead, *x.shape), x.dtype)
         if name.removeprefix("labelled_") in top

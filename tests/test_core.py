@@ -143,7 +143,7 @@ def test_d_judges_trees_of_outputs_in_one_pass_or_two(scale, one_pass):
     net, state = scale
     real, fake = jnp.arange(6.0).reshape(2, 3), -jnp.ones((2, 3))
     net = dataclasses.replace(net, module=Scale(mixes=not one_pass))
-    on_real, on_fake, after = core.judge(net, state, (real,), (fake,))
+    on_real, on_fake, after = core.discriminate(net, state, (real,), (fake,))
     chex.assert_trees_all_close(on_real, {"scaled": 2 * real, "mean": real.mean(-1)})
     chex.assert_trees_all_close(on_fake, {"scaled": 2 * fake, "mean": fake.mean(-1)})
     expected = jnp.concatenate([real, fake]).mean() if one_pass else real.mean() + fake.mean()

@@ -47,12 +47,12 @@ def test_any_stretch_equals_the_same_stretch_of_the_whole_stream(start, count):
 
 def test_successive_steps_use_every_example_once_per_epoch():
     dataset = numbered(48)
-    labels = [batches.train_batch(dataset, 0, step, micro_batches=2, batch_size=8)["label"] for step in range(3)]
+    labels = [batches.train_batch(dataset, 0, 16 * step, micro_batches=2, batch_size=8)["label"] for step in range(3)]
     np.testing.assert_array_equal(np.sort(np.concatenate(labels, axis=None)), np.arange(48))
 
 
 def test_a_batch_may_span_epochs_and_exceed_the_data_set():
-    batch = batches.train_batch(numbered(5), 0, step=0, micro_batches=2, batch_size=8)
+    batch = batches.train_batch(numbered(5), 0, start=0, micro_batches=2, batch_size=8)
     images, labels = batch["image"], batch["label"]
     assert images.shape == (2, 8, 2, 2, 3) and images.dtype == np.uint8
     assert labels.shape == (2, 8) and labels.dtype == np.int32
@@ -60,7 +60,7 @@ def test_a_batch_may_span_epochs_and_exceed_the_data_set():
 
 
 def test_images_and_labels_belong_together():
-    batch = batches.train_batch(numbered(40), 0, step=3, micro_batches=2, batch_size=6)
+    batch = batches.train_batch(numbered(40), 0, start=36, micro_batches=2, batch_size=6)
     images, labels = batch["image"], batch["label"]
     np.testing.assert_array_equal(images[..., 0, 0, 0], labels)
 
@@ -68,8 +68,8 @@ def test_images_and_labels_belong_together():
 @pytest.mark.parametrize("process_count", [1, 2, 4])
 def test_global_batch_does_not_depend_on_the_number_of_processes(process_count):
     dataset = numbered(50)
-    whole = batches.train_batch(dataset, 7, step=5, micro_batches=3, batch_size=8)
-    parts = [batches.train_batch(dataset, 7, 5, 3, 8, process, process_count) for process in range(process_count)]
+    whole = batches.train_batch(dataset, 7, start=120, micro_batches=3, batch_size=8)
+    parts = [batches.train_batch(dataset, 7, 120, 3, 8, process, process_count) for process in range(process_count)]
     assert all(part["label"].shape == (3, 8 // process_count) for part in parts)
     for name in ("image", "label"):
         np.testing.assert_array_equal(np.concatenate([part[name] for part in parts], axis=1), whole[name])
@@ -77,9 +77,9 @@ def test_global_batch_does_not_depend_on_the_number_of_processes(process_count):
 
 def test_a_resumed_run_sees_what_the_unbroken_run_saw():
     dataset = numbered(50)
-    unbroken = [batches.train_batch(dataset, 0, step, 2, 8)["label"] for step in range(10)]
+    unbroken = [batches.train_batch(dataset, 0, 16 * step, 2, 8)["label"] for step in range(10)]
     batches.epoch_permutation.cache_clear()  # as in a new process
-    resumed = list(batches.prefetch(lambda step: batches.train_batch(dataset, 0, step, 2, 8)["label"], 6, 10))
+    resumed = list(batches.prefetch(lambda step: batches.train_batch(dataset, 0, 16 * step, 2, 8)["label"], 6, 10))
     np.testing.assert_array_equal(resumed, unbroken[6:])
 
 

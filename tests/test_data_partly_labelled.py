@@ -26,14 +26,14 @@ def test_a_batch_has_labelled_examples_beside_the_others(dataset):
     partly = partly_labelled.with_labelled(dataset, 20, 10, seed=3)
     chosen = partly_labelled.members("digits", dataset.labels, 20, 10, seed=3)
     allowed = {dataset.images[i].tobytes(): dataset.labels[i] for i in chosen}
-    batch = batches.train_batch(partly, seed=0, step=5, micro_batches=2, batch_size=64)
+    batch = batches.train_batch(partly, seed=0, start=640, micro_batches=2, batch_size=64)
     assert batch["labelled_image"].shape == batch["image"].shape == (2, 64, 8, 8, 3)
     found = {}
     for image, label in zip(batch["labelled_image"].reshape(-1, 8, 8, 3), batch["labelled_label"].ravel()):
         assert allowed[image.tobytes()] == label
         found[image.tobytes()] = label
     assert len(found) == 20  # 128 draws leave none out
-    plain = batches.train_batch(dataset, seed=0, step=5, micro_batches=2, batch_size=64)
+    plain = batches.train_batch(dataset, seed=0, start=640, micro_batches=2, batch_size=64)
     np.testing.assert_array_equal(batch["image"], plain["image"])
     assert len(partly) == len(dataset) and partly.fingerprint == dataset.fingerprint
 

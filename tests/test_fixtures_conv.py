@@ -63,7 +63,7 @@ def test_dcgans_step_of_two_passes_and_the_same_fakes_is_the_public_codes():
     after, metrics, gradients = stepped(gan, state, x)
     g, d = gan.generator, gan.discriminator
     fake, _ = g.forward(state.nets["generator"], z)
-    on_real, on_fake, judged = core.judge(d, state.nets["discriminator"], (x,), (fake,))
+    on_real, on_fake, judged = core.discriminate(d, state.nets["discriminator"], (x,), (fake,))
     on_fake_again = d.look(judged.replace(params=after.nets["discriminator"].params), fake)
     ours = {
         "train/G_nhwc": fake,
@@ -110,7 +110,7 @@ def test_a_step_under_spectral_normalisation_is_the_public_codes(case):
     gan, x, g = dataclasses.replace(gan, discriminator=d), found["x_nhwc"], gan.generator
     after, metrics, gradients = stepped(gan, state, x)
     fake, g_after = g.forward(state.nets["generator"], found["z_D"])
-    on_real, on_fake, judged = core.judge(d, state.nets["discriminator"], (x,), (fake,))
+    on_real, on_fake, judged = core.discriminate(d, state.nets["discriminator"], (x,), (fake,))
     ours = {
         "train/D_real": on_real,
         "train/D_fake": on_fake,

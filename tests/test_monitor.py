@@ -5,12 +5,14 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from biggan_jax import data
 from biggan_jax.data.dataset import labelled_images
 from biggan_jax.devices import sharding
 from biggan_jax.errors import CollapsedError, DivergedError, UsageError
+from biggan_jax.gans import images, pair
 from biggan_jax.gans.core import Net, NetState
 from biggan_jax.programs.program import Program
 from biggan_jax.run import monitor
@@ -38,7 +40,7 @@ def test_small_layers_are_exact_whichever_way_they_lie():
 class Pair:
     """Two nets of which nothing but the parameters is asked."""
 
-    nets = {name: Net(name[0], None, ()) for name in ("generator", "discriminator")}
+    nets = {name: Net(name[0], None, (), optax.sgd(1.0)) for name in ("generator", "discriminator")}
 
 
 def states(g, d):
@@ -71,11 +73,14 @@ class Pixels:
 
     boundary: float | None = 0.0
     colour: tuple = (0.0, 0.0, 0.0)
-    nets = Pair.nets
+    nets, watch = Pair.nets, pair.Pair.watch
 
     def sample(self, variables, key, indices, labels, truncation):
         noise = jax.random.normal(key, (len(indices), 4, 4, 3))
         return jnp.asarray(self.colour) + noise * variables["generator"]["params"]["spread"]
+
+    def reals(self, batch):
+        return images.floats(batch)
 
     def verdicts(self, nets, images, labels):
         if self.boundary is None:

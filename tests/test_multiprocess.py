@@ -54,8 +54,9 @@ class KeepBatches:
 
         train_batch = batches.train_batch
 
-        def kept(dataset, seed, step, micro_batches, batch_size, process_index, process_count):
-            batch = train_batch(dataset, seed, step, micro_batches, batch_size, process_index, process_count)
+        def kept(dataset, seed, start, micro_batches, batch_size, process_index, process_count):
+            step = start // (micro_batches * batch_size)
+            batch = train_batch(dataset, seed, start, micro_batches, batch_size, process_index, process_count)
             np.savez(os.path.join(self.folder, f"batch-{step}-{process_index}.npz"), **batch)
             return batch
 

@@ -27,7 +27,7 @@ def kept():
 
 
 def read(kept, *looks, num_steps=100):
-    one = recorder.Recorder(kept, kept, tiny_config(num_steps=num_steps), start=0)
+    one = recorder.Recorder(kept, kept, tiny_config(num_steps=num_steps), lambda step: 16 * step, start=0)
     for step, values in enumerate(looks, 1):
         one.defer(step, {"finite": 1.0, "loss/d": 0.0} | values, record=True)
         one.read(step)
@@ -47,7 +47,7 @@ def test_samples_that_are_lifeless_at_the_end_are_divergence(kept):
 def test_records_that_are_read_together_have_the_time_of_their_steps(kept, monkeypatch):
     now = 0.0
     monkeypatch.setattr(recorder.time, "monotonic", lambda: now)
-    one = recorder.Recorder(kept, kept, tiny_config(batch_size=16, num_d_steps=1), start=0)
+    one = recorder.Recorder(kept, kept, tiny_config(), lambda step: 16 * step, start=0)
     for step in (1, 2):
         now = 2.0 * step
         one.defer(step, {"finite": 1.0, "loss/d": 0.0}, record=True)

@@ -9,38 +9,28 @@ import jax
 import jax.numpy as jnp
 
 from biggan_jax.config.keys import FINITE, Key
-from biggan_jax.gans import latents, pair
+from biggan_jax.gans import pair
 from biggan_jax.gans.core import Net, checked, cut, update
 from biggan_jax.gans.images import to_float
 
 KEYS = {"gan.rate": Key(0.01, FINITE, "by which the balance k moves")}
 
 
-@dataclasses.dataclass(frozen=True)
-class Toy:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Toy(pair.Pair):
     """D is pulled apart on real and fake images, the latter weighed by a balance k as in BEGAN; every other step G also
     matches the mean features of a frozen net.
     """
 
-    generator: Net
-    discriminator: Net
     features: Net
-    prior: latents.Prior
-    average: object
     rate: float
-    accumulation_steps: int
-
-    averaged = ("generator",)
-    truncates = True
-    exchanges = ()
 
     @property
     def nets(self):
-        return {"generator": self.generator, "discriminator": self.discriminator, "features": self.features}
+        return super().nets | {"features": self.features}
 
-    @property
-    def batches(self):
-        return self.accumulation_steps
+    def takes(self, phase):
+        return self.accumulation_steps, self.micro_batch
 
     def extra(self):
         return {"k": jnp.zeros(())}
@@ -75,17 +65,11 @@ class Toy:
             loss += jnp.square(features(fake) - features(to_float(batch["image"])))
         return loss, ({"generator": g}, {"loss/g": loss})
 
-    def truncation(self, value, mode):
-        return latents.truncation(value, mode or "resample")
-
     def verdicts(self, nets, images, labels):
         return self.discriminator.apply(nets["discriminator"].variables, images, labels) > 0
-
-    standing, sample, generate = pair.standing, pair.sample, pair.generate
 
 
 def build(config):
     fields = pair.build(config)
-    names = ("generator", "discriminator", "prior", "average", "accumulation_steps")
     frozen = dataclasses.replace(fields["discriminator"], symbol="f", optimizer=None)
-    return Toy(**{name: fields[name] for name in names}, features=frozen, rate=config.gan.rate)
+    return Toy(features=frozen, rate=config.gan.rate, **fields)

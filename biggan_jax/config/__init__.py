@@ -21,7 +21,7 @@ _DEFAULT_NAMES = ("biggan", "biggan", "tfds:imagenet2012", "adam")
 _TABLES = dict(zip(NAMES, (gans.TABLES, models.TABLES, data.TABLES, optimizers.TABLES)))
 
 __all__ = [
-    "default", "example_shape", "flatten", "from_json", "get", "images_per_step", "keys_of", "kind", "micro_batch",
+    "default", "example_shape", "flatten", "from_json", "get", "keys_of", "kind", "micro_batch",
     "parse_variant", "put", "require", "require_key", "switch", "to_json", "validate",
 ]  # fmt: skip
 
@@ -131,11 +131,6 @@ def validate(config) -> None:
 def micro_batch(config) -> int:
     """Images that a step holds at a time, over all devices."""
     return config.batch_size // config.accumulation_steps
-
-
-def images_per_step(config) -> int:
-    """Real images that one step takes, over all devices."""
-    return config.batch_size * config.get("num_d_steps", 1)
 
 
 def parse_variant(variant: str, **defaults):

@@ -1,7 +1,8 @@
-"""Batches as pure functions of (seed, step).
+"""Batches as pure functions of the seed and of how many examples came before.
 
 Training reads one endless sequence of examples: epoch after epoch, each epoch a new permutation of the data set. A step
-takes the next consecutive stretch of it, so the step number alone says which images it sees. Nothing about the reader
+takes the next consecutive stretch of it, and the recipe knows what the steps before have taken, so that the step number
+alone says which images it sees. Nothing about the reader
 is in a checkpoint, a resumed run sees what the unbroken run would have seen, and the global batch does not depend on
 how many processes share the work.
 """
@@ -51,7 +52,7 @@ def example_indices(seed: int, start: int, count: int, num_examples: int) -> np.
 def train_batch(
     dataset: Dataset,
     seed: int,
-    step: int,
+    start: int,
     micro_batches: int,
     batch_size: int,
     process_index: int = 0,
@@ -59,12 +60,13 @@ def train_batch(
 ) -> dict[str, np.ndarray]:
     """This process's part of the real data of one training step.
 
-    The step's global batch is the next `micro_batches * batch_size` examples of the stream, as rows of `batch_size`;
-    process p gets columns [p * B / P, (p + 1) * B / P), so the union over processes is the same for every P.
+    The step's global batch is `micro_batches * batch_size` examples of the stream from `start` on, in rows of
+    `batch_size`; process p gets columns [p * B / P, (p + 1) * B / P), so that the union over processes is the same for
+    every P.
 
     Args:
-        step: 0-based step of training.
-        micro_batches: k, the batches one step consumes (D updates times gradient accumulation).
+        start: examples of the stream that the steps before have taken.
+        micro_batches: k, the batches that the step takes (D updates times gradient accumulation).
         batch_size: B, global, a multiple of `process_count`.
 
     Returns:
@@ -74,7 +76,7 @@ def train_batch(
         raise ValueError(f"batch_size={batch_size} is not a multiple of process_count={process_count}")
     local = batch_size // process_count
     count = micro_batches * batch_size
-    indices = example_indices(seed, step * count, count, len(dataset)).reshape(micro_batches, batch_size)
+    indices = example_indices(seed, start, count, len(dataset)).reshape(micro_batches, batch_size)
     indices = indices[:, process_index * local : (process_index + 1) * local]
     rows = {name: np.asarray(array[indices.ravel()]) for name, array in dataset.arrays.items()}
     return {name: array.reshape(*indices.shape, *array.shape[1:]) for name, array in rows.items()}

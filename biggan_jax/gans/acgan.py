@@ -8,35 +8,17 @@ import jax.numpy as jnp
 import optax
 
 from biggan_jax.gans import losses, pair, penalties
-from biggan_jax.gans.averages import ExponentialAverage
-from biggan_jax.gans.core import Net, checked, cut, judge, update
-from biggan_jax.gans.latents import Prior
+from biggan_jax.gans.core import Net, checked, cut, discriminate, update
 
 
-@dataclasses.dataclass(frozen=True)
-class ACGAN:
-    generator: Net  # z and labels -> images
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ACGAN(pair.Pair):
     discriminator: Net  # images and labels -> logits [N] and class logits [N, num_classes]
-    loss: losses.Loss
-    prior: Prior
-    average: ExponentialAverage
     class_weight_real: float  # of the class loss on real images, in D's update
     class_weight_fake: float  # on fakes, in D's update
     class_weight_g: float  # on fakes, in G's update
     penalty: penalties.SlopePenalty | None  # on the slope of the logits
     same_fakes: bool  # G is updated on the latents of the last D update
-    num_d_steps: int
-    accumulation_steps: int
-    flip: bool  # mirror real images at random
-    truncation_mode: str
-
-    averaged = ("generator",)
-    nets, batches, truncates = property(pair.nets), property(pair.batches), property(pair.truncates)
-    exchanges = property(pair.exchanges)
-    truncation, standing, sample, generate = pair.truncation, pair.standing, pair.sample, pair.generate
-
-    def extra(self):
-        return {}
 
     def phase(self, step: int) -> bool:
         """Whether the step has the slope penalty."""
@@ -58,14 +40,14 @@ class ACGAN:
     def d_loss(self, nets, batch, key, penalize: bool = False):
         """D's loss on real images and as many fakes; G's statistics move on too."""
         z_key, flip_key, noise_key, mix_key = jax.random.split(key, 4)
-        real, labels = pair.real(self, batch, flip_key), batch["label"]
+        real, labels = self.augmented(batch, flip_key), batch["label"]
         z, fake_labels = self.prior(z_key, len(real))
         fake, g = self.generator.forward(nets["generator"], z, fake_labels, key=z_key)
         if self.same_fakes:
             g = nets["generator"]
         fake = jax.lax.stop_gradient(fake)
         d_net, d = self.discriminator, nets["discriminator"]
-        on_real, on_fake, after = judge(d_net, d, (real, labels), (fake, fake_labels), noise_key)
+        on_real, on_fake, after = discriminate(d_net, d, (real, labels), (fake, fake_labels), noise_key)
         loss, metrics = self.d_objective(on_real, on_fake, labels, fake_labels)
         if penalize:
             critic = lambda images: d_net.look(d, images, labels, key=noise_key)[0]
@@ -95,8 +77,8 @@ class ACGAN:
         fake, g = self.generator.forward(nets["generator"], z, labels, key=z_key)
         d_net, d = self.discriminator, nets["discriminator"]
         if self.loss.relative:
-            real = pair.real(self, batch, flip_key), batch["label"]
-            on_real, on_fake, d = judge(d_net, d, real, (fake, labels), noise_key)
+            real = self.augmented(batch, flip_key), batch["label"]
+            on_real, on_fake, d = discriminate(d_net, d, real, (fake, labels), noise_key)
             loss = self.g_objective(on_fake, labels, on_real)
         else:
             on_fake, d = d_net.forward(d, fake, labels, key=noise_key)
@@ -108,10 +90,11 @@ class ACGAN:
         adversarial = self.loss.g(on_fake[0], on_real[0]) if self.loss.relative else self.loss.g(on_fake[0])
         return adversarial + self.class_weight_g * class_loss(on_fake[1], fake_labels)
 
-    def verdicts(self, nets, images, labels):
-        if self.loss.boundary is None:
-            return None
-        return self.discriminator.apply(nets["discriminator"].variables, images, labels)[0] > self.loss.boundary
+    def watch(self, nets, batch, key):
+        """With the share of real images whose class D names."""
+        variables = nets["discriminator"].variables
+        _, classes = self.discriminator.apply(variables, self.reals(batch), batch["label"])
+        return super().watch(nets, batch, key) | {"class_accuracy/real": accuracy(classes, batch["label"])}
 
 
 def class_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -10,53 +10,33 @@ import jax
 import jax.numpy as jnp
 
 from biggan_jax.gans import pair
-from biggan_jax.gans.averages import ExponentialAverage
 from biggan_jax.gans.core import Net, checked, cut, update
-from biggan_jax.gans.latents import Prior
 
 
-@dataclasses.dataclass(frozen=True)
-class BEGAN:
-    generator: Net  # z -> images
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BEGAN(pair.Pair):
     discriminator: Net  # images -> (reconstructions, codes)
-    prior: Prior
-    average: ExponentialAverage
     gamma: float  # L(G(z)) / L(x) that is held: the higher, the more variety
     rate: float  # lambda_k
-    accumulation_steps: int
-    flip: bool  # mirror real images at random
-    truncation_mode: str
-
-    averaged = ("generator",)
-    nets, truncates = property(pair.nets), property(pair.truncates)
-    exchanges = ()
-    truncation, standing, sample, generate = pair.truncation, pair.standing, pair.sample, pair.generate
-
-    @property
-    def batches(self) -> int:
-        return self.accumulation_steps
 
     def extra(self):
         return {"k": jnp.zeros(())}
-
-    def phase(self, step: int):
-        return None
 
     def step(self, state, batch, phase=None):
         """The state and metrics after one update of both nets, each with the gradient at the weights of before, and one
         of k.
         """
         (key,) = state.keys(1)
-        loss = functools.partial(self.loss, k=state.extra["k"])
+        objective = functools.partial(self.objective, k=state.extra["k"])
         (micro_batches,) = cut(batch, 1)
-        nets, metrics = update(self.nets, state.nets, loss, micro_batches, key)
+        nets, metrics = update(self.nets, state.nets, objective, micro_batches, key)
         k, measure = balance(state.extra["k"], metrics["loss/real"], metrics["loss/g"], self.gamma, self.rate)
         return state.after(nets, self.average, {"k": k}), checked(metrics | {"k": k, "convergence": measure})
 
-    def loss(self, nets, batch, key, k):
+    def objective(self, nets, batch, key, k):
         """L(x) + L(G(z)), of which D's weights get the gradient of L(x) - k L(G(z)), and G's that of L(G(z))."""
         flip_key, z_key, *d_keys = jax.random.split(key, 4)
-        real = pair.real(self, batch, flip_key)
+        real = self.augmented(batch, flip_key)
         fake, g = self.generator.forward(nets["generator"], *self.prior(z_key, len(real)))
         on_real, d = self.discriminator.forward(nets["discriminator"], real, key=d_keys[0])
         on_fake, d = self.discriminator.forward(d.replace(params=weigh_gradient(d.params, -k)), fake, key=d_keys[1])
@@ -64,8 +44,11 @@ class BEGAN:
         metrics = {"loss/real": of_real, "loss/g": of_fake, "loss/d": of_real - k * of_fake}
         return of_real + of_fake, ({"generator": g, "discriminator": d}, metrics)
 
-    def verdicts(self, nets, images, labels):
-        """None: a reconstruction error is no verdict."""
+    def watch(self, nets, batch, key):
+        """With D's reconstruction error of real images, which shows what D has learned by heart."""
+        reals = self.reals(batch)
+        reconstructions, _ = self.discriminator.apply(nets["discriminator"].variables, reals)
+        return super().watch(nets, batch, key) | {"error/real": error(reals, reconstructions)}
 
 
 def error(images: jax.Array, reconstructions: jax.Array) -> jax.Array:
@@ -94,6 +77,4 @@ weigh_gradient.defvjp(
 
 def build(config) -> BEGAN:
     """The recipe of a validated config."""
-    fields = pair.build(config)
-    del fields["num_d_steps"]  # both nets learn once in a step
-    return BEGAN(gamma=config.gan.gamma, rate=config.gan.rate, **fields)
+    return BEGAN(gamma=config.gan.gamma, rate=config.gan.rate, **pair.build(config))

@@ -12,33 +12,14 @@ import chex
 import jax
 
 from biggan_jax.gans import losses, pair, regularizers
-from biggan_jax.gans.averages import ExponentialAverage
-from biggan_jax.gans.core import Net, checked, cut, judge, update
-from biggan_jax.gans.latents import Prior
+from biggan_jax.gans.core import checked, cut, discriminate, update
 
 
-@dataclasses.dataclass(frozen=True)
-class BigGAN:
-    generator: Net  # z and labels -> images or points
-    discriminator: Net  # images or points and labels -> logits [N]
-    loss: losses.Loss
-    prior: Prior
-    average: ExponentialAverage
-    num_d_steps: int
-    accumulation_steps: int
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BigGAN(pair.Pair):
     updates: str  # alternating, simultaneous, or by_step: one net in each step
     same_fakes: bool  # G learns from the latents of the last D update
     g_penalty: Callable | None  # of G's parameters, {"generator": params}; added to its loss
-    flip: bool  # mirror real images at random
-    truncation_mode: str
-
-    averaged = ("generator",)
-    nets, batches, truncates = property(pair.nets), property(pair.batches), property(pair.truncates)
-    exchanges = property(pair.exchanges)
-    truncation, standing, sample, generate = pair.truncation, pair.standing, pair.sample, pair.generate
-
-    def extra(self):
-        return {}
 
     def phase(self, step: int) -> str | None:
         """Which net alone learns in a step; None: both do."""
@@ -72,13 +53,15 @@ class BigGAN:
     def d_loss(self, nets, batch, key):
         """D's loss on real examples and as many fakes; G's statistics move on too, unless G sees the same latents."""
         flip_key, z_key = jax.random.split(key)
-        real = pair.real(self, batch, flip_key)
+        real = self.augmented(batch, flip_key)
         z, labels = self.prior(z_key, len(real))
         fake, g = self.generator.forward(nets["generator"], z, labels, key=z_key)
         if self.same_fakes:
             g = nets["generator"]
         fakes = jax.lax.stop_gradient(fake), labels
-        on_real, on_fake, d = judge(self.discriminator, nets["discriminator"], (real, batch["label"]), fakes, flip_key)
+        on_real, on_fake, d = discriminate(
+            self.discriminator, nets["discriminator"], (real, batch["label"]), fakes, flip_key
+        )
         chex.assert_rank([on_real, on_fake], 1)
         loss = self.loss.d(on_real, on_fake)
         metrics = {"loss/d": loss, "logits/real": on_real.mean(), "logits/fake": on_fake.mean()}
@@ -89,13 +72,8 @@ class BigGAN:
         noise_key, key = jax.random.split(key) if self.same_fakes else (jax.random.fold_in(key, 0), key)
         z, labels = self.prior(key, len(batch["label"]))
         fake, g = self.generator.forward(nets["generator"], z, labels, key=key)
-        loss, d = pair.adversarial(self, nets, batch, (fake, labels), noise_key)
+        loss, d = self.adversarial(nets, batch, (fake, labels), noise_key)
         return loss, ({"generator": g, "discriminator": d}, {"loss/g": loss})
-
-    def verdicts(self, nets, images, labels):
-        if self.loss.boundary is None:
-            return None
-        return self.discriminator.apply(nets["discriminator"].variables, images, labels) > self.loss.boundary
 
 
 def build(config) -> BigGAN:

@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from biggan_jax.errors import DataError
+
 
 @struct.dataclass
 class NetState:
@@ -40,13 +42,21 @@ class Net:
     """One net, without its arrays: a module and how it learns.
 
     inputs: shapes and types of what goes in, for a batch of one. optimizer: None for a net that is frozen. symbol:
-    what records call it.
+    what records call it. weights: the variables of a frozen net from elsewhere, read once, on the host, before the
+    first step; None: random ones.
     """
 
     symbol: str
     module: nn.Module
     inputs: tuple[jax.ShapeDtypeStruct, ...]
     optimizer: optax.GradientTransformation | None = None
+    weights: Callable[[], Any] | None = None
+
+    def __post_init__(self):
+        if self.weights and self.optimizer:
+            raise ValueError(
+                f"net {self.symbol} has weights from elsewhere and an optimizer; only a frozen net has them"
+            )
 
     @property
     def watched(self) -> Mapping[str, tuple[str, ...]]:
@@ -67,17 +77,19 @@ class Net:
         """Shapes and types of the variables."""
         return jax.eval_shape(self.module.init, jax.random.key(0), *self.inputs)
 
-    def forward(self, state: NetState, *inputs, key: jax.Array | None = None) -> tuple[Any, NetState]:
+    def forward(self, state: NetState, *inputs, key: jax.Array | None = None, **modes) -> tuple[Any, NetState]:
         """The output in training mode, and the state with the statistics this pass left. `key`: of dropout and noise
-        inside the net.
+        inside the net. `modes`: static arguments of the module, such as the stage of a net that grows.
         """
         rngs = None if key is None else {"noise": key}
-        output, stats = self.module.apply(state.variables, *inputs, train=True, mutable=list(state.stats), rngs=rngs)
+        output, stats = self.module.apply(
+            state.variables, *inputs, train=True, mutable=list(state.stats), rngs=rngs, **modes
+        )
         return output, state.replace(stats={**state.stats, **stats})
 
-    def look(self, state: NetState, *inputs, key: jax.Array | None = None):
+    def look(self, state: NetState, *inputs, key: jax.Array | None = None, **modes):
         """The output in training mode, the statistics dropped: for penalties."""
-        return self.forward(state, *inputs, key=key)[0]
+        return self.forward(state, *inputs, key=key, **modes)[0]
 
     def start(self, state: NetState, *inputs, key: jax.Array | None = None) -> NetState:
         """The state after a pass in which parameters may change: the data-dependent start of layers that have one."""
@@ -86,9 +98,9 @@ class Net:
         _, changed = self.module.apply(state.variables, *inputs, train=True, mutable=collections, rngs=rngs)
         return state.with_variables({**state.variables, **changed})
 
-    def apply(self, variables, *inputs):
+    def apply(self, variables, *inputs, **modes):
         """The output in inference mode."""
-        return self.module.apply(variables, *inputs, train=False)
+        return self.module.apply(variables, *inputs, train=False, **modes)
 
     def descend(self, state: NetState, gradient) -> NetState:
         updates, opt_state = self.optimizer.update(gradient, state.opt_state, state.params)
@@ -124,7 +136,8 @@ class GAN(Protocol):
 
     nets: Mapping[str, Net]
     averaged: tuple[str, ...]  # names of the nets of which a moving average is kept
-    batches: int  # micro-batches of real data that one step takes
+    sampled: tuple[str, ...]  # of those that samples are made with: their averages where there are any
+    conditions: tuple[str, ...]  # names of what a sample is asked for by: ("label",), or arrays of the data
     truncates: bool  # whether there is a truncation of samples
     exchanges: tuple[str, ...]  # collectives besides all-reduce in a step over several devices
 
@@ -134,8 +147,14 @@ class GAN(Protocol):
     def phase(self, step: int) -> Hashable:
         """The static kind of the step after `step` others; each kind is a program of its own."""
 
+    def takes(self, phase: Hashable) -> tuple[int, int]:
+        """`(micro-batches, examples in each)` of the real data that a step of this kind takes, over all devices."""
+
+    def taken(self, step: int) -> int:
+        """Examples that the first `step` steps take together: the next one goes on from there."""
+
     def step(self, state: GANState, batch: dict, phase: Hashable) -> tuple[GANState, dict[str, jax.Array]]:
-        """The state after one step and its `checked` metrics. `batch`: arrays [batches, B, ...], B the micro-batch."""
+        """The state after one step and its `checked` metrics. `batch`: arrays [k, B, ...], see `takes`."""
 
     def truncation(self, value: float | None, mode: str | None) -> Any:
         """What `standing` and `sample` understand by a user's truncation. Raises UsageError for what there is not."""
@@ -146,12 +165,22 @@ class GAN(Protocol):
     def sample(self, variables: dict, key, indices, condition, truncation) -> jax.Array:
         """Samples, floats, numbered `indices` [N]; each depends on the key and its own number. `variables` by net."""
 
-    def verdicts(self, nets: dict[str, NetState], images, condition) -> jax.Array | None:
-        """Whether D takes each of `images` (floats) for real, bool [N]; None where it does not draw a line."""
+    def watch(self, nets: dict[str, NetState], batch: dict, key) -> dict[str, jax.Array]:
+        """What is looked at now and then, scalars by name; `batch`: arrays [N, ...] of data. A name that ends in /real
+        is of the batch alone; it is recorded of held-out data too, under the name of the split.
+        """
+
+
+# What a checkpoint holds besides nets, by name.
+RESERVED = {"training", "ema", "config", "data", "truncation_stats"}
 
 
 def create(gan: GAN, seed: jax.Array) -> GANState:
-    """The state before the first step. Run it under `jit`: then every array is global, on many processes too."""
+    """The state before the first step, all nets random. Run it under `jit`: then every array is global, on many
+    processes too. Raises ValueError for a net of a name that is RESERVED.
+    """
+    if names := sorted(RESERVED & gan.nets.keys()):
+        raise ValueError(f"a net is called {names[0]}; a checkpoint has something else of that name")
     *net_keys, step_key = jax.random.split(jax.random.key(seed), len(gan.nets) + 1)
     nets = {name: net.init(key) for (name, net), key in zip(gan.nets.items(), net_keys)}
     zero = jnp.zeros((), jnp.int32)
@@ -160,10 +189,20 @@ def create(gan: GAN, seed: jax.Array) -> GANState:
     return GANState(step=zero, attempt=jnp.copy(zero), key=step_key, nets=nets, ema=ema, extra=gan.extra())
 
 
+def read_weights(name: str, net: Net):
+    """The variables of a frozen net as `weights` gives them. Raises DataError where its module has others."""
+    variables, shapes = net.weights(), net.shapes()
+    has = lambda tree: {jax.tree_util.keystr(p): x.shape for p, x in jax.tree_util.tree_leaves_with_path(tree)}
+    found, wanted = has(variables), has(shapes)
+    if wrong := sorted(path for path in found | wanted if found.get(path) != wanted.get(path)):
+        path = wrong[0]
+        raise DataError(f"weights of the net {name}: {path} is {found.get(path)}; allowed is {wanted.get(path)}")
+    return jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), variables, shapes)
+
+
 def sampling_variables(gan: GAN, state: GANState) -> dict[str, Any]:
-    """What samples are made with, by net: the averages, and the nets that do not learn."""
-    frozen = {name: state.nets[name].variables for name, net in gan.nets.items() if net.optimizer is None}
-    return frozen | state.ema
+    """What samples are made with, by net."""
+    return {name: state.ema[name] if name in state.ema else state.nets[name].variables for name in gan.sampled}
 
 
 def retry(state: GANState, attempt: jax.Array) -> GANState:
@@ -204,8 +243,10 @@ def update(
 
     `loss(nets, batch, key)` gives (scalar, (nets with the statistics its passes left, metrics)); statistics pass from
     one micro-batch to the next. `penalty`: a function of the parameters of `learning`, {name: params}, alone; it is
-    added once per update, not once per micro-batch.
+    added once per update, not once per micro-batch. Raises ValueError for a net that is frozen.
     """
+    if frozen := [name for name, net in learning.items() if net.optimizer is None]:
+        raise ValueError(f"net {frozen[0]} has no optimizer: it is frozen, and cannot learn")
     gradients, metrics = [], []
     for i, batch in enumerate(batches):
 
@@ -228,7 +269,7 @@ def update(
     return nets, metric | norms
 
 
-def judge(
+def discriminate(
     net: Net, state: NetState, real: tuple, fake: tuple, key: jax.Array | None = None
 ) -> tuple[Any, Any, NetState]:
     """`(on_real, on_fake, state)`: a discriminator's outputs for two batches of inputs [N, ...], in training mode.

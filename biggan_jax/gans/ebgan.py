@@ -10,9 +10,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from biggan_jax.gans import pair
-from biggan_jax.gans.averages import ExponentialAverage
-from biggan_jax.gans.core import Net, checked, cut, judge, update
-from biggan_jax.gans.latents import Prior
+from biggan_jax.gans.core import Net, checked, cut, discriminate, update
 
 
 def energy(images: jax.Array, reconstructions: jax.Array) -> jax.Array:
@@ -38,29 +36,11 @@ def pulling_away(codes: jax.Array) -> jax.Array:
     return (jnp.square(gram).sum() - len(codes)) / (len(codes) * (len(codes) - 1))
 
 
-@dataclasses.dataclass(frozen=True)
-class EBGAN:
-    generator: Net  # z -> images
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EBGAN(pair.Pair):
     discriminator: Net  # images -> (reconstructions, codes)
-    prior: Prior
-    average: ExponentialAverage
     margin: float  # energy from which on D leaves fakes alone
     pulling_away: float  # weight of the term that keeps the codes of fakes apart
-    num_d_steps: int
-    accumulation_steps: int
-    flip: bool  # mirror real images at random
-    truncation_mode: str
-
-    averaged = ("generator",)
-    nets, batches, truncates = property(pair.nets), property(pair.batches), property(pair.truncates)
-    exchanges = ()
-    truncation, standing, sample, generate = pair.truncation, pair.standing, pair.sample, pair.generate
-
-    def extra(self):
-        return {}
-
-    def phase(self, step: int):
-        return None
 
     def step(self, state, batch, phase=None):
         """The state and metrics after `num_d_steps` updates of D and one of G, shapes as BigGAN's."""
@@ -74,11 +54,11 @@ class EBGAN:
 
     def d_loss(self, nets, batch, key):
         z_key, flip_key, d_key = jax.random.split(key, 3)
-        real = pair.real(self, batch, flip_key)
+        real = self.augmented(batch, flip_key)
         z, labels = self.prior(z_key, len(real))
         fake, g = self.generator.forward(nets["generator"], z, labels, key=z_key)
         inputs = (real, batch["label"]), (jax.lax.stop_gradient(fake), labels)
-        on_real, on_fake, d = judge(self.discriminator, nets["discriminator"], *inputs, key=d_key)
+        on_real, on_fake, d = discriminate(self.discriminator, nets["discriminator"], *inputs, key=d_key)
         of_real, of_fake = energy(real, on_real[0]), energy(inputs[1][0], on_fake[0])
         loss = margin_loss(of_real, of_fake, self.margin)
         metrics = {"loss/d": loss, "energy/real": of_real.mean(), "energy/fake": of_fake.mean()}
@@ -94,8 +74,11 @@ class EBGAN:
         metrics = {"loss/g": loss + self.pulling_away * alike, "pulling_away": alike}
         return metrics["loss/g"], ({"generator": g, "discriminator": d}, metrics)
 
-    def verdicts(self, nets, images, labels):
-        """None: an energy is no verdict."""
+    def watch(self, nets, batch, key):
+        """With the energy of real images, which shows what D has learned by heart."""
+        reals = self.reals(batch)
+        reconstructions, _ = self.discriminator.apply(nets["discriminator"].variables, reals, batch["label"])
+        return super().watch(nets, batch, key) | {"energy/real": energy(reals, reconstructions).mean()}
 
 
 def build(config) -> EBGAN:

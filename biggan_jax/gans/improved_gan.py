@@ -12,9 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from biggan_jax.gans import losses, pair
-from biggan_jax.gans.averages import ExponentialAverage
-from biggan_jax.gans.core import Net, checked, cut, judge, update
-from biggan_jax.gans.latents import Prior
+from biggan_jax.gans.core import Net, checked, cut, discriminate, update
 
 HALF = 0.5  # the weight of what D learns of unlabelled images and fakes in the public code
 
@@ -56,9 +54,8 @@ class History:
         return History(self.count + 1, jax.tree.map(move, self.means, params))
 
 
-@dataclasses.dataclass(frozen=True)
-class ImprovedGAN:
-    generator: Net  # z -> images
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImprovedGAN(pair.Pair):
     discriminator: Net  # images -> (logits [N], class logits [N, K] where some images have labels, features [N, F])
     loss: losses.Loss  # of D's logit of "real", smoothed or not
     matching: str  # the form of feature matching, "none" for G's part of `loss`
@@ -66,17 +63,8 @@ class ImprovedGAN:
     unlabelled_weight: float  # of what D learns of the others and of fakes; 0 is supervised training alone
     history: float  # weight of historical averaging
     start: bool  # the first step begins with the data-dependent start of both nets
-    prior: Prior
-    average: ExponentialAverage
-    num_d_steps: int
-    accumulation_steps: int
-    flip: bool  # mirror real images at random
-    truncation_mode: str
 
-    averaged = ("generator", "discriminator")  # the public code tests with an average of D
-    nets, batches, truncates = property(pair.nets), property(pair.batches), property(pair.truncates)
-    exchanges = property(pair.exchanges)
-    truncation, standing, sample, generate = pair.truncation, pair.standing, pair.sample, pair.generate
+    averaged = sampled = ("generator", "discriminator")  # the public code tests with an average of D
 
     def extra(self):
         return History.zeros({name: net.shapes()["params"] for name, net in self.nets.items()}) if self.history else {}
@@ -106,7 +94,7 @@ class ImprovedGAN:
     def started(self, nets, batch, key):
         """The nets with the weights that a batch of latents and one of real images set in their normalised layers."""
         z_key, flip_key, *keys = jax.random.split(key, 4)
-        real = pair.real(self, batch, flip_key)
+        real = self.augmented(batch, flip_key)
         g = self.generator.start(nets["generator"], *self.prior(z_key, len(real)), key=keys[0])
         d = self.discriminator.start(nets["discriminator"], real, *self.told(batch["label"]), key=keys[1])
         return {"generator": g, "discriminator": d}
@@ -120,17 +108,17 @@ class ImprovedGAN:
         z_key, label_key, flip_key, labelled_flip_key, d_key = jax.random.split(key, 5)
         g, d, loss, metrics = nets["generator"], nets["discriminator"], 0.0, {}
         if self.labelled:
-            images = pair.real(self, {"image": batch["labelled_image"]}, labelled_flip_key)
+            images = self.augmented({"image": batch["labelled_image"]}, labelled_flip_key)
             (_, logits, _), d = self.discriminator.forward(d, images, key=label_key)
             metrics["loss/supervised"] = loss = cross_entropy(logits, batch["labelled_label"])
             wrong = logits.argmax(-1) != batch["labelled_label"]
             metrics["error/labelled"] = wrong.mean(dtype=jnp.float32)
         if self.unlabelled_weight:
-            real = pair.real(self, batch, flip_key)
+            real = self.augmented(batch, flip_key)
             z, fake_labels = self.prior(z_key, len(real))
             fake, g = self.generator.forward(g, z, fake_labels, key=z_key)
             reals, fakes = (real, *self.told(batch["label"])), (jax.lax.stop_gradient(fake), *self.told(fake_labels))
-            (on_real, *_), (on_fake, *_), d = judge(self.discriminator, d, reals, fakes, key=d_key)
+            (on_real, *_), (on_fake, *_), d = discriminate(self.discriminator, d, reals, fakes, key=d_key)
             metrics["loss/unsupervised"] = self.loss.d(on_real, on_fake)
             metrics |= {"logits/real": on_real.mean(), "logits/fake": on_fake.mean()}
             loss += self.unlabelled_weight * HALF * metrics["loss/unsupervised"]
@@ -139,7 +127,7 @@ class ImprovedGAN:
     def g_loss(self, nets, batch, key):
         """How far the features of fakes are from those of the real images of `batch`, or G's part of `loss`."""
         z_key, flip_key, fake_key, real_key = jax.random.split(key, 4)
-        real = pair.real(self, batch, flip_key)
+        real = self.augmented(batch, flip_key)
         z, labels = self.prior(z_key, len(real))
         fake, g = self.generator.forward(nets["generator"], z, labels, key=z_key)
         look = functools.partial(self.discriminator.look, nets["discriminator"])
@@ -150,10 +138,6 @@ class ImprovedGAN:
         else:
             loss = self.loss.g(logits)
         return loss, ({"generator": g}, {"loss/g": loss})
-
-    def verdicts(self, nets, images, labels):
-        variables = nets["discriminator"].variables
-        return self.discriminator.apply(variables, images, *self.told(labels))[0] > self.loss.boundary
 
     def classify(self, variables: dict, images) -> jax.Array | None:
         """Class logits [N, K] of `images` (floats); None where D was not taught any. `variables` by net."""

@@ -6,41 +6,23 @@ import jax
 import jax.numpy as jnp
 
 from biggan_jax.gans import losses, pair
-from biggan_jax.gans.averages import ExponentialAverage
 from biggan_jax.gans.codes import CodedPrior, Codes, mutual_information, traversals
-from biggan_jax.gans.core import Net, checked, cut, judge, update
+from biggan_jax.gans.core import Net, checked, cut, discriminate, update
 from biggan_jax.models.infogan import Q
 
 
-@dataclasses.dataclass(frozen=True)
-class InfoGAN:
-    generator: Net  # z, the codes in it, and labels -> images
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InfoGAN(pair.Pair):
     discriminator: Net  # images and labels -> logits [N] and features [N, F]
     q: Net  # features -> what they tell of the codes, see `models.infogan.Q`
-    loss: losses.Loss
-    prior: CodedPrior
-    average: ExponentialAverage
     code_weight: float  # lambda: of the information on the categorical codes
     continuous_weight: float  # and on the continuous ones
-    num_d_steps: int
-    accumulation_steps: int
-    flip: bool  # mirror real images at random
-    truncation_mode: str
 
-    averaged = ("generator", "discriminator", "q")  # the last two read codes in any image
-    batches, truncates = property(pair.batches), property(pair.truncates)
-    exchanges = property(pair.exchanges)
-    truncation, standing, sample, generate = pair.truncation, pair.standing, pair.sample, pair.generate
+    averaged = sampled = ("generator", "discriminator", "q")  # the last two read codes in any image
 
     @property
     def nets(self) -> dict[str, Net]:
-        return pair.nets(self) | {"q": self.q}
-
-    def extra(self):
-        return {}
-
-    def phase(self, step: int):
-        return None
+        return super().nets | {"q": self.q}
 
     def step(self, state, batch, phase=None):
         """The state and metrics after `num_d_steps` updates of D and one of G and Q together (Equation 6)."""
@@ -58,11 +40,11 @@ class InfoGAN:
         update too, as in the authors' code; Q itself stands still there.
         """
         z_key, flip_key, noise_key = jax.random.split(key, 3)
-        real = pair.real(self, batch, flip_key)
+        real = self.augmented(batch, flip_key)
         z, labels = self.prior(z_key, len(real))
         fake, g = self.generator.forward(nets["generator"], z, labels, key=z_key)
         fakes = jax.lax.stop_gradient(fake), labels
-        (on_real, _), (on_fake, features), d = judge(
+        (on_real, _), (on_fake, features), d = discriminate(
             self.discriminator, nets["discriminator"], (real, batch["label"]), fakes, noise_key
         )
         information, q, _ = self.information(nets["q"], z, features)
@@ -77,8 +59,8 @@ class InfoGAN:
         fake, g = self.generator.forward(nets["generator"], z, labels, key=z_key)
         d_net, d = self.discriminator, nets["discriminator"]
         if self.loss.relative:
-            real = pair.real(self, batch, flip_key), batch["label"]
-            (on_real, _), (on_fake, features), d = judge(d_net, d, real, (fake, labels), noise_key)
+            real = self.augmented(batch, flip_key), batch["label"]
+            (on_real, _), (on_fake, features), d = discriminate(d_net, d, real, (fake, labels), noise_key)
             adversarial = self.loss.g(on_fake, on_real)
         else:
             (on_fake, features), d = d_net.forward(d, fake, labels, key=noise_key)
@@ -112,11 +94,6 @@ class InfoGAN:
         _, features = self.discriminator.apply(variables["discriminator"], images, labels)
         read = self.q.apply(variables["q"], features)
         return jnp.concatenate([*map(jax.nn.softmax, read["categorical"]), read["mean"]], axis=-1)
-
-    def verdicts(self, nets, images, labels):
-        if self.loss.boundary is None:
-            return None
-        return self.discriminator.apply(nets["discriminator"].variables, images, labels)[0] > self.loss.boundary
 
 
 def build(config) -> InfoGAN:

@@ -1,6 +1,8 @@
-"""What recipes with one generator and one discriminator share: the fields of a config, real and fake examples, and
-sampling. They take these functions as their methods.
+"""Recipes with one generator and one discriminator: their fields, real and fake examples, sampling, and what is watched
+of them. Steps and losses are their own.
 """
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +10,142 @@ import jax.numpy as jnp
 from biggan_jax import config as configs
 from biggan_jax import models
 from biggan_jax.errors import UsageError
-from biggan_jax.gans import averages, images, latents, optimizers, standing_stats
-from biggan_jax.gans.core import Net, NetState, judge
+from biggan_jax.gans import averages, images, latents, losses, optimizers, standing_stats
+from biggan_jax.gans.core import Net, NetState, discriminate
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pair:
+    """What recipes with one generator and one discriminator share: all but the step and the losses."""
+
+    generator: Net  # z and labels -> images or points
+    discriminator: Net  # images or points and labels -> logits [N]
+    prior: latents.Prior
+    average: averages.ExponentialAverage
+    num_d_steps: int
+    accumulation_steps: int
+    micro_batch: int  # examples that a step holds at a time, over all devices
+    flip: bool  # mirror real images at random
+    truncation_mode: str
+    loss: losses.Loss | None = None  # of logits; None: the recipe has another
+
+    averaged = ("generator",)
+    sampled = ("generator",)
+    conditions = ("label",)
+
+    @property
+    def nets(self) -> dict[str, Net]:
+        return {"generator": self.generator, "discriminator": self.discriminator}
+
+    @property
+    def exchanges(self) -> tuple[str, ...]:
+        """Those of D's module."""
+        return getattr(self.discriminator.module, "exchanges", ())
+
+    @property
+    def truncates(self) -> bool:
+        return self.prior.truncates
+
+    def extra(self):
+        return {}
+
+    def phase(self, step: int):
+        """One kind of step, unless the recipe says otherwise."""
+        return None
+
+    def takes(self, phase) -> tuple[int, int]:
+        """A micro-batch for each pass of every D update; G learns beside those of the last."""
+        return self.num_d_steps * self.accumulation_steps, self.micro_batch
+
+    def taken(self, step: int) -> int:
+        count, size = self.takes(None)
+        return step * count * size
+
+    def reals(self, batch: dict) -> jax.Array:
+        """The real examples of a batch as D sees them."""
+        return images.floats(batch, self.discriminator.inputs[0].shape[-1])
+
+    def augmented(self, batch: dict, key: jax.Array) -> jax.Array:
+        """`reals`, images mirrored at random where the config asks for it."""
+        reals = self.reals(batch)
+        return images.random_flip(key, reals) if self.flip else reals
+
+    def adversarial(self, nets: dict, batch: dict, fake: tuple, key: jax.Array) -> tuple[jax.Array, NetState]:
+        """`(loss, state of D)`: G's part of `self.loss` on its fakes and their labels, beside real examples where the
+        loss is relative.
+        """
+        net, state = self.discriminator, nets["discriminator"]
+        if not self.loss.relative:
+            on_fake, state = net.forward(state, *fake, key=key)
+            return self.loss.g(on_fake), state
+        real = self.augmented(batch, key), batch["label"]
+        on_real, on_fake, state = discriminate(net, state, real, fake, key)
+        return self.loss.g(on_fake, on_real), state
+
+    def truncation(self, value: float | None, mode: str | None) -> latents.Truncation | None:
+        """A threshold on the latents; `mode` None is the config's. Raises UsageError for what there is not."""
+        if value is not None and not self.truncates:
+            raise UsageError(f"truncation {value}: gan.prior={self.prior.distribution} has no tails to cut; normal has")
+        return latents.truncation(value, mode or self.truncation_mode)
+
+    def standing(self, variables: dict, key, num_batches: int, batch_size: int, truncation) -> dict:
+        """`variables` with the generator's BatchNorm statistics made of the recipe's own draws."""
+        module, generator = self.generator.module, variables["generator"]
+        settled = standing_stats.standing_stats(module, self.prior, generator, key, num_batches, batch_size, truncation)
+        return variables | {"generator": settled}
+
+    def sample(self, variables: dict, key, indices, condition, truncation=None) -> jax.Array:
+        """Images [N, H, W, C] in [-1, 1], or points [N, D], numbered `indices`, of classes `condition` (int [N], or
+        weights [N, num_classes]).
+        """
+        return self.generate(variables, self.latents(key, indices, truncation), condition)
+
+    def latents(self, key, indices, truncation=None) -> jax.Array:
+        """z [N, z_dim] of the samples numbered `indices`."""
+        return self.prior.at(key, indices, truncation)
+
+    def generate(self, variables: dict, z, labels) -> jax.Array:
+        """Images or points of given latents [N, z_dim]."""
+        return self.generator.apply(variables["generator"], z, labels)
+
+    def told(self, labels) -> tuple:
+        """What D is told of examples beside them."""
+        return (labels,)
+
+    def verdicts(self, nets: dict[str, NetState], examples, labels) -> jax.Array | None:
+        """Whether D takes each of `examples` (floats) for real, bool [N]; None where its loss draws no line."""
+        if self.loss is None or self.loss.boundary is None:
+            return None
+        output = self.discriminator.apply(nets["discriminator"].variables, examples, *self.told(labels))
+        logits = output[0] if isinstance(output, tuple) else output
+        return logits > self.loss.boundary
+
+    def watch(self, nets: dict[str, NetState], batch: dict, key) -> dict[str, jax.Array]:
+        """The variety of samples with the labels of `batch`, and D's accuracy where it draws a line.
+
+        Accuracy is the share that D puts on the right side of its loss's boundary. Variety is the mean over pixels or
+        axes of the standard deviation of N samples, relative to that of the batch: 1 is as varied as real images, 0 is
+        one image. Of images also: the distance of the samples' darkest and lightest value, of the channel where it is
+        largest, and the share of values at the ends of [-1, 1].
+        """
+        reals, labels = self.reals(batch), batch["label"]
+        variables = {name: state.variables for name, state in nets.items()}
+        samples = self.sample(variables, key, jnp.arange(len(labels)), labels, None)
+        spread = lambda examples: examples.std(axis=0).mean()
+        found = {"variety": spread(samples) / spread(reals)}
+        if samples.ndim == 4:
+            saturated = lambda images: (jnp.abs(images) > 0.999).mean()
+            found["range/samples"] = jnp.ptp(samples, axis=(0, 1, 2)).max()
+            found |= {"saturated/samples": saturated(samples), "saturated/real": saturated(reals)}
+        if (taken_for_real := self.verdicts(nets, reals, labels)) is not None:
+            found["d_accuracy/real"] = taken_for_real.mean()
+            found["d_accuracy/samples"] = 1 - self.verdicts(nets, samples, labels).mean()
+        return found
 
 
 def build(config, **d_fields) -> dict:
-    """The fields that such recipes have in common, of a validated config. `d_fields`: what the recipe asks of D's
-    module besides logits (`class_head=True`). Raises UsageError for nets that have no such field.
+    """The fields of Pair, of a validated config. `d_fields`: what the recipe asks of D's module besides logits
+    (`class_head=True`). Raises UsageError for nets that have no such field.
     """
     generator, discriminator = models.build(config)
     for field in d_fields:
@@ -39,67 +170,7 @@ def build(config, **d_fields) -> dict:
         average=averages.ExponentialAverage(config.ema_decay, config.ema_start),
         num_d_steps=num_d_steps,
         accumulation_steps=config.accumulation_steps,
+        micro_batch=configs.micro_batch(config),
         flip=config.data.get("flip", False),
         truncation_mode=config.truncation_mode,
     )
-
-
-def nets(gan) -> dict[str, Net]:
-    return {"generator": gan.generator, "discriminator": gan.discriminator}
-
-
-def batches(gan) -> int:
-    return gan.num_d_steps * gan.accumulation_steps
-
-
-def exchanges(gan) -> tuple[str, ...]:
-    """Collectives besides all-reduce that a compiled step has: those of D's module."""
-    return getattr(gan.discriminator.module, "exchanges", ())
-
-
-def real(gan, batch: dict, key: jax.Array) -> jax.Array:
-    """The real examples of a batch as D sees them, images mirrored at random where the config asks for it."""
-    examples = images.floats(batch, gan.discriminator.inputs[0].shape[-1])
-    return images.random_flip(key, examples) if gan.flip else examples
-
-
-def adversarial(gan, nets: dict, batch: dict, fake: tuple, key: jax.Array) -> tuple[jax.Array, NetState]:
-    """`(loss, state of D)`: G's loss on its fakes and their labels, beside real examples where the loss is relative."""
-    net, state = gan.discriminator, nets["discriminator"]
-    if not gan.loss.relative:
-        on_fake, state = net.forward(state, *fake, key=key)
-        return gan.loss.g(on_fake), state
-    on_real, on_fake, state = judge(net, state, (real(gan, batch, key), batch["label"]), fake, key)
-    return gan.loss.g(on_fake, on_real), state
-
-
-def truncates(gan) -> bool:
-    return gan.prior.truncates
-
-
-def truncation(gan, value: float | None, mode: str | None) -> latents.Truncation | None:
-    """A threshold on the latents; `mode` None is the config's. Raises UsageError for what there is not."""
-    if value is not None and not truncates(gan):
-        raise UsageError(f"truncation {value}: gan.prior={gan.prior.distribution} has no tails to cut; normal has")
-    return latents.truncation(value, mode or gan.truncation_mode)
-
-
-def standing(gan, variables: dict, key, num_batches: int, batch_size: int, truncation) -> dict:
-    """`variables` with the generator's BatchNorm statistics made of the recipe's own draws."""
-    module = gan.generator.module
-    settled = standing_stats.standing_stats(
-        module, gan.prior, variables["generator"], key, num_batches, batch_size, truncation
-    )
-    return variables | {"generator": settled}
-
-
-def sample(gan, variables: dict, key, indices, labels, truncation=None) -> jax.Array:
-    """Images [N, H, W, C] in [-1, 1], or points [N, D], numbered `indices`, of classes `labels` (int [N], or weights
-    [N, num_classes]).
-    """
-    return generate(gan, variables, gan.prior.at(key, indices, truncation), labels)
-
-
-def generate(gan, variables: dict, z, labels) -> jax.Array:
-    """Images or points of given latents [N, z_dim]."""
-    return gan.generator.apply(variables["generator"], z, labels)

@@ -9,38 +9,20 @@ import functools
 import jax
 
 from biggan_jax.gans import losses, pair, penalties
-from biggan_jax.gans.averages import ExponentialAverage
-from biggan_jax.gans.core import Net, checked, cut, judge, update
-from biggan_jax.gans.latents import Prior
+from biggan_jax.gans.core import Net, checked, cut, discriminate, update
 
 
-@dataclasses.dataclass(frozen=True)
-class WGANGP:
-    generator: Net  # z and labels -> images or points
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WGANGP(pair.Pair):
     discriminator: Net  # the critic: images or points and labels -> numbers [N]
-    loss: losses.Loss
     penalty: penalties.SlopePenalty
-    prior: Prior
-    average: ExponentialAverage
-    num_d_steps: int  # n_critic
-    accumulation_steps: int
-    flip: bool  # mirror real images at random
-    truncation_mode: str
-
-    averaged = ("generator",)
-    nets, batches, truncates = property(pair.nets), property(pair.batches), property(pair.truncates)
-    exchanges = property(pair.exchanges)
-    truncation, standing, sample, generate = pair.truncation, pair.standing, pair.sample, pair.generate
-
-    def extra(self):
-        return {}
 
     def phase(self, step: int) -> bool:
         """Whether the step has the penalty."""
         return self.penalty.due(step)
 
     def step(self, state, batch, phase):
-        """The state and metrics after `num_d_steps` updates of the critic and one of G, shapes as BigGAN's."""
+        """The state and metrics after `num_d_steps` (n_critic) critic updates and one of G, shapes as BigGAN's."""
         d_key, g_key = state.keys(2)
         nets = state.nets
         d_loss = functools.partial(self.d_loss, penalize=phase)
@@ -55,12 +37,12 @@ class WGANGP:
         the points between them have one too.
         """
         z_key, mix_key, flip_key = jax.random.split(key, 3)
-        real, labels = pair.real(self, batch, flip_key), batch["label"]
+        real, labels = self.augmented(batch, flip_key), batch["label"]
         z, _ = self.prior(z_key, len(real))
         fake, g = self.generator.forward(nets["generator"], z, labels, key=z_key)
         fake = jax.lax.stop_gradient(fake)
         critic = self.discriminator
-        on_real, on_fake, d = judge(critic, nets["discriminator"], (real, labels), (fake, labels), flip_key)
+        on_real, on_fake, d = discriminate(critic, nets["discriminator"], (real, labels), (fake, labels), flip_key)
         loss = self.loss.d(on_real, on_fake)
         metrics = {"logits/real": on_real.mean(), "logits/fake": on_fake.mean()} | self.loss.distance(loss)
         if penalize:
@@ -73,14 +55,8 @@ class WGANGP:
     def g_loss(self, nets, batch, key):
         z, labels = self.prior(key, len(batch["label"]))
         fake, g = self.generator.forward(nets["generator"], z, labels, key=key)
-        loss, d = pair.adversarial(self, nets, batch, (fake, labels), jax.random.fold_in(key, 0))
+        loss, d = self.adversarial(nets, batch, (fake, labels), jax.random.fold_in(key, 0))
         return loss, ({"generator": g, "discriminator": d}, {"loss/g": loss})
-
-    def verdicts(self, nets, images, labels):
-        """None of a Wasserstein critic: it gives distances, not verdicts."""
-        if self.loss.boundary is None:
-            return None
-        return self.discriminator.apply(nets["discriminator"].variables, images, labels) > self.loss.boundary
 
 
 def build(config) -> WGANGP:

@@ -96,7 +96,7 @@ def train(dataset, num_classes: int) -> dict:
         return optax.apply_updates(variables, updates), opt_state
 
     def make_batch(step):
-        batch = batches.train_batch(dataset, SEED, step, 1, BATCH_SIZE)
+        batch = batches.train_batch(dataset, SEED, step * BATCH_SIZE, 1, BATCH_SIZE)
         images = shift(batch["image"][0], np.random.default_rng((SEED, step)), max(size // 8, 1))
         return images, batch["label"][0]
 

@@ -79,7 +79,7 @@ def measure(config, steps: int, random_images: bool = False) -> dict:
         "steps": steps,
         "compile_seconds": compile_seconds,
         "seconds_per_step": seconds / steps,
-        "images_per_second": configs.images_per_step(config) * steps / seconds,
+        "images_per_second": program.images_per_step() * steps / seconds,
         "data_wait": waited / seconds,
         "flops_per_device": flops,
         "flops_per_second_per_device": flops * steps / seconds,

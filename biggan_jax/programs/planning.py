@@ -66,8 +66,9 @@ def plan(config, topology: str) -> dict:
         "num_steps": config.num_steps,
     }
     mesh = sharding.make_mesh(topology_devices(slice_))
+    program = Program(config, mesh)
     try:
-        measured = measure_step(Program(config, mesh))
+        measured = measure_step(program)
     except jax.errors.JaxRuntimeError as error:
         needed = needed_bytes(str(error))
         if needed is None:
@@ -78,7 +79,7 @@ def plan(config, topology: str) -> dict:
     result |= predict(result, slice_)
     hours = config.num_steps * result["predicted_step_seconds"] / 3600
     return result | {
-        "images_per_second": configs.images_per_step(config) / result["predicted_step_seconds"],
+        "images_per_second": program.images_per_step() / result["predicted_step_seconds"],
         "hours": hours,
         "chip_hours": hours * slice_.chips,
         "advice": None,

@@ -13,8 +13,6 @@ from biggan_jax.data import batches
 from biggan_jax.devices import sharding
 from biggan_jax.gans import core
 
-PERIOD = 1024  # steps within which every phase of a recipe is met
-
 
 def check_batch(config, mesh) -> None:
     """Raises UsageError unless the devices of `mesh` (which may be abstract) divide the images held at a time."""
@@ -35,34 +33,57 @@ class Program:
         self.micro_batch = configs.micro_batch(config)
         self.config, self.mesh, self.gan = config, mesh, gans.build(config)
         self.replicated = NamedSharding(mesh, sharding.REPLICATED)
+        for phase in self.phases():
+            sharding.check_divisible(self.gan.takes(phase)[1], mesh, f"the batch of a step of the kind {phase}")
         self.create = jax.jit(functools.partial(core.create, self.gan), out_shardings=self.replicated)
         self.step = jax.jit(self.gan.step, static_argnames="phase", donate_argnums=0, out_shardings=self.replicated)
 
     def phases(self) -> dict[Hashable, float]:
         """The share of all steps that each phase has."""
-        steps = min(self.config.num_steps, PERIOD)
-        counts = collections.Counter(self.gan.phase(step) for step in range(steps))
+        steps = self.config.num_steps
+        counts = collections.Counter(map(self.gan.phase, range(steps)))
         return {phase: count / steps for phase, count in counts.items()}
+
+    def images_per_step(self) -> float:
+        """Examples of the data that a step takes, over all devices; the mean over all steps."""
+        return self.gan.taken(self.config.num_steps) / self.config.num_steps
+
+    def start(self, seed: int) -> core.GANState:
+        """The state before the first step: `create`, with the weights that frozen nets have from elsewhere. Raises
+        DataError for weights that do not fit.
+        """
+        state = self.create(seed)
+        read = {name: core.read_weights(name, net) for name, net in self.gan.nets.items() if net.weights}
+        nets = {
+            name: state.nets[name].with_variables(jax.device_put(variables, self.replicated))
+            for name, variables in read.items()
+        }
+        return state.replace(nets=state.nets | nets)
 
     def abstract_state(self) -> core.GANState:
         """Shapes, types and places of a state."""
         place = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.replicated)
         return jax.tree.map(place, jax.eval_shape(functools.partial(core.create, self.gan), self.config.seed))
 
-    def abstract_batch(self) -> dict:
-        """Shapes, types and places of the data that one step takes."""
-        lead, where = (self.gan.batches, self.micro_batch), NamedSharding(self.mesh, sharding.MICRO_BATCHES)
+    def abstract_batch(self, phase: Hashable) -> dict:
+        """Shapes, types and places of the data that one step of a phase takes."""
+        lead, where = self.gan.takes(phase), NamedSharding(self.mesh, sharding.MICRO_BATCHES)
         place = lambda x: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype, sharding=where)
         return jax.tree.map(place, data.example(self.config))
 
     def lower(self, phase: Hashable):
         """The step of a phase as a program that is not compiled yet."""
         with jax.set_mesh(self.mesh):
-            return self.step.lower(self.abstract_state(), self.abstract_batch(), phase)
+            return self.step.lower(self.abstract_state(), self.abstract_batch(phase), phase)
 
     def batch(self, dataset, seed: int, step: int) -> dict:
         """The data of a step, placed; each process reads its part."""
         local = batches.train_batch(
-            dataset, seed, step, self.gan.batches, self.micro_batch, jax.process_index(), jax.process_count()
+            dataset,
+            seed,
+            self.gan.taken(step),
+            *self.gan.takes(self.gan.phase(step)),
+            jax.process_index(),
+            jax.process_count(),
         )
         return {name: sharding.place(array, self.mesh, sharding.MICRO_BATCHES) for name, array in local.items()}

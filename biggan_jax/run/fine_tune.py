@@ -66,7 +66,7 @@ def initialize(program) -> tuple[GANState, list[str]]:
             more = f" and {len(afresh) - 4} more" if len(afresh) > 4 else ""
             log.append(f"{name}: {len(afresh)} variables start afresh: {', '.join(afresh[:4])}{more}")
 
-    state = program.create(config.seed)
+    state = program.start(config.seed)
     merged = {
         name: net.with_variables(merge(net.variables, source[name])) for name, net in state.nets.items() if source[name]
     }

@@ -62,7 +62,7 @@ class Keeper:
             state, lines = fine_tune.initialize(program)
             self._say("\n".join(lines), sys.stdout)
         else:
-            state = program.create(self._config.seed)
+            state = program.start(self._config.seed)
         self._attempt = int(state.attempt)
         return state, step or 0
 
@@ -89,7 +89,10 @@ class Keeper:
             contextlib.closing(Progress(config.num_steps, start, self._main_process)) as progress,
             contextlib.closing(batches.prefetch(make, start, config.num_steps)) as stream,
         ):
-            self._progress, self._recorder = progress, Recorder(self._writer, progress, config, start)
+            self._progress, self._recorder = (
+                progress,
+                Recorder(self._writer, progress, config, self._program.gan.taken, start),
+            )
             for _ in range(start, config.num_steps):
                 waited = time.monotonic()
                 batch = next(stream)

@@ -15,10 +15,9 @@ def load(workdir, step: int | None = None, ema: bool = True) -> TrainedGAN:
     try:
         config = checkpoints.config(step)
         gan = gans.build(config)
-        names = [name for name in gan.nets if name in gan.averaged and not ema or gan.nets[name].optimizer is None]
-        variables = {name: checkpoint.read_net(checkpoints, step, name)[1] for name in names}
-        if ema:
-            variables |= checkpoint.read_averages(checkpoints, step)
+        averages = checkpoint.read_averages(checkpoints, step) if ema and set(gan.averaged) & set(gan.sampled) else {}
+        read = lambda name: averages[name] if name in averages else checkpoint.read_net(checkpoints, step, name)[1]
+        variables = {name: read(name) for name in gan.sampled}
         truncation_stats = None
         if "truncation_stats" in checkpoints.items(step):
             truncation_stats = checkpoints.restore_any(step, "truncation_stats")

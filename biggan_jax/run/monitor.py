@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from biggan_jax.errors import CollapsedError, DivergedError, UsageError
-from biggan_jax.gans.images import floats
 
 TOP = 3  # singular values recorded of each layer, as the paper's Figure 3
 EXACT_UP_TO = 256  # rows of the smaller Gram matrix up to which its eigenvalues are computed; above, they are estimated
@@ -52,13 +51,15 @@ def estimated_singular_values(matrix: jax.Array, vectors: jax.Array) -> tuple[ja
 
 
 def matrices(gan, nets) -> dict[str, jax.Array]:
-    """The weights of all nets as matrices, by name such as `g/block_0/conv_1`; per-class tables are left out.
+    """The weights of all nets that learn as matrices, by name such as `g/block_0/conv_1`; per-class tables are left
+    out.
 
     `nets`: NetStates by name.
     """
     found = {}
     for name, net in gan.nets.items():
-        for path, leaf in jax.tree_util.tree_leaves_with_path(nets[name].params):
+        learned = {} if net.optimizer is None else nets[name].params
+        for path, leaf in jax.tree_util.tree_leaves_with_path(learned):
             if path[-1].key == "kernel" and leaf.ndim >= 2:
                 found["/".join([net.symbol, *(key.key for key in path[:-1])])] = as_matrix(leaf)
     return found
@@ -96,32 +97,18 @@ def watched_weights(gan, nets) -> dict[str, jax.Array]:
     return found
 
 
-def judgement(gan, nets, reals: dict) -> dict[str, jax.Array]:
-    """D's accuracy on each set of `reals`, name -> batch of examples and labels, "train" among them, and on samples;
-    and the samples' variety.
-
-    Accuracy is the share that D puts on the right side of its loss's boundary; there is none where the loss has no
-    boundary. Variety is the mean over pixels or axes of the standard deviation of N samples, relative to that of
-    "train": 1 is as varied as real images, 0 is one image. Of images also: the distance of the samples' darkest and
-    lightest value, of the channel where it is largest, and the share of values at the ends of [-1, 1]. Nothing of the
-    state changes.
+def watched(gan, nets, reals: dict) -> dict[str, jax.Array]:
+    """What the recipe watches of each set of `reals`, name -> batch, "train" among them: see `GAN.watch`. Of all but
+    "train" it is what ends in /real.
     """
-    train = reals["train"]
-    count = len(train["label"])
-    variables = {name: state.variables for name, state in nets.items()}
-    samples = gan.sample(variables, jax.random.key(0), jnp.arange(count), train["label"], None)
-    spread = lambda images: images.std(axis=0).mean()
-    real_examples = lambda batch: floats(batch, samples.shape[-1])
-    found = {"variety": spread(samples) / spread(real_examples(train))}
-    if samples.ndim == 4:
-        saturated = lambda images: (jnp.abs(images) > 0.999).mean()
-        found["range/samples"] = jnp.ptp(samples, axis=(0, 1, 2)).max()
-        found |= {"saturated/samples": saturated(samples), "saturated/train": saturated(real_examples(train))}
-    for name, batch in reals.items():
-        if (real := gan.verdicts(nets, real_examples(batch), batch["label"])) is not None:
-            found[f"d_accuracy/{name}"] = real.mean()
-    if (real := gan.verdicts(nets, samples, train["label"])) is not None:
-        found["d_accuracy/samples"] = 1 - real.mean()
+    found = {}
+    for split, batch in reals.items():
+        for name, value in gan.watch(nets, batch, jax.random.key(0)).items():
+            what, _, of = name.rpartition("/")
+            if of == "real":
+                found[f"{what}/{split}"] = value
+            elif split == "train":
+                found[name] = value
     return found
 
 
@@ -134,19 +121,19 @@ class Monitor:
         """`datasets`: "train" and, if there is one, "held_out". `where`: the sharding of everything, replicated."""
         self._reals = jax.device_put({name: _some(dataset) for name, dataset in datasets.items()}, where)
         self._spectra = jax.jit(functools.partial(spectra, gan), out_shardings=where)
-        self._judgement = jax.jit(functools.partial(judgement, gan), out_shardings=where)
+        self._watched = jax.jit(functools.partial(watched, gan), out_shardings=where)
         self._first_vectors = jax.jit(functools.partial(first_vectors, gan), out_shardings=where)
         self._vectors = None
 
     def records(self, state) -> set[str]:
-        """Names of what a look at D and the samples records; `state` may be abstract."""
-        return set(jax.eval_shape(self._judgement, state.nets, self._reals))
+        """Names of what the recipe watches; `state` may be abstract."""
+        return set(jax.eval_shape(self._watched, state.nets, self._reals))
 
     def __call__(self, state) -> dict[str, jax.Array]:
         if self._vectors is None:
             self._vectors = self._first_vectors(state.nets)
         values, self._vectors = self._spectra(state.nets, self._vectors)
-        return values | self._judgement(state.nets, self._reals)
+        return values | self._watched(state.nets, self._reals)
 
 
 def _some(dataset) -> dict[str, np.ndarray]:

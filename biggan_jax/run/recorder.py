@@ -1,11 +1,11 @@
 """From the metrics of steps to records, with a check of each step."""
 
 import collections
+from collections.abc import Callable
 import math
 import re
 import time
 
-from biggan_jax import config as configs
 from biggan_jax.errors import DivergedError
 from biggan_jax.run import monitor
 
@@ -13,9 +13,10 @@ from biggan_jax.run import monitor
 class Recorder:
     """Turns step metrics into records, some steps late, so that the host never waits for the device."""
 
-    def __init__(self, writer, progress, config, start: int):
+    def __init__(self, writer, progress, config, taken: Callable[[int], int], start: int):
+        """`taken`: examples that the first so many steps take. `start`: steps done before."""
         self._writer, self._progress = writer, progress
-        self._images_per_step = configs.images_per_step(config)
+        self._taken = taken
         self._run, self._last_step = config.run, config.num_steps
         self._lifeless = False  # at the last look
         self._pending = collections.deque()
@@ -56,7 +57,7 @@ class Recorder:
         """`started`: when the step was dispatched. Records may be read together, long after."""
         last_step, last_time = self._last
         seconds = started - last_time
-        values["images_per_second"] = self._images_per_step * (step - last_step) / seconds
+        values["images_per_second"] = (self._taken(step) - self._taken(last_step)) / seconds
         values["data_wait"] = self.data_wait / seconds  # share of the time spent waiting for images
         self._last, self.data_wait = (step, started), 0.0
         self._writer.scalars(step, values)

@@ -299,7 +299,7 @@ def data_functions(num_images: int, batch_size: int, workers: int = 2):
     steps = num_images // batch_size
 
     def our_epoch():
-        make_batch = lambda step: batches.train_batch(dataset, 0, step, 1, batch_size)
+        make_batch = lambda step: batches.train_batch(dataset, 0, step * batch_size, 1, batch_size)
         assert sum(len(batch["image"][0]) for batch in batches.prefetch(make_batch, 0, steps)) == steps * batch_size
 
     pairs = torch.utils.data.TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
