@@ -1,9 +1,11 @@
 """Samples from a run.
 
 python -m biggan_jax.sample --workdir=DIR --out=DIR [--truncation=0.5] [--classes=3,7] [--num=64] [--seed=0]
+python -m biggan_jax.sample --workdir=DIR --out=DIR --inputs=DIR_OR_NPZ
 
 Averaged weights, standing statistics for the threshold asked for. Writes grid.png, and with --png or --npz the single
-images; of a run on points, points.png and samples.npz.
+images; of a run on points, points.png and samples.npz. A recipe that makes its samples of images (conditions other than
+classes) takes yours with --inputs; without, it takes those of the run's data.
 """
 
 import argparse
@@ -11,14 +13,18 @@ import argparse
 import jax
 import numpy as np
 
-from biggan_jax import cli
+from biggan_jax import cli, data
+from biggan_jax import config as configs
 from biggan_jax.config import kind
 from biggan_jax.devices import processes, sharding
 from biggan_jax.errors import UsageError
+from biggan_jax.evaluation import image_files
 from biggan_jax.run import storage
 from biggan_jax.run.loading import load
 from biggan_jax.run.records import save_png
 from biggan_jax.sampling import grids, scatter, views
+
+NUM = 64  # samples, unless asked otherwise
 
 
 def main(arguments) -> int:
@@ -27,9 +33,10 @@ def main(arguments) -> int:
     parser.add_argument("--out", required=True, help="where the pictures go")
     parser.add_argument("--step", type=int, help="checkpoint to use (default: the newest)")
     parser.add_argument(
-        "--num", type=int, default=64, help="samples in all, spread over the classes in turn (default: 64)"
+        "--num", type=int, help="samples in all, over the classes or inputs in turn (default: 64, or as many as inputs)"
     )
     parser.add_argument("--classes", help="comma-separated class numbers (default: all)")
+    parser.add_argument("--inputs", help="images that a recipe makes its samples of: a folder, or an .npz file")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--truncation", type=float, help="threshold on the latents (default: none)")
     parser.add_argument(
@@ -53,32 +60,76 @@ def main(arguments) -> int:
     )
     options = parser.parse_args(arguments)
     for name in ("num", "batch_size"):
-        if getattr(options, name) < 1:
+        if (getattr(options, name) or 1) < 1:
             raise UsageError(f"--{name}={getattr(options, name)}; it must be at least 1")
     if not 0 <= options.seed < 2**31:
         raise UsageError(f"--seed={options.seed}; it must be at least 0 and less than 2**31")
     processes.initialize()
     mesh = sharding.make_mesh()
     sharding.check_divisible(options.batch_size, mesh, "batch_size (--batch_size)")
-    columns = options.columns or max(1, round(options.num**0.5))
     with jax.set_mesh(mesh):
         trained = load(options.workdir, options.step)
         if kind(trained.config) == "points" and options.png:
             raise UsageError("--png is of images; a run on points has one picture, points.png, and samples.npz")
-        classes = trained.labels(parse_classes(options.classes, trained.num_classes))
-        meant = dict(truncation=options.truncation, seed=options.seed, mode=options.truncation_mode)
-        if options.interpolate:
-            images, labels = interpolation_rows(trained, classes, options.num, columns, options.interpolate, **meant)
-        else:
-            labels = classes[np.arange(options.num) % len(classes)]
-            images = trained.sample(labels, batch_size=options.batch_size, **meant)
+        make = of_classes if trained.gan.conditions == ("label",) else of_inputs
+        samples, asked, picture = make(trained, options)
     if jax.process_index() == 0:
         if kind(trained.config) == "points":
-            write_points(options.out, images, labels, trained.config)
+            write_points(options.out, samples, asked, trained.config)
         else:
-            write(options.out, images, labels, columns, options.png, options.npz)
-        print(f"{len(images)} samples in {options.out}")
+            write(options.out, picture, samples, asked, options.png, options.npz)
+        print(f"{len(samples)} samples in {options.out}")
     return 0
+
+
+def of_classes(trained, options):
+    """`(samples, {"labels": their classes}, picture)`; the picture is None of points."""
+    refuse(options, trained, "inputs")
+    num = options.num or NUM
+    columns = options.columns or max(1, round(num**0.5))
+    classes = trained.labels(parse_classes(options.classes, trained.num_classes))
+    meant = dict(truncation=options.truncation, seed=options.seed, mode=options.truncation_mode)
+    if options.interpolate:
+        samples, labels = interpolation_rows(trained, classes, num, columns, options.interpolate, **meant)
+    else:
+        labels = classes[np.arange(num) % len(classes)]
+        samples = trained.sample(labels, batch_size=options.batch_size, **meant)
+    return samples, {"labels": labels}, None if samples.ndim == 2 else grids.grid(samples, columns)
+
+
+def of_inputs(trained, options):
+    """`(samples, what each was made of, by name, picture)`: of the images of --inputs, or of rows of the run's data."""
+    refuse(options, trained, "classes", "interpolate")
+    meant = dict(truncation=options.truncation, seed=options.seed, mode=options.truncation_mode)
+    if options.inputs:
+        asked = read_inputs(options.inputs, trained, options.num)
+    else:
+        asked = trained.draw_conditions(data.load(trained.config), options.seed, 0, options.num or NUM)
+    samples = trained.sample(asked, batch_size=options.batch_size, **meant)
+    columns = options.columns or max(1, round((len(samples) / 2) ** 0.5))
+    return samples, asked if isinstance(asked, dict) else {}, grids.pairs(asked, samples, columns)
+
+
+def refuse(options, trained, *names) -> None:
+    """Raises UsageError for options that say nothing to this recipe."""
+    for name in names:
+        if getattr(options, name) is not None:
+            by = " and ".join(trained.gan.conditions) or "number"
+            raise UsageError(f"--{name}={getattr(options, name)}: samples of this model are asked for by {by}")
+
+
+def read_inputs(path: str, trained, num: int | None) -> dict[str, np.ndarray]:
+    """The images of `path` by the name of what samples are made of: each once, or `num` of them in turn. Raises
+    UsageError where samples are made of something else.
+    """
+    names, arrays = trained.gan.conditions, configs.arrays(trained.config)
+    if len(names) != 1 or len(arrays[names[0]][0]) != 3:
+        raise UsageError(
+            f"--inputs={path}: it is images; samples of this model are made of {', '.join(names) or 'none'}"
+        )
+    images = image_files.load(path, arrays[names[0]][0][0], "--inputs", (names[0], *image_files.KEYS))
+    count = images.shape[0]
+    return {names[0]: np.asarray(images[np.arange(num or count) % count])}
 
 
 def interpolation_rows(trained, classes, num: int, columns: int, between: str, **meant):
@@ -91,27 +142,30 @@ def interpolation_rows(trained, classes, num: int, columns: int, between: str, *
     return images.reshape(-1, *images.shape[2:]), np.repeat(starts, columns)
 
 
-def write(directory: str, images, labels, columns: int, png: bool, npz: bool) -> None:
-    """grid.png in `directory`; each image as `png` too, and all in samples.npz, where asked for."""
+def write(directory: str, picture, images, asked: dict, png: bool, npz: bool) -> None:
+    """`picture` as grid.png in `directory`; each image as `png` too, and all in samples.npz beside what they were asked
+    for by, where asked for.
+    """
     out = storage.path(directory)
     with storage.refusals(directory):
-        save_png(out / "grid.png", grids.grid(images, columns))
+        save_png(out / "grid.png", picture)
         if png:
-            for i, (image, label) in enumerate(zip(images, labels)):
-                save_png(out / f"{i:06d}_class{label}.png", image)
+            of = [f"_class{label}" for label in asked["labels"]] if "labels" in asked else [""] * len(images)
+            for i, image in enumerate(images):
+                save_png(out / f"{i:06d}{of[i]}.png", image)
         if npz:
             with (out / "samples.npz").open("wb") as file:
-                np.savez(file, images=images, labels=labels)
+                np.savez(file, images=images, **asked)
 
 
-def write_points(directory: str, samples, labels, config) -> None:
+def write_points(directory: str, samples, asked: dict, config) -> None:
     """points.png, over the data, and samples.npz in `directory`."""
     out = storage.path(directory)
     shown = scatter.View(f"{len(samples)} samples", samples)
     with storage.refusals(directory):
         save_png(out / "points.png", scatter.panels([shown], views.real_points(config), views.bound(config)))
         with (out / "samples.npz").open("wb") as file:
-            np.savez(file, points=samples, labels=labels)
+            np.savez(file, points=samples, **asked)
 
 
 def parse_classes(text: str | None, num_classes: int) -> list[int]:

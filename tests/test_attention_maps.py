@@ -16,7 +16,7 @@ def untrained(**changes):
     config = tiny_config(gan__name="gan", model__name="sagan", image_size=16, num_classes=0, **changes)
     gan = gans.build(config)
     variables = {"generator": random_variables(gan.generator.module, *gan.generator.inputs)}
-    generate = lambda z, labels: sampler.generate(gan, variables, z, labels)
+    generate = lambda z, labels: sampler.generate(gan, variables, z, {"label": labels})
     return types.SimpleNamespace(num_classes=0, gan=gan, variables=lambda: variables, generate=generate)
 
 

@@ -9,6 +9,8 @@ from biggan_jax.data import dataset as datasets
 from biggan_jax.data.dataset import labelled_images, validate
 from biggan_jax.errors import DataError, UsageError
 
+ARRAYS = {"image": ((8, 8, 3), "uint8"), "label": ((), "int32")}
+
 
 def small(**changes):
     good = dict(
@@ -34,8 +36,8 @@ def configured(make_config):
 
 
 def test_a_good_data_set_passes():
-    validate(small(), image_size=8, num_classes=3)
-    validate(small(labels=np.zeros(6, np.int32), class_names=()), image_size=8, num_classes=0)
+    validate(small(), ARRAYS, num_classes=3)
+    validate(small(labels=np.zeros(6, np.int32), class_names=()), ARRAYS, num_classes=0)
 
 
 @pytest.mark.parametrize(
@@ -54,12 +56,12 @@ def test_a_good_data_set_passes():
 )
 def test_a_bad_data_set_is_refused(changes, message):
     with pytest.raises(DataError, match=message):
-        validate(small(**changes), image_size=8, num_classes=3)
+        validate(small(**changes), ARRAYS, num_classes=3)
 
 
 def test_unconditional_labels_must_be_zero():
     with pytest.raises(DataError, match="label of example 1 is 1; allowed: 0 to 0"):
-        validate(small(), image_size=8, num_classes=0)
+        validate(small(), ARRAYS, num_classes=0)
 
 
 def test_fingerprint_depends_on_every_part():

@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,18 +21,20 @@ def net():
 
 def test_samples_do_not_depend_on_batch_size_start_or_devices(net):
     labels = np.arange(21) % 10
-    reference = sampler.sample(*net, labels, seed=3, truncation=HALF, batch_size=32)
+
+    def draw(labels, **options):
+        options = dict(seed=3, truncation=HALF, batch_size=32) | options
+        return sampler.sample(*net, len(labels), {"label": labels}, **options)
+
+    reference = draw(labels)
     assert reference.shape == (21, 8, 8, 3) and reference.dtype == np.uint8 and reference.std() > 10
     # One grey level: sums may be rounded in another order
-    close = functools.partial(np.testing.assert_allclose, atol=1)
-    close(sampler.sample(*net, labels, seed=3, truncation=HALF, batch_size=8).astype(int), reference.astype(int))
-    close(
-        sampler.sample(*net, labels[5:], seed=3, truncation=HALF, batch_size=8, start=5).astype(int),
-        reference[5:].astype(int),
-    )
+    close = lambda a, b: np.testing.assert_allclose(a.astype(int), b.astype(int), atol=1)
+    close(draw(labels, batch_size=8), reference)
+    close(draw(labels[5:], batch_size=8, start=5), reference[5:])
     with jax.set_mesh(sharding.make_mesh()):
-        close(sampler.sample(*net, labels, seed=3, truncation=HALF, batch_size=32).astype(int), reference.astype(int))
-    assert np.any(sampler.sample(*net, labels, seed=4, truncation=HALF, batch_size=32) != reference)
+        close(draw(labels), reference)
+    assert np.any(draw(labels, seed=4) != reference)
 
 
 def test_standing_statistics_are_plain_averages_and_change_nothing_else(net):
@@ -69,7 +69,7 @@ def test_interpolations_end_at_the_samples_they_join(net):
     labels = np.array([[0, 1, 2], [3, 1, 9]])
     path = sampler.interpolate(*net, z, labels, steps=5).reshape(3, 5, 8, 8, 3)
     for end, column in ((0, 0), (1, -1)):
-        expected = sampler.generate(*net, z[end], labels[end])
+        expected = sampler.generate(*net, z[end], {"label": labels[end]})
         np.testing.assert_allclose(path[:, column].astype(int), expected.astype(int), atol=1)
     assert np.abs(np.diff(path.astype(int), axis=1)).max() > 0
 

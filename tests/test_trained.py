@@ -53,6 +53,17 @@ def test_without_standing_statistics_the_stored_ones_are_used(trained):
     assert stored.variables(0.5)["generator"] is trained._trained_variables["generator"]
 
 
+def test_a_model_without_classes_is_asked_for_a_number():
+    config = tiny_config(num_classes=0, model__attention_resolutions=())
+    gan = gans.build(config)
+    trained = TrainedGAN(config, gan, {"generator": random_variables(gan.generator.module, *gan.generator.inputs)}, 7)
+    np.testing.assert_array_equal(trained.sample(3), trained.sample([0, 0, 0]))
+    np.testing.assert_array_equal(trained.sample({"label": [0, 0]}), trained.sample(2))
+    for wrong in (0, -1, 1.5, {"label": []}, {"caption": [0]}, {"label": [1]}, {}):
+        with pytest.raises(UsageError, match="at least 1|allowed are"):
+            trained.sample(wrong)
+
+
 def test_interpolations_in_z_class_and_both(trained):
     rows = trained.interpolate([1, 2, 3], steps=4, between="class")
     assert rows.shape == (3, 4, 8, 8, 3)

@@ -12,7 +12,7 @@ import json
 import ml_collections
 
 from biggan_jax.config import data, gans, models, optimizers, shared
-from biggan_jax.config.data import example_shape, kind
+from biggan_jax.config.data import arrays, example_shape, kind
 from biggan_jax.config.keys import Key, expected, get, one_of, require
 from biggan_jax.errors import UsageError
 
@@ -21,7 +21,7 @@ _DEFAULT_NAMES = ("biggan", "biggan", "tfds:imagenet2012", "adam")
 _TABLES = dict(zip(NAMES, (gans.TABLES, models.TABLES, data.TABLES, optimizers.TABLES)))
 
 __all__ = [
-    "default", "example_shape", "flatten", "from_json", "get", "keys_of", "kind", "micro_batch",
+    "arrays", "default", "example_shape", "flatten", "from_json", "get", "keys_of", "kind", "micro_batch",
     "parse_variant", "put", "require", "require_key", "switch", "to_json", "validate",
 ]  # fmt: skip
 

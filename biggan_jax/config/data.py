@@ -43,13 +43,31 @@ def keys(dataset: str) -> dict[str, Key]:
     return TABLES.get(dataset, _IMAGES | _FOLDER | _DECODED)
 
 
+def _images(config):
+    image = (config.image_size, config.image_size, 3), "uint8"
+    return {"image": image, "label": ((), "int32")}
+
+
+def _points(config):
+    return {"point": ((POINTS[config.data.distribution],), "float32"), "label": ((), "int32")}
+
+
+ARRAYS = {"points": _points}  # by data set; those that are not here are labelled images
+
+
+def arrays(config) -> dict[str, tuple[tuple[int, ...], str]]:
+    """What one example of the data set is: `(shape, type)` of each of its arrays, by name, the first of what is
+    learned. Images are uint8 in 0..255.
+    """
+    return ARRAYS.get(config.dataset, _images)(config)
+
+
 def kind(config) -> str:
     """What the data set's examples are: "image" or "points"."""
-    return "points" if config.dataset == "points" else "image"
+    return "points" if next(iter(arrays(config))) == "point" else "image"
 
 
 def example_shape(config) -> tuple[int, ...]:
     """The shape of one example as nets see it: (height, width, channels) of an image, (dimensions,) of a point."""
-    if kind(config) == "points":
-        return (POINTS[config.data.distribution],)
-    return config.image_size, config.image_size, config.model.get("image_channels", 3)
+    shape, _ = next(iter(arrays(config).values()))
+    return shape if len(shape) == 1 else (*shape[:2], config.model.get("image_channels", shape[2]))

@@ -16,8 +16,42 @@ from biggan_jax.errors import UsageError
 
 __all__ = ["Dataset", "load"]
 
-DATASETS = ("digits", "shapes", "image_folder", "prepared", "tfds:NAME", "points")
 DEFAULT_CACHE_DIR = "~/.cache/biggan_jax"
+
+
+def _folder(config, split):
+    c = config.data
+    return image_folder.load(
+        c.dir, split, config.image_size, config.num_classes, cache_dir(config), c.skip_bad_records, c.max_pixels
+    )
+
+
+def _prepared(config, split):
+    c = config.data
+    return array_record.load(c.dir, split, config.image_size, config.num_classes, c.skip_bad_records)
+
+
+def _tfds(config, split):
+    name, c = config.dataset.removeprefix("tfds:"), config.data
+    return tfds_source.load(
+        name, split, config.image_size, config.num_classes, c.dir, cache_dir(config), c.get("max_pixels", MAX_PIXELS)
+    )
+
+
+# (config, split) -> Dataset, by what `config.dataset` is, or begins with.
+SOURCES = {
+    "digits": lambda config, split: digits.load(split),
+    "shapes": lambda config, split: shapes.load(split, config.image_size, config.num_classes, config.data.num_examples),
+    "image_folder": _folder,
+    "prepared": _prepared,
+    "tfds:": _tfds,
+    "points": lambda config, split: points.load(config.data.distribution, split, config.data.num_examples),
+}
+
+
+def cache_dir(config) -> str:
+    """The folder for decoded images and evaluations' references."""
+    return os.path.expanduser(config.data.get("cache_dir") or DEFAULT_CACHE_DIR)
 
 
 def load(config, split: str | None = None, labelled: bool = False) -> Dataset:
@@ -33,53 +67,43 @@ def load(config, split: str | None = None, labelled: bool = False) -> Dataset:
         UsageError: unknown data set or split, with the names that are allowed.
         DataError: missing, unreadable or unsuitable data; the message names the file or value.
     """
-    name, image_size, num_classes = config.dataset, config.get("image_size"), config.num_classes
-    split, skip = split or config.data.split, config.data.get("skip_bad_records", 0)
-    max_pixels = config.data.get("max_pixels", MAX_PIXELS)
-    cache_dir = os.path.expanduser(config.data.get("cache_dir") or DEFAULT_CACHE_DIR)
-    if name == "digits":
-        dataset = digits.load(split)
-    elif name == "shapes":
-        dataset = shapes.load(split, image_size, num_classes, config.data.num_examples)
-    elif name == "image_folder":
-        dataset = image_folder.load(config.data.dir, split, image_size, num_classes, cache_dir, skip, max_pixels)
-    elif name == "prepared":
-        dataset = array_record.load(config.data.dir, split, image_size, num_classes, skip)
-    elif name.startswith("tfds:") and name != "tfds:":
-        dataset = tfds_source.load(
-            name.removeprefix("tfds:"), split, image_size, num_classes, config.data.dir, cache_dir, max_pixels
-        )
-    elif name == "points":
-        dataset = points.load(config.data.distribution, split, config.data.num_examples)
-    else:
-        near = difflib.get_close_matches(name, DATASETS, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise UsageError(f"dataset={name!r} is unknown; {hint}allowed: {', '.join(DATASETS)}")
+    split, num_classes = split or config.data.split, config.num_classes
+    dataset = _source(config.dataset)(config, split)
     if num_classes == 0 and labelled:
         num_classes = len(dataset.class_names)
-    elif num_classes == 0:
+    elif num_classes == 0 and "label" in dataset.arrays:
         dataset = _without_classes(dataset)
-    validate(dataset, image_size, num_classes)
+    validate(dataset, configs.arrays(config), num_classes)
     if split == config.data.split and (num_labelled := config.data.get("num_labelled")):
         return with_labelled(dataset, num_labelled, num_classes, config.seed)
     return dataset
 
 
+def _source(name: str):
+    prefix, separator, rest = name.partition(":")
+    if (source := SOURCES.get(prefix + separator)) and bool(rest) == bool(separator):
+        return source
+    allowed = [f"{known}NAME" if known.endswith(":") else known for known in SOURCES]
+    near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise UsageError(f"dataset={name!r} is unknown; {hint}allowed: {', '.join(allowed)}")
+
+
 def example(config) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and types of one example of the data set that `config` names; nothing is loaded."""
-    label = {"label": jax.ShapeDtypeStruct((), np.int32)}
-    if configs.kind(config) == "points":
-        return {"point": jax.ShapeDtypeStruct(configs.example_shape(config), np.float32)} | label
-    images = {"image": jax.ShapeDtypeStruct((config.image_size, config.image_size, 3), np.uint8)} | label
+    arrays = {
+        name: jax.ShapeDtypeStruct(shape, np.dtype(dtype)) for name, (shape, dtype) in configs.arrays(config).items()
+    }
     if config.data.get("num_labelled"):
-        images |= {f"labelled_{name}": x for name, x in images.items()}
-    return images
+        arrays |= {f"labelled_{name}": x for name, x in arrays.items()}
+    return arrays
 
 
 def _without_classes(dataset):
+    first, *others = dataset.streams
     return dataclasses.replace(
         dataset,
-        arrays={**dataset.arrays, "label": np.zeros_like(dataset.labels)},
+        streams=({**first, "label": np.zeros_like(dataset.labels)}, *others),
         class_names=(),
         fingerprint=fingerprint(dataset.fingerprint, "unconditional"),
     )

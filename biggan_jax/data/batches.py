@@ -15,26 +15,27 @@ from typing import TypeVar
 
 import numpy as np
 
-from biggan_jax.data.dataset import Dataset
+from biggan_jax.data.dataset import Dataset, rows
 
 Batch = TypeVar("Batch")
 
 
-@functools.lru_cache(maxsize=2)  # a batch may span two epochs; ImageNet's permutation is 10 MB
-def epoch_permutation(seed: int, epoch: int, num_examples: int) -> np.ndarray:
-    """The order of the examples in `epoch`, int64 [num_examples], read-only.
+@functools.lru_cache(maxsize=4)  # a batch of one or two streams may span two epochs; ImageNet's permutation is 10 MB
+def epoch_permutation(seed: int, epoch: int, num_examples: int, stream: int = 0) -> np.ndarray:
+    """The order of the examples of a stream in `epoch`, int64 [num_examples], read-only.
 
     Sorting raw generator output, rather than calling `Generator.permutation`, keeps the order the same under every
     NumPy version: NumPy promises stable bit streams, not stable shuffles.
     """
-    bits = np.random.PCG64(np.random.SeedSequence((seed, epoch))).random_raw(num_examples)
+    of_stream = (stream,) if stream else ()
+    bits = np.random.PCG64(np.random.SeedSequence((seed, epoch, *of_stream))).random_raw(num_examples)
     order = np.argsort(bits, kind="stable")
     order.flags.writeable = False
     return order
 
 
-def example_indices(seed: int, start: int, count: int, num_examples: int) -> np.ndarray:
-    """Positions [start, start + count) of the endless shuffled sequence, int64 [count] in 0..num_examples-1.
+def example_indices(seed: int, start: int, count: int, num_examples: int, stream: int = 0) -> np.ndarray:
+    """Positions [start, start + count) of a stream's endless shuffled sequence, int64 [count] in 0..num_examples-1.
 
     Epoch e covers positions [e * num_examples, (e + 1) * num_examples) and holds every example once. `count` may be
     larger than an epoch.
@@ -42,7 +43,7 @@ def example_indices(seed: int, start: int, count: int, num_examples: int) -> np.
     pieces = []
     while count > 0:
         epoch, offset = divmod(start, num_examples)
-        piece = epoch_permutation(seed, epoch, num_examples)[offset : offset + count]
+        piece = epoch_permutation(seed, epoch, num_examples, stream)[offset : offset + count]
         pieces.append(piece)
         start += len(piece)
         count -= len(piece)
@@ -76,10 +77,14 @@ def train_batch(
         raise ValueError(f"batch_size={batch_size} is not a multiple of process_count={process_count}")
     local = batch_size // process_count
     count = micro_batches * batch_size
-    indices = example_indices(seed, start, count, len(dataset)).reshape(micro_batches, batch_size)
-    indices = indices[:, process_index * local : (process_index + 1) * local]
-    rows = {name: np.asarray(array[indices.ravel()]) for name, array in dataset.arrays.items()}
-    return {name: array.reshape(*indices.shape, *array.shape[1:]) for name, array in rows.items()}
+    found = {}
+    for number, stream in enumerate(dataset.streams):
+        indices = example_indices(seed, start, count, rows(stream), number).reshape(micro_batches, batch_size)
+        indices = indices[:, process_index * local : (process_index + 1) * local]
+        for name, array in stream.items():
+            read = np.asarray(array[indices.ravel()])
+            found[name] = read.reshape(*indices.shape, *read.shape[1:])
+    return found
 
 
 def prefetch(make_batch: Callable[[int], Batch], start_step: int, stop_step: int, depth: int = 2) -> Iterator[Batch]:

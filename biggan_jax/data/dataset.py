@@ -25,19 +25,27 @@ class Dataset:
         [n, H, W, 3] in 0..255: an ndarray, a memmap, or a lazy reader; it may be read from several threads. `label` is
         int32 [N], in 0..num_classes-1 (all 0 for unconditional training). "points": the array `point`, float32 [N, D],
         and labels alike.
-    arrays: by name, each with N rows; a batch is a dict of the same names.
+    streams: arrays by name; those of one stream have as many rows each and are read in one order, so that row i of one
+        belongs to row i of the others. Data of two domains, in which no example belongs to another, are two streams,
+        each with its own number of rows. A batch is a dict of all names.
     class_names: one name per class, in label order; empty for unconditional training.
     fingerprint: short stable hash of what the data is, for keys of caches and for refusing a changed data set.
     """
 
     name: str
     kind: str
-    arrays: Mapping[str, Any] = dataclasses.field(repr=False)
+    streams: tuple[Mapping[str, Any], ...] = dataclasses.field(repr=False)
     class_names: tuple[str, ...]
     fingerprint: str
 
     def __len__(self) -> int:
-        return next(iter(self.arrays.values())).shape[0]
+        """Rows of the first stream."""
+        return rows(self.streams[0])
+
+    @property
+    def arrays(self) -> dict[str, Any]:
+        """The arrays of all streams."""
+        return {name: array for stream in self.streams for name, array in stream.items()}
 
     @property
     def images(self):
@@ -49,9 +57,14 @@ class Dataset:
         return self.arrays["label"]
 
 
+def rows(stream: Mapping[str, Any]) -> int:
+    """How many rows the arrays of a stream have."""
+    return next(iter(stream.values())).shape[0]
+
+
 def labelled_images(name: str, images, labels: np.ndarray, class_names: tuple[str, ...], fingerprint: str) -> Dataset:
     """A Dataset of kind "image"."""
-    return Dataset(name, "image", {"image": images, "label": labels}, class_names, fingerprint)
+    return Dataset(name, "image", ({"image": images, "label": labels},), class_names, fingerprint)
 
 
 def fingerprint(*parts) -> str:
@@ -59,18 +72,23 @@ def fingerprint(*parts) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def validate(dataset: Dataset, image_size: int | None, num_classes: int) -> None:
+def validate(dataset: Dataset, arrays: Mapping[str, tuple], num_classes: int) -> None:
     """Raises DataError unless `dataset` has the size, type and labels that the config asks for.
 
     Labels are checked here, on the host: of an index that is out of range `jnp.take` makes NaN, or another class's row,
     without a word.
 
     Args:
-        image_size: pixels of both sides of images; None for points.
+        arrays: `(shape, type)` of one row of each, by name, as `config.arrays` has them.
         num_classes: labels must lie in 0..num_classes-1; 0 means unconditional, where all labels are 0.
     """
-    if dataset.kind == "image":
-        _validate_images(dataset, image_size)
+    for name, (shape, _) in arrays.items():
+        if len(shape) == 3:
+            _validate_images(
+                f"{dataset.name}" if name == "image" else f"{dataset.name}, {name}", dataset.arrays[name], shape
+            )
+    if "label" not in arrays:
+        return
     labels, num_examples = dataset.labels, len(dataset)
     if labels.shape != (num_examples,) or labels.dtype != np.int32:
         raise DataError(
@@ -86,18 +104,19 @@ def validate(dataset: Dataset, image_size: int | None, num_classes: int) -> None
         )
 
 
-def _validate_images(dataset: Dataset, image_size: int) -> None:
-    shape = tuple(dataset.images.shape)
-    if len(shape) != 4 or shape[3] != 3:
-        raise DataError(f"{dataset.name}: images have shape {shape}; allowed: [N, H, W, 3] (RGB)")
-    num_examples, height, width, _ = shape
-    if num_examples == 0:
-        raise DataError(f"{dataset.name}: the data set is empty; at least one image is needed")
-    if (height, width) != (image_size, image_size):
-        raise DataError(f"{dataset.name}: images are {height}x{width} but image_size={image_size}; they must agree")
-    dtype = dataset.images[np.zeros(1, np.int64)].dtype
+def _validate_images(name: str, images, expected: tuple[int, int, int]) -> None:
+    shape, (height, _, channels) = tuple(images.shape), expected
+    if len(shape) != 4 or shape[3] != channels:
+        raise DataError(
+            f"{name}: images have shape {shape}; allowed: [N, H, W, {channels}]{' (RGB)' * (channels == 3)}"
+        )
+    if shape[0] == 0:
+        raise DataError(f"{name}: the data set is empty; at least one image is needed")
+    if shape[1:] != expected:
+        raise DataError(f"{name}: images are {shape[1]}x{shape[2]} but image_size={height}; they must agree")
+    dtype = images[np.zeros(1, np.int64)].dtype
     if dtype != np.uint8:
-        raise DataError(f"{dataset.name}: images have dtype {dtype}; allowed: uint8 in 0..255")
+        raise DataError(f"{name}: images have dtype {dtype}; allowed: uint8 in 0..255")
 
 
 def check_num_classes(name: str, class_names: tuple[str, ...], num_classes: int) -> None:

@@ -28,7 +28,7 @@ def with_labelled(dataset: Dataset, num_labelled: int, num_classes: int, seed: i
     """
     chosen = members(dataset.name, dataset.labels, num_labelled, num_classes, seed)
     rows = {f"labelled_{name}": Rows(dataset.arrays[name], chosen, len(dataset)) for name in ("image", "label")}
-    return dataclasses.replace(dataset, arrays={**dataset.arrays, **rows})
+    return dataclasses.replace(dataset, streams=({**dataset.arrays, **rows},))
 
 
 def members(name: str, labels: np.ndarray, num_labelled: int, num_classes: int, seed: int) -> np.ndarray:

@@ -178,7 +178,7 @@ def load(distribution: str, split: str, num_examples: int, seed: int = SEED) -> 
     return Dataset(
         name=f"{distribution}:{split}",
         kind="points",
-        arrays={"point": points.astype(np.float32), "label": modes.astype(np.int32)},
+        streams=({"point": points.astype(np.float32), "label": modes.astype(np.int32)},),
         class_names=tuple(f"mode {mode}" for mode in range(len(DISTRIBUTIONS[distribution].centers))),
         fingerprint=fingerprint("points", VERSION, distribution, split, num_examples, seed),
     )

@@ -62,7 +62,7 @@ def picture(trained, extractor: features.FeatureExtractor, seed: int, batch_size
 
     Every process calls it, outside a mesh. batch_size: a multiple of the extractor's mesh.
     """
-    z = np.asarray(trained.gan.prior.at(jax.random.key(seed), np.arange(CANDIDATES), None))
+    z = np.asarray(trained.gan.latents(jax.random.key(seed), np.arange(CANDIDATES), None))
     images = generate(trained, z)
     batches = (images[start : start + batch_size] for start in range(0, CANDIDATES, batch_size))
     logits = np.concatenate([found for _, found in features.stream(extractor, batches, batch_size)])

@@ -22,7 +22,7 @@ def picture(trained, seed: int) -> np.ndarray | None:
     """
     gan, variables = trained.gan, trained.variables()["generator"]
     labels = np.resize(grids.classes_to_show(trained.num_classes), SAMPLES)
-    z = gan.prior.at(jax.random.key(seed), np.arange(SAMPLES), None)
+    z = gan.latents(jax.random.key(seed), np.arange(SAMPLES), None)
     maps = functools.partial(attention.maps, gan.generator.module)
     if not jax.eval_shape(maps, variables, z, labels):
         return None

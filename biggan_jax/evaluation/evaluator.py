@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 import dataclasses
-import os
 from typing import Any
 
 import jax
@@ -12,9 +11,10 @@ from biggan_jax import data
 from biggan_jax.data import batches
 from biggan_jax.errors import MissingSplitError, UsageError
 from biggan_jax.evaluation import features, reference, results
-from biggan_jax.evaluation.protocol import Protocol, uniform_labels
+from biggan_jax.evaluation.protocol import Protocol
 from biggan_jax.evaluation.reference import Reference
 from biggan_jax.metrics import summary
+from biggan_jax.sampling import conditions
 
 NUM_SAMPLES = 50_000  # the published number
 NEIGHBOUR_SAMPLES = 10_000  # 80 MB of Inception features, and a minute of distances on two cores
@@ -81,14 +81,14 @@ class Evaluator:
 
     def labels(self, num_classes: int) -> np.ndarray:
         """Class of each sample, int32 [num_samples]."""
-        return uniform_labels(self.seed, self.num_samples, num_classes)
+        return conditions.uniform_labels(self.seed, self.num_samples, num_classes)
 
     def samples(self, trained, truncation: float | None, mode: str | None) -> Iterator[np.ndarray]:
         """Batches of the numbered samples of a TrainedGAN, uint8 [up to batch_size, H, W, 3]."""
-        labels = self.labels(trained.num_classes)
         for start in range(0, self.num_samples, self.batch_size):
-            batch = labels[start : start + self.batch_size]
-            yield trained.sample(batch, truncation, self.seed, mode, self.batch_size, start)
+            count = min(self.batch_size, self.num_samples - start)
+            asked = trained.draw_conditions(self.dataset, self.seed, start, count)
+            yield trained.sample(asked, truncation, self.seed, mode, self.batch_size, start)
 
     def summarize(self, image_batches: Iterator[np.ndarray], count: int) -> summary.Summary:
         """The summary of `count` images, given as uint8 batches [up to batch_size, H, W, 3]."""
@@ -167,7 +167,7 @@ def create(
         raise UsageError(f"batch size {batch_size}; it must be at least 1")
     if not 0 <= seed < 2**31:
         raise UsageError(f"seed {seed}; it must be at least 0 and less than 2**31")
-    cache_dir = os.path.expanduser(config.data.cache_dir or data.DEFAULT_CACHE_DIR)
+    cache_dir = data.cache_dir(config)
     path = features.choose(kind, inception_weights, config.image_size, cache_dir)
     if dataset is None:
         dataset = data.load(config, split=reference_split)

@@ -21,10 +21,9 @@ def draw(workdir, evaluator, trained, found, mode: str) -> str:
     missing, or nothing.
     """
     seed, num_classes = evaluator.seed, trained.num_classes
-    images = {
-        "classes": grids.class_grid(trained, seed),
-        "interpolation_z": grids.interpolation_grid(trained, "z", seed),
-    }
+    images = {"classes": grids.picture(trained, evaluator.dataset, seed)}
+    if hasattr(trained.gan, "latents"):
+        images["interpolation_z"] = grids.interpolation_grid(trained, "z", seed)
     if trained.gan.truncates:
         images["truncation"] = grids.truncation_grid(trained, seed, mode)
     if num_classes > 1:

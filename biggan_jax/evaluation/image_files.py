@@ -16,20 +16,21 @@ from biggan_jax.errors import DataError
 KEYS = ("images", "arr_0")  # in an .npz file: ours, and what np.savez calls an array without a name
 
 
-def load(path: str, image_size: int):
+def load(path: str, image_size: int, option: str = "--images", keys: tuple[str, ...] = KEYS):
     """The images of `path`, indexed like a uint8 array [N, image_size, image_size, 3].
 
-    Raises DataError, naming the file, for anything else.
+    keys: names of the array in an .npz file, the first that is there. Raises DataError, naming `option` and the file,
+    for anything else.
     """
     if path.endswith(".npz"):
-        return _load_npz(path, image_size)
+        return _load_npz(path, image_size, option, keys)
     root = pathlib.Path(path).expanduser()
     if not root.is_dir():
-        raise DataError(f"--images={path}: neither a folder of images nor an .npz file")
+        raise DataError(f"{option}={path}: neither a folder of images nor an .npz file")
     suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     files = sorted(file for file in root.rglob("*") if file.suffix.lower() in suffixes)
     if not files:
-        raise DataError(f"--images={path}: no image files in this folder")
+        raise DataError(f"{option}={path}: no image files in this folder")
     labels = np.zeros(len(files), np.int32)
     return StreamedImages(ImageSource(path, labels, (), lambda index, size: _read(files[index], size)), image_size)
 
@@ -47,18 +48,18 @@ def _read(file, size):
     return image
 
 
-def _load_npz(path, size):
+def _load_npz(path, size, option, keys):
     try:
         with np.load(path) as file:
-            key = next((key for key in KEYS if key in file), None)
+            key = next((key for key in keys if key in file), None)
             images = file[key] if key else None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"--images={path}: cannot be read as an .npz file: {error}") from error
+        raise DataError(f"{option}={path}: cannot be read as an .npz file: {error}") from error
     if images is None:
-        raise DataError(f"--images={path}: has no array named {' or '.join(KEYS)}")
+        raise DataError(f"{option}={path}: has no array named {' or '.join(keys)}")
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
         raise DataError(
-            f"--images={path}: {key} is {images.dtype} {list(images.shape)}; it must be uint8 [N, {size}, {size}, 3], "
+            f"{option}={path}: {key} is {images.dtype} {list(images.shape)}; it must be uint8 [N, {size}, {size}, 3], "
             "as the data set is"
         )
     return images

@@ -14,10 +14,10 @@ from biggan_jax import config as configs
 from biggan_jax import data
 from biggan_jax.errors import MissingSplitError, UsageError
 from biggan_jax.evaluation import steps, tables
-from biggan_jax.evaluation.protocol import uniform_labels
 from biggan_jax.evaluation.steps import is_first, say
 from biggan_jax.gans.images import LUMA
 from biggan_jax.metrics import parzen
+from biggan_jax.sampling.conditions import uniform_labels
 
 NAME, TITLE = "parzen", "Parzen-window log-likelihoods"  # of the files in eval/
 HELD_OUT = ("validation", "val", "test")

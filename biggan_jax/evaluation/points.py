@@ -10,8 +10,8 @@ from biggan_jax.data import Dataset
 from biggan_jax.data import points as sources
 from biggan_jax.errors import UsageError
 from biggan_jax.evaluation import tables
-from biggan_jax.evaluation.protocol import uniform_labels
 from biggan_jax.metrics import points as metrics
+from biggan_jax.sampling.conditions import uniform_labels
 
 NAME, TITLE = "points", "Scores of points"  # of the files in eval/
 NUM_SAMPLES = 10_000

@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import numpy as np
-
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
@@ -48,9 +46,3 @@ def score_name(score: str, features: str) -> str:
 
 def truncation_name(truncation: float | None) -> str:
     return "none" if truncation is None else f"{truncation:g}"
-
-
-def uniform_labels(seed: int, count: int, num_classes: int) -> np.ndarray:
-    """Class of each sample, int32 [count]: uniform, a function of the seed and its index; 0 without classes."""
-    bits = np.random.PCG64(np.random.SeedSequence((seed, 1))).random_raw(count)
-    return (bits % max(num_classes, 1)).astype(np.int32)

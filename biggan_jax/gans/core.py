@@ -162,8 +162,13 @@ class GAN(Protocol):
     def standing(self, variables: dict, key, num_batches: int, batch_size: int, truncation) -> dict:
         """`variables` to sample with: BatchNorm's statistics are those of samples drawn alike."""
 
-    def sample(self, variables: dict, key, indices, condition, truncation) -> jax.Array:
-        """Samples, floats, numbered `indices` [N]; each depends on the key and its own number. `variables` by net."""
+    def sample(self, variables: dict, key, indices, condition: dict, truncation) -> jax.Array:
+        """Samples, floats, numbered `indices` [N]; each depends on the key, its own number and its row of `condition`,
+        arrays [N, ...] by the names of `conditions`. `variables` by net.
+
+        A recipe with latents makes them in two steps too: `latents(key, indices, truncation)` and
+        `generate(variables, latents, condition)`.
+        """
 
     def watch(self, nets: dict[str, NetState], batch: dict, key) -> dict[str, jax.Array]:
         """What is looked at now and then, scalars by name; `batch`: arrays [N, ...] of data. A name that ends in /real

@@ -94,9 +94,9 @@ class Pair:
         settled = standing_stats.standing_stats(module, self.prior, generator, key, num_batches, batch_size, truncation)
         return variables | {"generator": settled}
 
-    def sample(self, variables: dict, key, indices, condition, truncation=None) -> jax.Array:
-        """Images [N, H, W, C] in [-1, 1], or points [N, D], numbered `indices`, of classes `condition` (int [N], or
-        weights [N, num_classes]).
+    def sample(self, variables: dict, key, indices, condition: dict, truncation=None) -> jax.Array:
+        """Images [N, H, W, C] in [-1, 1], or points [N, D], numbered `indices`, of classes `condition["label"]`: int
+        [N] or weights [N, num_classes].
         """
         return self.generate(variables, self.latents(key, indices, truncation), condition)
 
@@ -104,9 +104,9 @@ class Pair:
         """z [N, z_dim] of the samples numbered `indices`."""
         return self.prior.at(key, indices, truncation)
 
-    def generate(self, variables: dict, z, labels) -> jax.Array:
+    def generate(self, variables: dict, z, condition: dict) -> jax.Array:
         """Images or points of given latents [N, z_dim]."""
-        return self.generator.apply(variables["generator"], z, labels)
+        return self.generator.apply(variables["generator"], z, condition["label"])
 
     def told(self, labels) -> tuple:
         """What D is told of examples beside them."""
@@ -130,7 +130,7 @@ class Pair:
         """
         reals, labels = self.reals(batch), batch["label"]
         variables = {name: state.variables for name, state in nets.items()}
-        samples = self.sample(variables, key, jnp.arange(len(labels)), labels, None)
+        samples = self.sample(variables, key, jnp.arange(len(labels)), {"label": labels}, None)
         spread = lambda examples: examples.std(axis=0).mean()
         found = {"variety": spread(samples) / spread(reals)}
         if samples.ndim == 4:

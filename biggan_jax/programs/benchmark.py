@@ -103,7 +103,7 @@ def random_dataset(config):
         )
 
     arrays = {name: draw(x) for name, x in data.example(config).items()}
-    return Dataset("random", configs.kind(config), arrays, (), "random")
+    return Dataset("random", configs.kind(config), (arrays,), (), "random")
 
 
 def peak_flops(device_kind: str) -> float | None:

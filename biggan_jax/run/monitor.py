@@ -13,6 +13,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from biggan_jax.data.dataset import rows
 from biggan_jax.errors import CollapsedError, DivergedError, UsageError
 
 TOP = 3  # singular values recorded of each layer, as the paper's Figure 3
@@ -137,8 +138,11 @@ class Monitor:
 
 
 def _some(dataset) -> dict[str, np.ndarray]:
-    indices = np.argsort(np.random.PCG64(0).random_raw(len(dataset)))[:IMAGES]
-    return {name: np.asarray(array[indices]) for name, array in dataset.arrays.items()}
+    found = {}
+    for stream in dataset.streams:
+        indices = np.argsort(np.random.PCG64(0).random_raw(rows(stream)))[:IMAGES]
+        found |= {name: np.asarray(array[indices]) for name, array in stream.items()}
+    return found
 
 
 def check_divergence(step: int, values: dict[str, float], limits) -> None:

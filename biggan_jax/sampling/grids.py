@@ -1,5 +1,7 @@
 """Grids of samples: which classes and thresholds they show, and how images are laid out."""
 
+from collections.abc import Mapping
+
 import jax
 import numpy as np
 
@@ -12,6 +14,23 @@ def classes_to_show(num_classes: int) -> np.ndarray:
     """At most ROWS classes, evenly spread."""
     classes = max(num_classes, 1)
     return np.unique(np.linspace(0, classes - 1, min(classes, ROWS)).round().astype(int))
+
+
+def picture(trained, dataset, seed: int) -> np.ndarray:
+    """Samples as a run draws them of itself: by class, or, of a recipe with other conditions, beside the rows of
+    `dataset` that they were made of.
+    """
+    if trained.gan.conditions == ("label",):
+        return class_grid(trained, seed)
+    asked = trained.draw_conditions(dataset, seed, 0, ROWS * COLUMNS // 2)
+    return pairs(asked, trained.sample(asked, seed=seed))
+
+
+def pairs(asked, samples: np.ndarray, columns: int = COLUMNS // 2) -> np.ndarray:
+    """Samples, each right of the images it was made of; `asked`: see `TrainedGAN.condition`."""
+    inputs = asked.values() if isinstance(asked, Mapping) else ()
+    shown = [*(array for array in inputs if array.ndim == 4), samples]
+    return grid(np.stack(shown, axis=1).reshape(-1, *samples.shape[1:]), columns * len(shown))
 
 
 def class_grid(trained, seed: int) -> np.ndarray:

@@ -18,13 +18,13 @@ BATCH_SIZE = 64  # images per call of the recipe, unless asked otherwise
 
 
 @functools.partial(jax.jit, static_argnames="gan")
-def _sample_at(gan, variables, key, indices, labels, truncation):
-    return _readable(gan.sample(variables, key, indices, sharding.shard_batch(labels), truncation))
+def _sample_at(gan, variables, key, indices, condition, truncation):
+    return _readable(gan.sample(variables, key, indices, jax.tree.map(sharding.shard_batch, condition), truncation))
 
 
 @functools.partial(jax.jit, static_argnames="gan")
-def _generate(gan, variables, z, labels):
-    return _readable(gan.generate(variables, sharding.shard_batch(z), sharding.shard_batch(labels)))
+def _generate(gan, variables, z, condition):
+    return _readable(gan.generate(variables, *jax.tree.map(sharding.shard_batch, (z, condition))))
 
 
 @functools.partial(jax.jit, static_argnames="gan")
@@ -48,26 +48,30 @@ def _everywhere(array):
 
 
 def in_batches(function, batch_size: int, *arrays) -> np.ndarray:
-    """`function(*slices)` over slices of `batch_size` rows of `arrays`, joined. The last slice is padded."""
+    """`function(*slices)` over slices of `batch_size` rows of `arrays`, which may be trees of arrays, joined. The last
+    slice is padded.
+    """
     count = len(arrays[0])
     outputs = []
     for start in range(0, count, batch_size):
         rows = np.minimum(np.arange(start, start + batch_size), count - 1)
-        outputs.append(np.asarray(function(*(array[rows] for array in arrays)))[: count - start])
+        slices = jax.tree.map(lambda array, rows=rows: array[rows], arrays)
+        outputs.append(np.asarray(function(*slices))[: count - start])
     return np.concatenate(outputs)
 
 
-def sample(gan, variables, labels, seed=0, truncation=None, batch_size=BATCH_SIZE, start=0) -> np.ndarray:
-    """Samples number `start`, `start` + 1, ... of `seed`, one per label (int [N], or weights [N, num_classes])."""
-    labels = np.asarray(labels)
+def sample(gan, variables, count: int, condition, seed=0, truncation=None, batch_size=BATCH_SIZE, start=0):
+    """The samples of `seed` numbered `start` to `start + count - 1`. condition: arrays [count, ...] by the names of the
+    recipe's conditions; a label is int [count], or weights [count, num_classes].
+    """
     key = jax.random.key(seed)
-    function = lambda indices, labels: _sample_at(gan, variables, key, indices, labels, truncation)
-    return in_batches(function, batch_size, start + np.arange(len(labels)), labels)
+    function = lambda indices, condition: _sample_at(gan, variables, key, indices, condition, truncation)
+    return in_batches(function, batch_size, start + np.arange(count), condition)
 
 
-def generate(gan, variables, z, labels, batch_size=BATCH_SIZE) -> np.ndarray:
-    """Images of given latents z [N, z_dim] and labels [N] or [N, num_classes]."""
-    return in_batches(functools.partial(_generate, gan, variables), batch_size, np.asarray(z), np.asarray(labels))
+def generate(gan, variables, z, condition, batch_size=BATCH_SIZE) -> np.ndarray:
+    """Images of given latents z [N, z_dim] and a condition of as many rows, see `sample`."""
+    return in_batches(functools.partial(_generate, gan, variables), batch_size, np.asarray(z), condition)
 
 
 def read(gan, variables, images, batch_size=BATCH_SIZE) -> np.ndarray:
@@ -84,4 +88,4 @@ def interpolate(gan, variables, z, labels, steps: int, batch_size=BATCH_SIZE) ->
     weights = np.linspace(0.0, 1.0, steps, dtype=np.float32)[None, :, None]
     mix = lambda pair: (pair[0][:, None] * (1 - weights) + pair[1][:, None] * weights).reshape(-1, pair.shape[-1])
     one_hot = np.eye(max(gan.prior.num_classes, 1), dtype=np.float32)[np.asarray(labels)]
-    return generate(gan, variables, mix(np.asarray(z)), mix(one_hot), batch_size)
+    return generate(gan, variables, mix(np.asarray(z)), {"label": mix(one_hot)}, batch_size)

@@ -4,13 +4,15 @@ trained = biggan_jax.load("runs/digits")
 images = trained.sample([3, 7], truncation=0.5)
 """
 
+from collections.abc import Mapping
+
 import jax
 import numpy as np
 from PIL import Image
 
 from biggan_jax.config import kind
 from biggan_jax.errors import UsageError
-from biggan_jax.sampling import grids, sampler
+from biggan_jax.sampling import conditions, grids, sampler
 
 
 class TrainedGAN:
@@ -39,7 +41,7 @@ class TrainedGAN:
     @property
     def num_classes(self) -> int:
         """Classes that samples can be asked for; 0 for a generator that is told none."""
-        return self.gan.prior.num_classes
+        return self.gan.prior.num_classes if "label" in self.gan.conditions else 0
 
     def variables(self, truncation: float | None = None, mode: str | None = None):
         """The variables by net, with the statistics to sample with at this truncation."""
@@ -85,9 +87,38 @@ class TrainedGAN:
             raise UsageError(f"there is no class {labels[~known][0]}; allowed are {allowed}")
         return labels.astype(np.int32)
 
+    def condition(self, asked) -> tuple[int, dict[str, np.ndarray]]:
+        """`(count, arrays by name)` of what a sample is asked for by: classes, see `labels`; how many, where there are
+        none; or arrays by the names of the recipe's conditions, each [N, ...]. Raises UsageError for anything else.
+        """
+        names = self.gan.conditions
+        if isinstance(asked, Mapping):
+            arrays = {name: np.asarray(array) for name, array in asked.items()}
+            counts = {len(array) if array.ndim else 0 for array in arrays.values()}
+            if set(arrays) != set(names) or len(counts) != 1 or 0 in counts:
+                found = {name: list(array.shape) for name, array in arrays.items()}
+                raise UsageError(f"condition {found}; allowed are arrays {', '.join(names)} of as many rows each")
+            if "label" in arrays and arrays["label"].ndim == 1:
+                arrays["label"] = self.labels(arrays["label"])
+            return counts.pop(), arrays
+        if not self.num_classes and names in ((), ("label",)) and np.ndim(asked) == 0 and not isinstance(asked, str):
+            if not isinstance(asked, int | np.integer) or asked < 1:
+                raise UsageError(f"{asked!r} samples; a model without classes is asked for a number, at least 1")
+            return int(asked), {name: np.zeros(asked, np.int32) for name in names}
+        if names != ("label",):
+            raise UsageError(
+                f"samples of gan.name={self.config.gan.name} are asked for by {', '.join(names) or 'number'}"
+            )
+        labels = self.labels(asked)
+        return len(labels), {"label": labels}
+
+    def draw_conditions(self, dataset, seed: int, start: int, count: int):
+        """What `sample` is asked for where nobody asks: see `conditions.draw`. `dataset`: the rows to draw from."""
+        return conditions.draw(self.gan, dataset, self.num_classes, seed, start, count) or count
+
     def sample(
         self,
-        labels,
+        asked,
         truncation: float | None = None,
         seed: int = 0,
         mode: str | None = None,
@@ -96,13 +127,23 @@ class TrainedGAN:
     ) -> np.ndarray:
         """One image per label (numbers or names), uint8 [N, H, W, 3], or one point, float32 [N, D]; the same for the
         same seed, whatever the batch size.
+
+        asked: labels; without classes how many; of a recipe with other conditions arrays by name: see `condition`.
         """
+        count, condition = self.condition(asked)
         variables, meant = self.variables(truncation, mode), self.gan.truncation(truncation, mode)
-        return sampler.sample(self.gan, variables, self.labels(labels), seed, meant, batch_size, start)
+        return sampler.sample(self.gan, variables, count, condition, seed, meant, batch_size, start)
 
     def generate(self, z, labels, truncation: float | None = None, mode: str | None = None) -> np.ndarray:
-        """Images of your own latents z [N, z_dim], with the statistics of `truncation`; uint8 [N, H, W, 3]."""
-        return sampler.generate(self.gan, self.variables(truncation, mode), z, self.labels(labels))
+        """Images of your own latents z [N, z_dim], with the statistics of `truncation`; uint8 [N, H, W, 3]. Raises
+        UsageError for a recipe without latents.
+        """
+        self._check_latents()
+        return sampler.generate(self.gan, self.variables(truncation, mode), z, {"label": self.labels(labels)})
+
+    def _check_latents(self):
+        if not hasattr(self.gan, "latents"):
+            raise UsageError(f"gan.name={self.config.gan.name} has no latents to move between or to give")
 
     def read(self, images) -> np.ndarray:
         """The codes that InfoGAN's Q expects in images, uint8 [N, H, W, C], your own or real ones: float32 [N, size],
@@ -129,6 +170,7 @@ class TrainedGAN:
         """
         if between not in ("z", "class", "both"):
             raise UsageError(f"between={between!r}; it must be z, class or both")
+        self._check_latents()
         start = self.labels(labels)
         end = np.roll(start, -1) if to_labels is None else self.labels(to_labels)
         if len(end) != len(start):
@@ -136,7 +178,7 @@ class TrainedGAN:
         if between == "z":
             end = start
         rows, meant = len(start), self.gan.truncation(truncation, mode)
-        z = np.asarray(self.gan.prior.at(jax.random.key(seed), np.arange(2 * rows), meant)).reshape(2, rows, -1)
+        z = np.asarray(self.gan.latents(jax.random.key(seed), np.arange(2 * rows), meant)).reshape(2, rows, -1)
         if between == "class":
             z = np.stack([z[0], z[0]])
         images = sampler.interpolate(self.gan, self.variables(truncation, mode), z, np.stack([start, end]), steps)

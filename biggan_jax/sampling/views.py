@@ -40,7 +40,7 @@ def view(
     samples = trained.sample(np.arange(scatter.DRAWN) % classes, truncation, seed, mode, scatter.DRAWN)
     dim, path = samples.shape[1], None
     if dim == 1 and trained.config.model.z_dim == 1:
-        z = np.sort(np.asarray(trained.gan.prior.at(jax.random.key(seed), np.arange(scatter.LINES))), axis=0)
+        z = np.sort(np.asarray(trained.gan.latents(jax.random.key(seed), np.arange(scatter.LINES))), axis=0)
         path = z[:, 0], trained.generate(z, np.zeros(len(z), int))[:, 0]
     field = None
     if discriminator is not None:

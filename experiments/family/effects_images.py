@@ -72,7 +72,7 @@ def run_attention(row: str, seed: int, workdir: str, steps: int | None) -> runs.
     trained, found = judged(c, seed, workdir, steps)
     variables = trained.variables()["generator"]
     gains = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"]) if path[-1].key == "gamma"]
-    z = trained.gan.prior.at(jax.random.key(seed), np.arange(4))
+    z = trained.gan.latents(jax.random.key(seed), np.arange(4))
     maps = attention.maps(trained.gan.generator.module, variables, z, np.zeros(4, int))
     gamma = {"gamma in G": float(abs(gains[0])) if gains else np.nan}
     return runs.Run(found.scores | gamma, found.shown | {name: np.asarray(each) for name, each in maps.items()})
