@@ -1,6 +1,7 @@
 """One optimizer step and D's look, as every recipe makes them."""
 
 import dataclasses
+import functools
 import re
 
 import chex
@@ -12,8 +13,11 @@ import optax
 import pytest
 
 from biggan_jax import gans
+from biggan_jax.errors import DataError
 from biggan_jax.gans import core
 from biggan_jax.gans.images import to_float
+from biggan_jax.programs.program import Program
+from biggan_jax.run import checkpoint
 from tests import recipes
 
 
@@ -170,6 +174,75 @@ def test_two_nets_learn_from_one_loss(scale):
     nets, metrics = core.update({"s": net, "t": other}, {"s": state, "t": state}, loss, [{}], jax.random.key(0))
     assert (float(nets["s"].params["a"]), float(nets["t"].params["a"])) == (1.0, 0.0)
     assert (metrics["grad_norm/s"], metrics["grad_norm/t"]) == (1.0, 2.0)
+
+
+def test_a_frozen_net_cannot_learn_and_alone_has_weights_from_elsewhere(scale):
+    net, state = scale
+    frozen = dataclasses.replace(net, optimizer=None)
+    with pytest.raises(ValueError, match="net t has no optimizer: it is frozen"):
+        core.update({"s": net, "t": frozen}, {"s": state, "t": state}, None, [{}], jax.random.key(0))
+    with pytest.raises(ValueError, match="only a frozen net"):
+        dataclasses.replace(net, weights=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    """A recipe of one frozen net."""
+
+    net: core.Net
+    name: str = "s"
+    averaged = ()
+
+    @property
+    def nets(self):
+        return {self.name: self.net}
+
+    def extra(self):
+        return ()
+
+
+def start(gan):
+    program = object.__new__(Program)  # of a config it would need nothing but the recipe
+    program.gan, program.replicated = gan, jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    program.create = functools.partial(core.create, gan)
+    return Program.start(program, 0)
+
+
+def test_a_frozen_net_starts_with_the_weights_of_its_file(scale):
+    net, state = scale
+    weights = lambda value: lambda: {"params": {"a": value}, "statistics": {"seen": np.float64(7.0)}}
+    frozen = dataclasses.replace(net, optimizer=None, weights=weights(np.float64(3.0)))
+    begun = start(Frozen(frozen)).nets["s"]
+    assert begun.params["a"] == 3.0 and begun.stats["statistics"]["seen"] == 7.0
+    assert begun.params["a"].dtype == begun.stats["statistics"]["seen"].dtype == jnp.float32
+    wrong = dataclasses.replace(frozen, weights=weights(np.zeros(2)))
+    with pytest.raises(DataError, match=r"weights of the net s: \['params'\]\['a'\] is \(2,\); allowed is \(\)"):
+        start(Frozen(wrong))
+    with pytest.raises(DataError, match=r"\['statistics'\]\['seen'\] is None; allowed is \(\)"):
+        start(Frozen(dataclasses.replace(frozen, weights=lambda: {"params": {"a": np.zeros(())}})))
+
+
+def test_a_net_cannot_be_called_what_a_checkpoint_calls_something_else(scale):
+    for name in ("ema", "training", "config", "data", "truncation_stats"):
+        with pytest.raises(ValueError, match=f"a net is called {name}"):
+            core.create(Frozen(scale[0], name), 0)
+    state = core.create(Frozen(scale[0]), 0)
+    assert set(checkpoint._items(state.replace(ema={"x": jnp.zeros(2)}))) <= core.RESERVED | {"s"}
+
+
+class Staged(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=False, stage=None):
+        assert stage in (None, 0, 1)  # static: a number, not a traced one
+        return (2.0 if stage else 1.0) * x + self.param("a", nn.initializers.zeros, ())
+
+
+def test_modes_reach_the_module_as_they_are(scale):
+    net = core.Net("s", Staged(), (jax.ShapeDtypeStruct((1, 3), jnp.float32),), optax.sgd(1.0))
+    state, x = net.init(jax.random.key(0)), jnp.ones((1, 3))
+    for outputs in (lambda stage: net.look(state, x, stage=stage), lambda stage: net.forward(state, x, stage=stage)[0]):
+        assert jax.jit(outputs, static_argnums=0)(1).sum() == 2 * jax.jit(outputs, static_argnums=0)(0).sum() == 6
+    assert net.apply(state.variables, x, stage=1).sum() == 6
 
 
 def test_one_bad_metric_is_seen():

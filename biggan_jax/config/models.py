@@ -63,13 +63,13 @@ _SPECTRAL_D = {
     "model.sn_eps": Key(1e-12, FINITE, "of spectral normalisation"),
 }
 TABLES = {
-    "biggan": _RESIDUAL | _BIGGAN | _WIDE,
+    "biggan": IMAGE_CHANNELS | _RESIDUAL | _BIGGAN | _WIDE,
     "biggan_deep": _RESIDUAL | _BIGGAN | {
         "model.rgb_channels": Key(3, at_least(3), "outputs of the last convolution; the released weights pad them to "
                                   "`channels`"),
     },
-    "resnet_gan": _RESIDUAL | _WIDE,
-    "wgan_gp": _COMMON | _BATCH_NORM | {
+    "resnet_gan": IMAGE_CHANNELS | _RESIDUAL | _WIDE,
+    "wgan_gp": _COMMON | IMAGE_CHANNELS | _BATCH_NORM | {
         "image_size": Key(128, one_of(*SIZES[:5]), "pixels"),
         "model.norm_d": Key("none", one_of("none", "layer", also="; BatchNorm makes one image's gradient depend on "
                             "the others, which the penalty takes image by image"), "normalisation in the critic"),

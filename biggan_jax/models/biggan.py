@@ -85,12 +85,12 @@ def concatenate(*parts):
     return jnp.concatenate(parts, -1) if parts else None
 
 
-def image_head(net, x, rgb_channels: int, train: bool):
-    """Images [N, H, W, 3] in [-1, 1] of features [N, H, W, C]."""
+def image_head(net, x, outputs: int, train: bool, image_channels: int = 3):
+    """Images [N, H, W, image_channels] in [-1, 1], the first of so many `outputs`, of features [N, H, W, C]."""
     eps = net.bn_eps if net.output_bn_eps is None else net.output_bn_eps
     x = nn.relu(norm_factory(net)(eps=eps, name="output_bn")(x, train=train))
     conv, _, _ = layer_factories(net)
-    x = conv(features=rgb_channels, used_features=3, name="output_conv")(x, train)
+    x = conv(features=outputs, used_features=image_channels, name="output_conv")(x, train)
     return layers.at_least_float32(jnp.tanh(x))
 
 
@@ -125,7 +125,7 @@ class GeneratorBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """z [N, z_dim] and labels [N] -> images [N, image_size, image_size, 3] in [-1, 1], float32.
+    """z [N, z_dim] and labels [N] -> images [N, image_size, image_size, image_channels] in [-1, 1], float32.
 
     Labels are integers in [0, num_classes), or float weights over the classes [N, num_classes]; with `num_classes` 0
     they are ignored. `shared_embedding`: one class embedding of `embedding_size` feeds every conditional BatchNorm
@@ -140,6 +140,7 @@ class Generator(nn.Module):
     channels: int = 96
     num_classes: int = 1000
     z_dim: int = 120
+    image_channels: int = 3
     shared_embedding: bool = True
     embedding_size: int = 128
     skip_z: bool = True
@@ -175,7 +176,7 @@ class Generator(nn.Module):
             x = block(x, vector, block_labels, train)
             if x.shape[1] in self.attention_resolutions:
                 x = attention(name=f"attention_{i}")(x, train)
-        return image_head(self, x, 3, train)
+        return image_head(self, x, self.image_channels, train, self.image_channels)
 
 
 class DiscriminatorBlock(nn.Module):
@@ -244,7 +245,7 @@ class Discriminator(nn.Module):
 
 def build(config) -> tuple[Generator, Discriminator]:
     return (
-        Generator(**generator_fields(config), **embedding_fields(config)),
+        Generator(**generator_fields(config), **embedding_fields(config), image_channels=config.model.image_channels),
         Discriminator(**discriminator_fields(config), wide=config.model.wide_d),
     )
 

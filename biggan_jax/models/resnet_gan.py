@@ -15,6 +15,6 @@ Discriminator = biggan.Discriminator
 
 def build(config) -> tuple[biggan.Generator, biggan.Discriminator]:
     return (
-        Generator(**biggan.generator_fields(config)),
+        Generator(**biggan.generator_fields(config), image_channels=config.model.image_channels),
         Discriminator(**biggan.discriminator_fields(config), wide=config.model.wide_d),
     )

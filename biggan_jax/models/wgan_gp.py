@@ -22,7 +22,7 @@ def doublings(image_size: int) -> int:
 
 
 class Generator(nn.Module):
-    """z [N, z_dim] and labels [N] -> images [N, image_size, image_size, 3] in [-1, 1], float32.
+    """z [N, z_dim] and labels [N] -> images [N, image_size, image_size, image_channels] in [-1, 1], float32.
 
     Labels are integers in [0, num_classes), or float weights over the classes [N, num_classes], and choose BatchNorm's
     gains and biases; with `num_classes` 0 they are ignored. `channels`: of the last hidden layer; each one before has
@@ -33,6 +33,7 @@ class Generator(nn.Module):
     channels: int = 64
     num_classes: int = 0
     z_dim: int = 128
+    image_channels: int = 3
     bn_group_size: int = 0
     bn_momentum: float = 0.9
     bn_eps: float = 1e-5
@@ -58,12 +59,12 @@ class Generator(nn.Module):
         for i, width in enumerate(widths[1:]):
             x = layers.Conv(features=width, resample="up", dtype=self.dtype, name=f"conv_{i}")(x, train)
             x = nn.relu(norm(name=f"bn_{i}")(x, None, labels, train))
-        x = layers.Conv(features=3, dtype=self.dtype, name="output_conv")(x, train)
+        x = layers.Conv(features=self.image_channels, dtype=self.dtype, name="output_conv")(x, train)
         return layers.at_least_float32(jnp.tanh(x))
 
 
 class Discriminator(nn.Module):
-    """The critic: images [N, image_size, image_size, 3] in [-1, 1] and labels [N] -> numbers [N], float32.
+    """The critic: images [N, image_size, image_size, C] in [-1, 1] and labels [N] -> numbers [N], float32.
 
     3x3 convolutions with stride 2, twice as many channels after each, and a linear layer. `norm`: "layer" normalises
     each image over all its values behind every convolution but the first. Labels enter by projection (Miyato & Koyama
@@ -105,6 +106,12 @@ def build(config) -> tuple[Generator, Discriminator]:
         dtype=jnp.dtype(config.compute_dtype),
     )
     return (
-        Generator(z_dim=model.z_dim, bn_group_size=config.bn_group_size, bn_eps=model.bn_eps, **shared),
+        Generator(
+            z_dim=model.z_dim,
+            image_channels=model.image_channels,
+            bn_group_size=config.bn_group_size,
+            bn_eps=model.bn_eps,
+            **shared,
+        ),
         Discriminator(norm=model.norm_d, slope=model.slope, **shared),
     )

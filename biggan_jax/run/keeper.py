@@ -141,7 +141,7 @@ class Keeper:
         """Samples, of points over the data and D's output."""
         if configs.kind(self._config) == "points":
             return views.panel(trained, state.nets["discriminator"].variables, seed=self._config.seed)
-        return grids.class_grid(trained, self._config.seed)
+        return grids.picture(trained, self._dataset, self._config.seed)
 
     def finish(self, state) -> None:
         """The last pictures, and the judge's verdict where the config asks for one."""
