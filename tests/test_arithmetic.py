@@ -44,11 +44,11 @@ def test_sums_are_of_means_and_turns_go_from_class_to_class():
 
 def judged(logits_of):
     """The picture of a GAN whose latents are its images, by a classifier of this function of images."""
-    prior = types.SimpleNamespace(at=lambda key, indices, truncation: jax.random.uniform(key, (len(indices), 3)))
+    latents = lambda key, indices, truncation: jax.random.uniform(key, (len(indices), 3))
     images = lambda z, labels: np.broadcast_to(
         (255 * np.clip(z, 0, 1)).astype(np.uint8)[:, None, None], (len(z), 8, 8, 3)
     )
-    trained = types.SimpleNamespace(gan=types.SimpleNamespace(prior=prior), generate=images)
+    trained = types.SimpleNamespace(gan=types.SimpleNamespace(latents=latents), generate=images)
     extract = lambda images: (images[:, 0, 0], logits_of(images[:, 0, 0].astype(float)))
     return arithmetic.picture(trained, features.FeatureExtractor("c", 3, "", "", extract, 3), seed=0, batch_size=64)
 

@@ -3,6 +3,8 @@
 import json
 import re
 
+import chex
+import jax
 import numpy as np
 from PIL import Image
 import pytest
@@ -11,9 +13,11 @@ import biggan_jax
 from biggan_jax import bench, describe, evaluate, sample, train
 from biggan_jax import config as configs
 from biggan_jax.errors import UsageError
+from biggan_jax.run import checkpoint
 from experiments.family import toys
 from tests.tiny import tiny_config
 
+NETS = ("generator", "discriminator")
 TINY = """
 from tests.tiny import tiny_config
 def get_config(variant=""):
@@ -51,6 +55,18 @@ def test_it_trains_and_draws_panels_and_records_a_distance(run):
     assert records[-1]["step"] == 4 and records[-1]["jensen_shannon"] <= np.log(2) and "variety" in records[-1]
 
 
+def test_a_resumed_run_equals_the_whole_bit_for_bit(run, tmp_path):
+    workdir, config = run
+    quiet = [f"--config.run.{name}_every=0" for name in ("sample", "monitor")]
+    assert train.main([config, f"--workdir={tmp_path}", *quiet]) == 0
+    found = []
+    for folder in (workdir, tmp_path):
+        checkpoints, step = checkpoint.open_for_reading(folder, None)
+        found.append([jax.device_get(checkpoint.read_net(checkpoints, step, name)[1]) for name in NETS])
+        checkpoints.close()
+    chex.assert_trees_all_equal(*found)
+
+
 def test_samples_are_a_picture_and_an_array(run, tmp_path):
     workdir, _ = run
     sample.main([f"--workdir={workdir}", f"--out={tmp_path}", "--num=4"])
@@ -66,12 +82,13 @@ def test_samples_are_a_picture_and_an_array(run, tmp_path):
 
 
 def test_it_is_scored_once_and_drawn(run, capsys):
-    workdir, _ = run
+    workdir, config = run
     arguments = [f"--workdir={workdir}", "--num_samples=200"]
     evaluate.main([*arguments, "--step=all"])
     evaluate.main(arguments)
     table = (workdir / "eval" / "points.md").read_text()
     assert len(re.findall(r"^\| (2|4|real) \|", table, re.MULTILINE)) == 3 and "EM" in table
+    assert ("modes" in table) == ("ring8" in config)
     lines = (workdir / "eval" / "points.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [None, 2, 4]
     for name in ("points", "critic", "history", "curves"):

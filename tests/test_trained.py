@@ -54,7 +54,7 @@ def test_without_standing_statistics_the_stored_ones_are_used(trained):
 
 
 def test_a_model_without_classes_is_asked_for_a_number():
-    config = tiny_config(num_classes=0, model__attention_resolutions=())
+    config = tiny_config(num_classes=0, model__shared_embedding=False, model__attention_resolutions=())
     gan = gans.build(config)
     trained = TrainedGAN(config, gan, {"generator": random_variables(gan.generator.module, *gan.generator.inputs)}, 7)
     np.testing.assert_array_equal(trained.sample(3), trained.sample([0, 0, 0]))
