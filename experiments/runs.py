@@ -141,8 +141,9 @@ def same_row(config) -> tuple:
 
 
 def comparable(protocol):
-    """A protocol without how BatchNorm's statistics were made, which a grid may vary."""
-    return dataclasses.replace(protocol, batch_norm="")
+    """A protocol without the average and how BatchNorm's statistics were made, which a grid may vary."""
+    varied = {"source", "batch_norm"} & {field.name for field in dataclasses.fields(protocol)}
+    return dataclasses.replace(protocol, **dict.fromkeys(varied, ""))
 
 
 def common_protocol(runs):

@@ -10,7 +10,7 @@ from biggan_jax.data import Dataset
 from biggan_jax.data import points as sources
 from biggan_jax.errors import UsageError
 from biggan_jax.evaluation import tables
-from biggan_jax.evaluation.protocol import uniform_labels
+from biggan_jax.evaluation.protocol import source_of, uniform_labels
 from biggan_jax.metrics import points as metrics
 
 NAME, TITLE = "points", "Scores of points"  # of the files in eval/
@@ -100,7 +100,7 @@ class Evaluator:
         dim = self._real.shape[1]
         return Protocol(
             samples=self.num_samples,
-            source="EMA generator" if self.config.get("ema_decay") else "generator",
+            source=source_of(self.config),
             seed=self.seed,
             reference=self.dataset.name,
             reference_fingerprint=self.dataset.fingerprint,
