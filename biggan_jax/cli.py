@@ -113,7 +113,7 @@ def load_config(spec: str):
 def load_paper(spec: str) -> dict:
     """What was published for the experiment `FILE.py` or `FILE.py:variant`: figures by name, none where it has none."""
     module, variant = load_module("config", spec)
-    return module.get_paper(variant) if hasattr(module, "get_paper") else {}
+    return call("config", spec, module.get_paper, variant) if hasattr(module, "get_paper") else {}
 
 
 def load_module(option: str, spec: str):
