@@ -21,7 +21,7 @@ class Key(NamedTuple):
     check: Check
     comment: str
     or_none: type | None = None  # None is allowed besides values of this type
-    free: bool = False  # a run may go on with another value
+    may_change: bool = False  # a run may go on with another value
 
 
 def at_least(least: int) -> Check:

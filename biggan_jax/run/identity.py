@@ -76,7 +76,7 @@ def check_resumable(found, config, path) -> None:
     keys = configs.keys_of(found) | configs.keys_of(config)
     old, new = configs.flatten(found.to_dict()), configs.flatten(config.to_dict())
     absent = object()
-    changed = [k for k in keys if not keys[k].free and old.get(k, absent) != new.get(k, absent)]
+    changed = [k for k in keys if not keys[k].may_change and old.get(k, absent) != new.get(k, absent)]
     if changed:
         say = lambda values, key: repr(values[key]) if key in values else "absent"
         differences = "; ".join(f"{key} was {say(old, key)}, is now {say(new, key)}" for key in changed)
