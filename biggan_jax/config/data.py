@@ -44,7 +44,7 @@ def keys(dataset: str) -> dict[str, Key]:
 
 
 def kind(config) -> str:
-    """What the data set's examples are: "image" or "points"."""
+    """The kind of the data set's examples: "image" or "points"."""
     return "points" if config.dataset == "points" else "image"
 
 

@@ -25,7 +25,7 @@ VALIDATION_SPLITS = ("validation", "val", "test")  # Table 2 asks for the Incept
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
-    """What an evaluation needs besides something to score: real images, their summary, a network and sizes.
+    """Scores samples and images; it holds real ones, their summary, a network and sizes.
 
     config: of the data set. dataset: the real images of `reference`. batch_size: a multiple of the mesh; scores do not
     depend on it.

@@ -1,4 +1,4 @@
-"""What a run is told about its samples while it trains, as its config asks: scores on the way, a verdict at the end."""
+"""Scores of a run's samples while it trains, and a verdict at the end, as its config asks."""
 
 import jax
 from jax.experimental import multihost_utils
@@ -49,9 +49,9 @@ class Judge:
         return float(multihost_utils.broadcast_one_to_all(np.float32(ratio)))
 
     def verdict(self, trained) -> tuple[dict[str, float], str] | None:
-        """What an independent classifier recognises of a TrainedGAN's samples, or, of one that has found categories
-        without labels, how pure they are, or, of one that was taught classes, D's error: records by name, and a line of
-        text.
+        """Records by name, and a line of text: how many of a TrainedGAN's samples an independent classifier recognises;
+        or, of one that has found categories without labels, how pure they are; or, of one that was taught classes, D's
+        error.
 
         None without `run.recognition` or partly labelled data, and on all processes but the first.
         """

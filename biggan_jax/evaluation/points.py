@@ -83,7 +83,7 @@ def em_samples(dim: int, *sizes: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
-    """What scoring points needs besides something to score.
+    """Scores samples beside real points.
 
     config: of the run. dataset: the real points. min_samples: see `metrics.points.coverage`. batch_size: a multiple of
     the mesh; scores do not depend on it.

@@ -1,4 +1,4 @@
-"""How a score was made. No score is written without it, and scores of different protocols are not comparable."""
+"""Protocols of scores. No score is written without one, and scores of different ones are not comparable."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What a working directory belongs to.
+"""The identity of a working directory's run.
 
 config.json     the run's config; a start with another one is refused
 run.json        what tells the run from others; of the latest start: command, versions, devices, data and its classes
