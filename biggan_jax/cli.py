@@ -1,4 +1,4 @@
-"""What every command shares: reading a config with its overrides, and turning errors into one line and an exit code."""
+"""The shared part of all commands: reads a config with its overrides, turns errors into one line and an exit code."""
 
 import contextlib
 import importlib.util
@@ -111,9 +111,9 @@ def load_config(spec: str):
 
 
 def load_paper(spec: str) -> dict:
-    """What was published for the experiment `FILE.py` or `FILE.py:variant`: figures by name, none where it has none."""
+    """The published figures of the experiment `FILE.py` or `FILE.py:variant`, by name; none where it has none."""
     module, variant = load_module("config", spec)
-    return module.get_paper(variant) if hasattr(module, "get_paper") else {}
+    return call("config", spec, module.get_paper, variant) if hasattr(module, "get_paper") else {}
 
 
 def load_module(option: str, spec: str):

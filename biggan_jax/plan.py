@@ -1,4 +1,4 @@
-"""What a config needs on a TPU slice, found without one:
+"""Finds what a config needs on a TPU slice, without one:
 python -m biggan_jax.plan --config=experiments/table1.py:row=8 --topology=v3:8x8 [--json]
 
 The real training step is compiled ahead of time by libtpu (pip install 'biggan_jax[tpu]'); memory, FLOPs, bytes and

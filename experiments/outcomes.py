@@ -3,6 +3,7 @@ NUMBER-OBJECTIVE, and the objectives are compared number by number.
 """
 
 import collections
+import itertools
 import os
 
 from biggan_jax.evaluation import points
@@ -32,7 +33,8 @@ class Section:
         self.runs = {name: by_key[runs.same_row(config)] for name, config in self.rows.items()}
         self.all_runs = [run for of_row in self.runs.values() for run in of_row]
         self._records = {run.workdir: scored(run) for run in self.all_runs}
-        counts = collections.Counter(p for of_run in self._records.values() for p in {r.protocol for r in of_run})
+        in_runs = ({runs.comparable(r.protocol) for r in of_run} for of_run in self._records.values())
+        counts = collections.Counter(itertools.chain.from_iterable(in_runs))
         self._protocol = max(counts, key=counts.get, default=None)
         self._best = {name: self._best_of(name) for name in self.rows}
         self._pairs = self._complete()
@@ -42,10 +44,14 @@ class Section:
 
     def _best_of(self, row) -> float | None:
         """The best score of the row's runs, whichever checkpoint has it."""
-        of_runs = [self._records[run.workdir] for run in self.runs[row]]
-        values = [r.scores[self._judge.score] for of_run in of_runs for r in of_run if r.protocol == self._protocol]
+        values = [r.scores[self._judge.score] for r in self._comparable(self.runs[row])]
         values = [value for value in values if value == value]  # of a broken generator: not a number
         return (max if self._judge.larger else min)(values, default=None)
+
+    def _comparable(self, of_runs) -> list:
+        """The records of runs by the protocol of most."""
+        found = itertools.chain.from_iterable(self._records[run.workdir] for run in of_runs)
+        return [record for record in found if runs.comparable(record.protocol) == self._protocol]
 
     def _complete(self) -> dict[str, tuple[float, ...]]:
         """The best score by each objective, of every number that has all."""
@@ -79,7 +85,8 @@ class Section:
         if self._protocol is None:
             parts.append("No run of this grid has been scored yet.\n")
         else:
-            parts.append(f"Architectures whose best checkpoint is so good, by: {self._protocol.describe()}.\n")
+            first = self._comparable(self.all_runs)[0]
+            parts.append(f"Architectures whose best checkpoint is so good, by: {first.protocol.describe()}.\n")
         header = ["Inception Score >=", *self.table[0][1:5]]
         paper = [header] + [[f"{t:g}", *map(str, counts)] for t, counts in self._paper.items()]
         note = (

@@ -136,14 +136,15 @@ def same_row(config) -> tuple:
     """What the runs of one row have in common: everything but the seed and what may change between starts, of which
     only their length counts.
     """
-    free = {name for name, key in configs.keys_of(config).items() if key.free} - {"num_steps"} | {"seed"}
-    kept = {name: value for name, value in configs.flatten(config.to_dict()).items() if name not in free}
+    varied = {name for name, key in configs.keys_of(config).items() if key.may_change} - {"num_steps"} | {"seed"}
+    kept = {name: value for name, value in configs.flatten(config.to_dict()).items() if name not in varied}
     return tuple(sorted((name, json.dumps(value)) for name, value in kept.items()))
 
 
 def comparable(protocol):
-    """A protocol without how BatchNorm's statistics were made, which a grid may vary."""
-    return dataclasses.replace(protocol, batch_norm="")
+    """A protocol without the average and how BatchNorm's statistics were made, which a grid may vary."""
+    varied = {"source", "batch_norm"} & {field.name for field in dataclasses.fields(protocol)}
+    return dataclasses.replace(protocol, **dict.fromkeys(varied, ""))
 
 
 def common_protocol(runs):

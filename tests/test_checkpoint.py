@@ -179,6 +179,15 @@ def test_a_run_is_not_asked_for_fewer_steps_than_it_has(saved):
         identity.check_config(workdir, tiny_config(seed=50, num_steps=40))
 
 
+@pytest.mark.parametrize("net", "gd")
+def test_a_run_whose_learning_rate_falls_until_its_last_step_keeps_their_number(tmp_path, net):
+    falls, path = {f"optimizer__{net}_schedule": "linear"}, tmp_path / "config.json"
+    identity.check_resumable(tiny_config(num_steps=9, **falls), tiny_config(num_steps=9, **falls), path)
+    identity.check_resumable(tiny_config(num_steps=9), tiny_config(num_steps=10), path)
+    with pytest.raises(UsageError, match="num_steps is 10; it must be 9, as in .*config.json: .* are constant"):
+        identity.check_resumable(tiny_config(num_steps=9, **falls), tiny_config(num_steps=10, **falls), path)
+
+
 def test_one_process_asks_without_the_others(saved, monkeypatch):
     """A manager of Orbax's is made by all processes together: one alone would wait for them."""
     workdir, checkpoints = saved

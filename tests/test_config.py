@@ -1,10 +1,11 @@
 """Configs: every experiment is valid, and what is wrong is named."""
 
 import glob
+import sys
 
 import pytest
 
-from biggan_jax import cli
+from biggan_jax import cli, describe
 from biggan_jax import config as configs
 from biggan_jax.config.data import POINTS
 from biggan_jax.errors import UsageError
@@ -149,6 +150,18 @@ def test_a_config_file_that_fails_is_a_usage_error(tmp_path):
     (tmp_path / "broken.py").write_text("def get_config(variant):\n  return undefined\n1/0")
     with pytest.raises(UsageError, match="ZeroDivisionError"):
         cli.load_config(str(tmp_path / "broken.py"))
+
+
+@pytest.mark.parametrize("function", ["get_config", "get_paper"])
+def test_an_error_inside_a_config_file_is_one_line(tmp_path, monkeypatch, capsys, function):
+    file = tmp_path / "broken.py"
+    other = "from tests.tiny import tiny_config\ndef get_config(variant):\n  return tiny_config()\n"
+    file.write_text(f"{other}def {function}(variant):\n  return undefined\n")
+    monkeypatch.setattr(sys, "argv", ["describe", f"--config={file}"])
+    with pytest.raises(SystemExit) as end:
+        cli.run(describe.main)
+    error = f"error: --config={file}: {file}, line 5: NameError: name 'undefined' is not defined\n"
+    assert (end.value.code, capsys.readouterr().err) == (2, error)
 
 
 def test_a_key_that_a_config_file_misspells_is_named(tmp_path):

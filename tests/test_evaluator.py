@@ -13,6 +13,7 @@ from biggan_jax.errors import DataError, MissingSplitError, UsageError
 from biggan_jax.evaluation import evaluator
 from tests import evaluation_runs
 from tests.evaluation_runs import run_config
+from tests.tiny import tiny_config
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -82,6 +83,20 @@ def test_statistics_that_came_with_the_weights_are_named(evaluators):
     assert protocol(0.5, "rescale").batch_norm == "statistics that came with the weights"
     assert protocol(0.5, "resample").batch_norm == protocol(None, "rescale").batch_norm == "standing statistics, 2 x 16"
     assert evaluators[0].sample_protocol(run_config(run__standing_stats_batches=0)).batch_norm == "running statistics"
+
+
+@pytest.mark.parametrize(
+    "source, batch_norm, changes",
+    [
+        ("EMA generator", "standing statistics, 2 x 16", {}),
+        ("generator", "standing statistics, 2 x 16", dict(gan__name="gan", model__name="dcgan")),
+        ("EMA generator", "no BatchNorm", dict(gan__name="wgan_gp", model__name="mlp")),
+        ("generator", "no BatchNorm", dict(gan__name="gan", model__name="mlp")),
+    ],
+)
+def test_averages_and_statistics_are_named_only_where_there_are_such(evaluators, source, batch_norm, changes):
+    protocol = evaluators[0].sample_protocol(tiny_config(**changes))
+    assert (protocol.source, protocol.batch_norm) == (source, batch_norm)
 
 
 @pytest.mark.parametrize("error", [DataError, MissingSplitError, UsageError])

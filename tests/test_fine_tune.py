@@ -3,14 +3,18 @@
 import functools
 import shutil
 
+from flax import traverse_util
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 import numpy as np
 import pytest
 
+from biggan_jax import config as configs
+from biggan_jax import gans, models
 from biggan_jax.devices import sharding
 from biggan_jax.errors import DataError, UsageError
+from biggan_jax.models import layers
 from biggan_jax.programs.program import Program
 from biggan_jax.run import checkpoint, fine_tune
 from tests.commands import run
@@ -105,6 +109,18 @@ def test_another_number_of_classes_starts_what_belongs_to_them_afresh(tmp_path, 
     for name in ("generator", "ema/generator"):
         assert any(line.startswith(f"{name}: {len(in_g)} variables start afresh: params/") for line in log)
     assert "discriminator: 2 variables start afresh: params/embedding/embedding, spectral_stats/embedding/u" in log
+
+
+@pytest.mark.parametrize("conditioning", ["projection", "concat", "embedding"])
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_embedding_has_a_name_of_what_belongs_to_classes(name, conditioning):
+    recipe = "ebgan" if name == "autoencoder" else "gan"
+    wanted, keys = {"model.conditioning": conditioning, "model.norm_g": "batch"}, configs.models.TABLES[name]
+    changes = {key: value for key, value in wanted.items() if key in keys and keys[key].check.allows(value)}
+    config = tiny_config(gan__name=recipe, model__name=name, num_classes=10, model__z_dim=16, **changes)
+    shapes = [net.shapes()["params"] for net in gans.build(config).nets.values()]
+    paths = traverse_util.flatten_dict({str(i): params for i, params in enumerate(shapes)})
+    assert {path[-2] for path in paths if path[-1] == "embedding"} <= set(layers.CLASS_MODULES)
 
 
 def test_converted_weights_without_the_other_nets(tmp_path):

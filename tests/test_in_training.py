@@ -4,18 +4,21 @@ import types
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import biggan_jax
 from biggan_jax.data import digits
 from biggan_jax.devices import sharding
-from biggan_jax.errors import CollapsedError
+from biggan_jax.errors import CollapsedError, DataError, MissingSplitError
 from biggan_jax.evaluation import results
 from biggan_jax.evaluation.in_training import Judge
 from biggan_jax.gans.biggan import BigGAN
 from biggan_jax.run import loop
 from tests import evaluation_runs
 from tests.evaluation_runs import run_config
+from tests.test_data_image_folder import write_folder
+from tests.tiny import tiny_config
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,3 +63,47 @@ def test_a_verdict_is_given_where_it_is_asked_for(tmp_path):
     assert records["recognition/recognized"] == 1 and records["recognition/held_out_accuracy"] > 0.98
     assert line.startswith("an independent classifier recognized 100.0% of the samples")
     assert judge(run_config()).verdict(real) is None
+
+
+class TakesAllForZeros:
+    """A recipe whose D puts every image into class 0."""
+
+    discriminator = types.SimpleNamespace(inputs=[np.zeros((1, 8, 8, 3))])
+
+    def classify(self, variables, images):
+        return jnp.eye(10)[jnp.zeros(len(images), int)]
+
+
+def test_the_error_of_a_d_that_was_taught_classes_is_told(tmp_path):
+    config = tiny_config(gan__name="improved_gan", model__name="improved_gan", data__num_labelled=20)
+    judge = Judge(config, sharding.make_mesh(), digits.load("train"), tmp_path)
+    trained = types.SimpleNamespace(config=config, gan=TakesAllForZeros(), variables=lambda: {}, step=7)
+    records, line = judge.verdict(trained)
+    labels = digits.load("test").labels
+    assert records == {"error/held_out": np.mean(labels != 0)}
+    assert line.endswith(f"on {len(labels)} images of digits:test (20 labels, step 7)")
+
+
+def folder_config(tmp_path, **changes):
+    """Of the images of two classes in `tmp_path`/data."""
+    given = dict(dataset="image_folder", data__dir=str(tmp_path / "data"), data__cache_dir=str(tmp_path / "cache"))
+    return tiny_config(**given | {"num_classes": 2} | changes)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, dict(gan__name="infogan", model__name="infogan", model__z_dim=16, num_classes=0)]
+)
+def test_a_verdict_that_cannot_be_given_is_an_error_before_the_first_step(tmp_path, changes):
+    write_folder(tmp_path / "data" / "train")
+    config = folder_config(tmp_path, run__recognition=True, **changes)
+    with pytest.raises(MissingSplitError, match="data.split='test'"):
+        Judge(config, sharding.make_mesh(), None, tmp_path)
+
+
+def test_a_damaged_held_out_split_is_an_error_before_the_first_step(tmp_path):
+    write_folder(tmp_path / "data" / "train")
+    write_folder(tmp_path / "data" / "test")
+    (tmp_path / "data" / "test" / "cat" / "0.png").write_bytes(b"damaged")
+    config = folder_config(tmp_path, gan__name="improved_gan", model__name="improved_gan", data__num_labelled=2)
+    with pytest.raises(DataError, match="0.png"):
+        Judge(config, sharding.make_mesh(), None, tmp_path)

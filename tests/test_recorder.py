@@ -56,6 +56,13 @@ def test_records_that_are_read_together_have_the_time_of_their_steps(kept, monke
     assert [record["images_per_second"] for record in kept] == [8.0, 8.0]
 
 
+def test_progress_shows_the_losses_of_all_nets(kept, monkeypatch):
+    shown = []
+    monkeypatch.setattr(kept, "update", lambda step, values: shown.append(list(values)), raising=False)
+    read(kept, {"loss/g": 1.0, "loss/g_regularizer": 0.1, "class_loss/real": 0.1, "loss/g_ab": 2.0, "grad_norm/g": 1.0})
+    assert shown == [["D", "G", "G_AB", "img/s"]]
+
+
 def test_records_do_not_replace_those_of_who_has_taken_over(monkeypatch):
     gcsfs = pytest.importorskip("gcsfs")
     gcs = FakeGCS("unit")

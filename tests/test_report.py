@@ -152,9 +152,13 @@ def test_scores_of_other_protocols_are_left_out_and_named(tmp_path):
     assert f"Scored by another protocol, and left out: {odd}, {alone}.\n" in text
 
 
-def test_statistics_of_batch_norm_may_differ_in_one_table(tmp_path):
-    for seed, names in enumerate(("standing statistics, 20 x 64", "stored statistics")):
-        make_run(tmp_path / f"runs/{seed}", row("8", seed), [(200, 4.0)], batch_norm=names)
+@pytest.mark.parametrize(
+    "key, values",
+    [("batch_norm", ("standing statistics, 20 x 64", "stored statistics")), ("source", ("EMA generator", "generator"))],
+)
+def test_averages_and_statistics_of_batch_norm_may_differ_in_one_table(tmp_path, key, values):
+    for seed, value in enumerate(values):
+        make_run(tmp_path / f"runs/{seed}", row("8", seed), [(200, 4.0)], **{key: value})
     assert table_of(tmp_path)[0]["8"]["runs"] == "2"
 
 

@@ -16,16 +16,16 @@ _IMAGES = _SPLIT | {
     "data.num_labelled": Key(0, at_least(0), "images whose labels may be learned from, as many of each class, drawn by "
                              "the seed; 0: labels are not told apart so"),
     "data.cache_dir": Key("", ANYTHING, "decoded images and evaluations' references are kept here; empty: "
-                          "~/.cache/biggan_jax", free=True),
+                          "~/.cache/biggan_jax", may_change=True),
 }  # fmt: skip
-_FOLDER = {"data.dir": Key("", ANYTHING, "where it is; empty: the source's own default", free=True)}
+_FOLDER = {"data.dir": Key("", ANYTHING, "where it is; empty: the source's own default", may_change=True)}
 _SKIP = {
     "data.skip_bad_records": Key(0, at_least(0), "images that may be unreadable; another of the class replaces each",
-                                 free=True),
+                                 may_change=True),
 }  # fmt: skip
 _DECODED = {
     "data.max_pixels": Key(100_000_000, at_least(1), "of one image file; a larger one is refused before it is decoded",
-                           free=True),
+                           may_change=True),
 }  # fmt: skip
 _GENERATED = {"data.num_examples": Key(10_000, at_least(1), "any number can be made")}
 
@@ -56,14 +56,14 @@ ARRAYS = {"points": _points}  # by data set; those that are not here are labelle
 
 
 def arrays(config) -> dict[str, tuple[tuple[int, ...], str]]:
-    """What one example of the data set is: `(shape, type)` of each of its arrays, by name, the first of what is
-    learned. Images are uint8 in 0..255.
+    """One example of the data set: `(shape, type)` of each of its arrays, by name, the first of what is learned. Images
+    are uint8 in 0..255.
     """
     return ARRAYS.get(config.dataset, _images)(config)
 
 
 def kind(config) -> str:
-    """What the data set's examples are: "image" or "points"."""
+    """The kind of the data set's examples: "image" or "points"."""
     return "points" if next(iter(arrays(config))) == "point" else "image"
 
 

@@ -1,4 +1,4 @@
-"""What a key of the config is: its default, what is allowed, what it means, and whether a run may go on with another.
+"""Keys of the config: the default of each, what is allowed, what it means, and whether a run may go on with another.
 
 Tables of keys are dicts from the dotted name to a `Key`; everything that is said of a key stands in its one line.
 """
@@ -21,7 +21,7 @@ class Key(NamedTuple):
     check: Check
     comment: str
     or_none: type | None = None  # None is allowed besides values of this type
-    free: bool = False  # a run may go on with another value
+    may_change: bool = False  # a run may go on with another value
 
 
 def at_least(least: int) -> Check:
@@ -58,6 +58,6 @@ def require(condition: bool, key: str, config, allowed: str) -> None:
 
 
 def expected(value, allowed: str) -> str:
-    """What to say of a value that is not `allowed`, with the nearest of what is."""
+    """Says what is `allowed` in place of `value`, and what of it is nearest."""
     near = difflib.get_close_matches(value, allowed.replace(",", " ").split(), 1) if isinstance(value, str) else ()
     return f"it must be {allowed}" + (f" (did you mean {near[0]}?)" if near else "")

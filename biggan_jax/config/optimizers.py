@@ -35,3 +35,8 @@ TABLES = {
         "optimizer.eps": Key(1e-8, FINITE, "outside the root (PyTorch's rule)"),
     },
 }  # fmt: skip
+
+
+def fall_until_the_end(config) -> bool:
+    """Whether a learning rate of `config` depends on `num_steps`."""
+    return {config.optimizer.g_schedule, config.optimizer.d_schedule} != {"constant"}

@@ -6,7 +6,7 @@ KEYS = {
     "seed": Key(0, Check(lambda n: 0 <= n < 2**31, "0 or more and less than 2**31"),
                 "of the weights, the latents and the order of the data"),
     "init_from": Key("", ANYTHING, "a run or converted weights to start from: DIR or DIR@STEP"),
-    "num_steps": Key(150_000, at_least(1), "generator updates", free=True),
+    "num_steps": Key(150_000, at_least(1), "generator updates", may_change=True),  # with constant rates
     "batch_size": Key(2048, at_least(1), "images per discriminator update, over all devices"),
     "accumulation_steps": Key(1, at_least(1), "micro-batches a batch is cut into; BatchNorm sees one at a time"),
     "num_classes": Key(1000, at_least(0), "0: unconditional"),
@@ -46,4 +46,4 @@ RUN = {
     "recognition": Key(False, ANYTHING, "finish with an independent classifier's count of recognised samples (up to "
                        "32 pixels)"),
 }  # fmt: skip
-KEYS |= {f"run.{name}": key._replace(free=True) for name, key in RUN.items()}
+KEYS |= {f"run.{name}": key._replace(may_change=True) for name, key in RUN.items()}

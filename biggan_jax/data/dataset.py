@@ -1,4 +1,4 @@
-"""What every data source returns, and the checks it must pass before a step runs on it."""
+"""Data sets as every source returns them, and the checks they must pass before a step runs on them."""
 
 from collections.abc import Mapping
 import dataclasses

@@ -247,7 +247,7 @@ class Slice:
 
     @property
     def aot_options(self) -> dict:
-        """What `jax.experimental.topologies.get_topology_desc` needs besides the name.
+        """The arguments of `jax.experimental.topologies.get_topology_desc` besides the name.
 
         Without it libtpu describes a v4 chip as two devices, which no machine has.
         """

@@ -1,4 +1,4 @@
-"""What pixels of generated images attend to (Zhang et al. 2018, Figure 5)."""
+"""Maps of where pixels of generated images attend to (Zhang et al. 2018, Figure 5)."""
 
 import functools
 

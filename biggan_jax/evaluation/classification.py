@@ -1,5 +1,6 @@
 """The test error of a discriminator that was taught classes from partly labelled data."""
 
+import contextlib
 import functools
 from typing import NamedTuple
 
@@ -28,23 +29,24 @@ class HeldOutError(NamedTuple):
         )
 
 
-def held_out_error(trained) -> HeldOutError | None:
-    """The error of a TrainedGAN's averaged D on held-out images; None where D was not taught classes, or where the data
-    has no held-out split.
+def held_out(config) -> data.Dataset | None:
+    """The examples to find the error on: the first of HELD_OUT_SPLITS that the data has; None where it has none, or
+    where D is not taught classes.
     """
-    config, gan = trained.config, trained.gan
     if not config.data.get("num_labelled", 0):
         return None
     for split in HELD_OUT_SPLITS:
-        try:
-            dataset = data.load(config, split=split)
-        except (MissingSplitError, UsageError):  # what is damaged is not absent
-            continue
-        images = np.asarray(dataset.images[np.arange(len(dataset))])
-        classes = sampler.in_batches(functools.partial(_classes, gan, trained.variables()), sampler.BATCH_SIZE, images)
-        wrong = float(np.mean(classes != dataset.labels))
-        return HeldOutError(wrong, len(dataset), config.data.num_labelled, dataset.name, trained.step)
+        with contextlib.suppress(MissingSplitError, UsageError):  # what is damaged is not absent
+            return data.load(config, split=split)
     return None
+
+
+def held_out_error(trained, dataset: data.Dataset) -> HeldOutError:
+    """The error of a TrainedGAN's averaged D on the held-out images `dataset`."""
+    gan, images = trained.gan, np.asarray(dataset.images[np.arange(len(dataset))])
+    classes = sampler.in_batches(functools.partial(_classes, gan, trained.variables()), sampler.BATCH_SIZE, images)
+    wrong = float(np.mean(classes != dataset.labels))
+    return HeldOutError(wrong, len(dataset), trained.config.data.num_labelled, dataset.name, trained.step)
 
 
 @functools.partial(jax.jit, static_argnames="gan")

@@ -1,4 +1,4 @@
-"""What D's loss said in training of the distance that it trains by, read from a run's records."""
+"""Estimates of a distance that D's loss gave in training, read from a run's records."""
 
 import json
 

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 import dataclasses
+import functools
 from typing import Any
 
 import jax
 import numpy as np
 
-from biggan_jax import data
+from biggan_jax import data, gans
 from biggan_jax.data import batches
 from biggan_jax.errors import MissingSplitError, UsageError
 from biggan_jax.evaluation import features, reference, results
-from biggan_jax.evaluation.protocol import Protocol
+from biggan_jax.evaluation.protocol import Protocol, source_of
 from biggan_jax.evaluation.reference import Reference
+from biggan_jax.gans.core import Net
 from biggan_jax.metrics import summary
 from biggan_jax.sampling import conditions
 
@@ -23,7 +25,7 @@ VALIDATION_SPLITS = ("validation", "val", "test")  # Table 2 asks for the Incept
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
-    """What an evaluation needs besides something to score: real images, their summary, a network and sizes.
+    """Scores samples and images; it holds real ones, their summary, a network and sizes.
 
     config: of the data set. dataset: the real images of `reference`. batch_size: a multiple of the mesh; scores do not
     depend on it.
@@ -72,12 +74,9 @@ class Evaluator:
         mode = mode or config.get("truncation_mode")
         if own_statistics and truncation is not None and mode == "rescale":
             batch_norm = "statistics that came with the weights"
-        elif config.run.standing_stats_batches:
-            batches_of = f"{config.run.standing_stats_batches} x {config.run.standing_stats_batch_size}"
-            batch_norm = f"standing statistics, {batches_of}"
         else:
-            batch_norm = "running statistics"
-        return self._protocol("EMA generator", batch_norm, truncation, mode, self.num_samples)
+            batch_norm = _batch_norm(config)
+        return self._protocol(source_of(config), batch_norm, truncation, mode, self.num_samples)
 
     def labels(self, num_classes: int) -> np.ndarray:
         """Class of each sample, int32 [num_samples]."""
@@ -135,6 +134,20 @@ class Evaluator:
                 self.extractor, dataset, self.neighbour_samples, self.batch_size, self.cache_dir, splits
             )
         return None
+
+
+def _batch_norm(config) -> str:
+    """The statistics that the generator's BatchNorm makes samples with."""
+    if not _has_batch_norm(gans.build(config).nets["generator"]):
+        return "no BatchNorm"
+    if not config.run.standing_stats_batches:
+        return "running statistics"
+    return f"standing statistics, {config.run.standing_stats_batches} x {config.run.standing_stats_batch_size}"
+
+
+@functools.lru_cache  # asked for every step and truncation; a large net takes a second
+def _has_batch_norm(net: Net) -> bool:
+    return "batch_stats" in net.shapes()
 
 
 def create(

@@ -1,4 +1,4 @@
-"""What a run is told about its samples while it trains, as its config asks: scores on the way, a verdict at the end."""
+"""Scores of a run's samples while it trains, and a verdict at the end, as its config asks."""
 
 import jax
 from jax.experimental import multihost_utils
@@ -29,6 +29,10 @@ class Judge:
         self._evaluator = None
         if config.run.evaluate_every:
             self._evaluator = evaluator.create(config, mesh, num_samples=config.run.evaluate_samples, dataset=dataset)
+        # What the verdict is given on is read now: what is not there must be an error before the first step.
+        self._taught = classification.held_out(config)
+        asked = config.run.recognition and self._taught is None
+        self._unseen = data.load(config, split="test", labelled=True) if asked else None
 
     def score(self, trained) -> float:
         """The FID of a TrainedGAN over the run's least, 1 or more. Its checkpoint must be in the working directory.
@@ -45,15 +49,16 @@ class Judge:
         return float(multihost_utils.broadcast_one_to_all(np.float32(ratio)))
 
     def verdict(self, trained) -> tuple[dict[str, float], str] | None:
-        """What an independent classifier recognises of a TrainedGAN's samples, or, of one that has found categories
-        without labels, how pure they are, or, of one that was taught classes, D's error: records by name, and a line of
-        text.
+        """Records by name, and a line of text: how many of a TrainedGAN's samples an independent classifier recognises;
+        or, of one that has found categories without labels, how pure they are; or, of one that was taught classes, D's
+        error.
 
         None without `run.recognition` or partly labelled data, and on all processes but the first.
         """
-        if error := classification.held_out_error(trained):
+        if self._taught is not None:
+            error = classification.held_out_error(trained, self._taught)
             return ({"error/held_out": error.error}, str(error)) if jax.process_index() == 0 else None
-        if not self._config.run.recognition:
+        if self._unseen is None:
             return None
         if hasattr(trained.gan, "read"):
             return self._purity(trained)
@@ -61,14 +66,13 @@ class Judge:
         samples = trained.sample(labels, seed=self._config.seed)
         if jax.process_index():
             return None
-        found = recognition(self._dataset, data.load(self._config, split="test"), samples, labels)
+        found = recognition(self._dataset, self._unseen, samples, labels)
         records = {f"recognition/{name}": value for name, value in found._asdict().items()}
         return records, f"an independent classifier {found}"
 
     def _purity(self, trained):
         """Of the clusters that the first categorical code makes of held-out images (Chen et al. 2016, Section 7.2)."""
-        held_out = data.load(self._config, split="test", labelled=True)
-        images, labels = spread(held_out)
+        images, labels = spread(self._unseen)
         clusters = trained.read(images)[:, : self._config.gan.categorical[0]].argmax(axis=1)
         if jax.process_index():
             return None

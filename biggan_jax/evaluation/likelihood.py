@@ -14,6 +14,7 @@ from biggan_jax import config as configs
 from biggan_jax import data
 from biggan_jax.errors import MissingSplitError, UsageError
 from biggan_jax.evaluation import steps, tables
+from biggan_jax.evaluation.protocol import source_of
 from biggan_jax.evaluation.steps import is_first, say
 from biggan_jax.gans.images import LUMA
 from biggan_jax.metrics import parzen
@@ -76,7 +77,7 @@ class Likelihood:
         self._sigmas = SIGMAS[configs.kind(config)]
         self._protocol = Protocol(
             samples=num_samples,
-            source="EMA generator" if config.get("ema_decay") else "generator",
+            source=source_of(config),
             seed=seed,
             numbers=self._test.shape[1],
             scale="pixels in [0, 1]" if configs.kind(config) == "image" else "as they are",

@@ -10,6 +10,7 @@ from biggan_jax.data import Dataset
 from biggan_jax.data import points as sources
 from biggan_jax.errors import UsageError
 from biggan_jax.evaluation import tables
+from biggan_jax.evaluation.protocol import source_of
 from biggan_jax.metrics import points as metrics
 from biggan_jax.sampling.conditions import uniform_labels
 
@@ -83,7 +84,7 @@ def em_samples(dim: int, *sizes: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
-    """What scoring points needs besides something to score.
+    """Scores samples beside real points.
 
     config: of the run. dataset: the real points. min_samples: see `metrics.points.coverage`. batch_size: a multiple of
     the mesh; scores do not depend on it.
@@ -100,7 +101,7 @@ class Evaluator:
         dim = self._real.shape[1]
         return Protocol(
             samples=self.num_samples,
-            source="EMA generator" if self.config.get("ema_decay") else "generator",
+            source=source_of(self.config),
             seed=self.seed,
             reference=self.dataset.name,
             reference_fingerprint=self.dataset.fingerprint,

@@ -1,4 +1,4 @@
-"""What a discriminator has learned of the classes of its data: a linear classifier of its hidden values (Radford et al.
+"""A probe of what D has learned of the classes of its data: a linear classifier of its hidden values (Radford et al.
 2016, Section 5.1), beside one of raw pixels and one of the hidden values of the same net before training.
 
 Random filters are good features too. Only what a trained D adds to an untrained one is what training has taught it.
@@ -180,7 +180,7 @@ def held_out(config):
 
 
 def hidden(module: nn.Module, variables, examples: jax.Array, labels: jax.Array) -> list[jax.Array]:
-    """What the layers with weights of a discriminator see, in inference mode, all but the first: the hidden values
+    """Inputs of a discriminator's layers with weights, in inference mode, all but the first's: the hidden values
     behind nonlinearities and norms, maps [N, H, W, C] and vectors [N, F], each once.
 
     The image itself, shrunken beside the first block of a residual net, is none of them.

@@ -1,4 +1,4 @@
-"""How a score was made. No score is written without it, and scores of different protocols are not comparable."""
+"""Protocols of scores. No score is written without one, and scores of different ones are not comparable."""
 
 import dataclasses
 
@@ -9,8 +9,8 @@ class Protocol:
     weights_sha256: str
     resizer: str
     samples: int  # generated images
-    source: str  # "EMA generator", or the file or folder that images came from
-    batch_norm: str  # "standing statistics, 100 x 64"
+    source: str  # "EMA generator", "generator", or the file or folder that images came from
+    batch_norm: str  # "standing statistics, 100 x 64", or "no BatchNorm"
     truncation: float | None
     truncation_mode: str | None  # one of config.gans.TRUNCATION_MODES; None without truncation
     seed: int  # of latents and labels; labels are uniform
@@ -37,6 +37,11 @@ class Protocol:
     def untruncated(self) -> "Protocol":
         """This protocol without its truncation, which all points of one sweep share."""
         return dataclasses.replace(self, truncation=None, truncation_mode=None)
+
+
+def source_of(config) -> str:
+    """The generator that a run's samples are of: its average, where that is more than a copy."""
+    return "EMA generator" if config.get("ema_decay") else "generator"
 
 
 def score_name(score: str, features: str) -> str:

@@ -31,6 +31,7 @@ class Scoring:
         self._workdir, self._evaluator, self._config = workdir, evaluator, config
         self._own_statistics, self._truncations, self._mode = own_statistics, truncations, mode
         self._step, self._sweep, self._poll_seconds = step, sweep, poll_seconds
+        self._held_out = classification.held_out(config)
         self._last = None  # (TrainedGAN, summary) of the last checkpoint scored without truncation
 
     def evaluate(self) -> None:
@@ -53,8 +54,8 @@ class Scoring:
     def _score(self, trained_gan, missing) -> None:
         for truncation in missing:
             self._score_truncation(trained_gan, truncation)
-        if error := classification.held_out_error(trained_gan):
-            say(str(error))
+        if self._held_out is not None:
+            say(str(classification.held_out_error(trained_gan, self._held_out)))
 
     def _score_truncation(self, trained_gan, truncation) -> None:
         start = time.monotonic()

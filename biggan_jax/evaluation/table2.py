@@ -60,8 +60,8 @@ def _at_score(points, score):
 
 
 def to_json(step: int, points: list[Point], validation_score: float | None, protocol: Protocol) -> str:
-    """What the table is made of: the swept `points` of the checkpoint of `step`, the Inception Score of held-out real
-    images, and the `protocol` that all points share.
+    """The numbers behind the table: the swept `points` of the checkpoint of `step`, the Inception Score of held-out
+    real images, and the `protocol` that all points share.
     """
     value = {
         "step": step,

@@ -1,4 +1,4 @@
-"""What every recipe is made of: nets and their states, one optimizer step, D's look at real and fake.
+"""Parts of every recipe: nets and their states, one optimizer step, D's look at real and fake.
 
 Pure functions of arrays. They are written for one device and the whole batch; under `jit` on a mesh XLA divides the
 work, so that BatchNorm statistics and gradients are those of the global batch. Micro-batches are a Python loop: they
@@ -132,7 +132,7 @@ class GANState:
 
 
 class GAN(Protocol):
-    """What the trainer, and everything else, knows of a recipe: a frozen dataclass with these pure methods."""
+    """A recipe as the trainer, and everything else, knows it: a frozen dataclass with these pure methods."""
 
     nets: Mapping[str, Net]
     averaged: tuple[str, ...]  # names of the nets of which a moving average is kept
@@ -142,7 +142,7 @@ class GAN(Protocol):
     exchanges: tuple[str, ...]  # collectives besides all-reduce in a step over several devices
 
     def extra(self) -> Any:
-        """What else the state carries, before the first step: any pytree of arrays."""
+        """The rest of what the state carries, before the first step: any pytree of arrays."""
 
     def phase(self, step: int) -> Hashable:
         """The static kind of the step after `step` others; each kind is a program of its own."""
@@ -157,7 +157,7 @@ class GAN(Protocol):
         """The state after one step and its `checked` metrics. `batch`: arrays [k, B, ...], see `takes`."""
 
     def truncation(self, value: float | None, mode: str | None) -> Any:
-        """What `standing` and `sample` understand by a user's truncation. Raises UsageError for what there is not."""
+        """A user's truncation as `standing` and `sample` understand it. Raises UsageError for what there is not."""
 
     def standing(self, variables: dict, key, num_batches: int, batch_size: int, truncation) -> dict:
         """`variables` to sample with: BatchNorm's statistics are those of samples drawn alike."""
@@ -171,7 +171,7 @@ class GAN(Protocol):
         """
 
     def watch(self, nets: dict[str, NetState], batch: dict, key) -> dict[str, jax.Array]:
-        """What is looked at now and then, scalars by name; `batch`: arrays [N, ...] of data. A name that ends in /real
+        """Scalars, by name, that are looked at now and then; `batch`: arrays [N, ...] of data. A name that ends in /real
         is of the batch alone; it is recorded of held-out data too, under the name of the split.
         """
 
@@ -206,7 +206,7 @@ def read_weights(name: str, net: Net):
 
 
 def sampling_variables(gan: GAN, state: GANState) -> dict[str, Any]:
-    """What samples are made with, by net."""
+    """Variables to sample with, by net."""
     return {name: state.ema[name] if name in state.ema else state.nets[name].variables for name in gan.sampled}
 
 

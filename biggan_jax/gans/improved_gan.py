@@ -100,7 +100,7 @@ class ImprovedGAN(pair.Pair):
         return {"generator": g, "discriminator": d}
 
     def told(self, labels) -> tuple:
-        """What D is told of images beside them: nothing where it is to find out their labels."""
+        """Inputs of D beside the images: none where it is to find out their labels."""
         return () if self.labelled else (labels,)
 
     def d_loss(self, nets, batch, key):

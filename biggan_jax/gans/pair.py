@@ -16,7 +16,7 @@ from biggan_jax.gans.core import Net, NetState, discriminate
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pair:
-    """What recipes with one generator and one discriminator share: all but the step and the losses."""
+    """A recipe with one generator and one discriminator, but for its step and its losses."""
 
     generator: Net  # z and labels -> images or points
     discriminator: Net  # images or points and labels -> logits [N]
@@ -109,7 +109,7 @@ class Pair:
         return self.generator.apply(variables["generator"], z, condition["label"])
 
     def told(self, labels) -> tuple:
-        """What D is told of examples beside them."""
+        """Inputs of D beside the examples."""
         return (labels,)
 
     def verdicts(self, nets: dict[str, NetState], examples, labels) -> jax.Array | None:

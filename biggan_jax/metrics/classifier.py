@@ -58,12 +58,12 @@ def apply(variables, images, num_classes: int):
 
 
 def resizer(image_size: int) -> str:
-    """What is done to an image's size before the network, for the record of a score."""
+    """The change of an image's size before the network, for the record of a score."""
     return "none" if image_size <= MAX_SIZE else f"mean over {image_size // MAX_SIZE}x{image_size // MAX_SIZE} pixels"
 
 
 def name(dataset: str) -> str:
-    """What scores from these features are called.
+    """The name of these features in scores.
 
     "digits-classifier" for the config's `dataset` "digits", "cifar10-classifier" for "tfds:cifar10".
     """

@@ -1,4 +1,4 @@
-"""What distances between distributions are in cases that can be worked out, and what a discriminator says of one.
+"""Distances between distributions in cases that can be worked out, and as a discriminator tells them.
 
 Arjovsky et al. 2017, Section 2: where distributions hardly touch, the Jensen-Shannon divergence stays at log 2, KL is
 infinite, and the earth mover's distance still says how far they are apart.
@@ -53,7 +53,7 @@ def between_parallel_lines(theta: float) -> Distances:
 
 
 class JSEstimate(NamedTuple):
-    """What a discriminator's logits say of the Jensen-Shannon divergence."""
+    """The Jensen-Shannon divergence as a discriminator's logits tell it."""
 
     value: float  # of the game, V(D, G) = E log D(x) + E log(1 - D(G(z)))
     nats: float  # log 2 + V / 2: a lower bound of the divergence, reached by the best D (Goodfellow et al. 2014, Eq. 5)

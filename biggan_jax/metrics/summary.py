@@ -1,4 +1,4 @@
-"""What a stream of features is reduced to, so that 50k samples never sit in memory, and its scores.
+"""The summary of a stream of features, so that 50k samples never sit in memory, and its scores.
 
 Everything is a function of a sample's global index: the block it is added with, the split of the Inception
 Score it falls into, and whether its features are kept. Results therefore do not depend on how the stream was

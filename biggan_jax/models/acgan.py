@@ -15,7 +15,7 @@ from biggan_jax.models.dcgan import gains
 
 
 class Form(NamedTuple):
-    """What differs by size; widths are in units of `channels`."""
+    """The numbers that differ by size; widths are in units of `channels`."""
 
     widths: tuple[int, ...]  # of G's linear layer and hidden maps
     kernels: tuple[int, ...]  # of G's transposed convolutions; the first makes a map of one pixel

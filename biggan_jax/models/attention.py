@@ -37,7 +37,7 @@ class FullAttention(layers.SpectralModule):
 
 
 def maps(module: nn.Module, variables, *inputs) -> dict[str, jax.Array]:
-    """What every pixel attends to in inference mode, by the path of each attention in `module`, as `weights` gives it.
+    """The attention of every pixel in inference mode, by the path of each attention in `module`, as `weights` gives it.
     Empty for a net without attention.
     """
     _, state = module.apply(variables, *inputs, train=False, mutable=["intermediates"])

@@ -264,7 +264,7 @@ def generator_fields(config) -> dict:
 
 
 def embedding_fields(config) -> dict:
-    """What BigGAN added to them (Table 1)."""
+    """The fields that BigGAN added (Table 1)."""
     return {name: config.model[name] for name in ("shared_embedding", "embedding_size", "skip_z")}
 
 

@@ -1,4 +1,4 @@
-"""How labels enter nets by concatenation, and what the family's discriminators end with."""
+"""Ways for labels to enter nets by concatenation, and the end of the family's discriminators."""
 
 from flax import linen as nn
 import jax
@@ -29,7 +29,7 @@ def layer_norm(x: jax.Array, name: str, dtype=None) -> jax.Array:
 
 
 def outputs(net, h: jax.Array, labels, train: bool, project: bool, spectral: dict, **linear):
-    """What a discriminator `net` gives for its last hidden values h [N, F]: logits [N], float32.
+    """The output of a discriminator `net` for its last hidden values h [N, F]: logits [N], float32.
 
     With `net.class_head` also class logits [N, num_classes] (Odena et al. 2017), with `net.with_features` also h.
     `project`: the logits have the inner product of h and an embedding of the label besides (Miyato & Koyama 2018).

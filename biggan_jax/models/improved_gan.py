@@ -20,8 +20,8 @@ CONV_SIZE = 32  # pixels of the convolutional nets
 
 
 class NormalizedGenerator(nn.Module):
-    """What both generators have: BatchNorm, or virtual BatchNorm, for which a reference batch of `reference_size`
-    latents, normal or within the bounds `uniform`, goes through the layers beside z.
+    """The part that both generators have: BatchNorm, or virtual BatchNorm, for which a reference batch of
+    `reference_size` latents, normal or within the bounds `uniform`, goes through the layers beside z.
     """
 
     image_size: int
@@ -37,7 +37,7 @@ class NormalizedGenerator(nn.Module):
     dtype: Any = None
 
     def streams(self, z: jax.Array) -> tuple[jax.Array, ...]:
-        """What goes through the layers side by side: z [N, z_dim], behind the reference latents where there are any."""
+        """The inputs that go through the layers side by side: z [N, z_dim], behind the reference latents if any."""
         if self.norm == "batch":
             return (z,)
         return virtual_batch_norm.reference_latents(self, self.reference_size, self.z_dim, self.uniform), z
@@ -95,7 +95,7 @@ class ConvGenerator(NormalizedGenerator):
 
 
 class Discriminator(nn.Module):
-    """What both discriminators have: what they give of their features.
+    """The part that both discriminators have: outputs of their features.
 
     The output is a logit for each image [N]; with `class_head` also class logits [N, num_classes], of which it is the
     log sum exp; with `with_features` also the features [N, F]. `minibatch_kernels` > 0: the features go through

@@ -131,6 +131,10 @@ class Dense(SpectralModule):
         return y if bias is None else y + bias
 
 
+# The names that nets give their embeddings: another number of classes changes these and nothing else of a layer's.
+CLASS_MODULES = ("embedding", "class_gain", "class_bias")
+
+
 class Embed(SpectralModule):
     """One row per class: labels -> [N, features].
 

@@ -45,7 +45,7 @@ def initial_values(name: str, scale: float | None, inputs: int) -> dict:
 
 
 class FullyConnected(nn.Module):
-    """What both nets are: hidden layers of `widths` units.
+    """Hidden layers of `widths` units, which both nets have.
 
     nonlinearity: one of NONLINEARITIES, `slope` being the leaky one's, or "maxout": each unit is the largest of
     `pieces[i]` numbers in hidden layer i (Goodfellow et al. 2013).

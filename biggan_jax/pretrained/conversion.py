@@ -215,7 +215,7 @@ def _read_biggan_pytorch(path, net: str, image_size: int | None = None, *, sn_ep
 
 
 def _in_float32(variables):
-    """What a checkpoint holds, whatever the precision of the file."""
+    """`variables` as a checkpoint holds them, whatever the precision of the file."""
     return jax.tree.map(lambda x: x.astype(jnp.float32), variables)
 
 

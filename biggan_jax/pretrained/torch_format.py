@@ -201,7 +201,7 @@ def _storage(persistent_id):
 
 
 def _reduce(function, arguments):
-    """What the call would have made. Only `_Global`s can stand for functions, and nothing is called."""
+    """The object that the call would have made. Only `_Global`s can stand for functions, and nothing is called."""
     match function, arguments:
         case _Global("collections OrderedDict"), ():
             return {}

@@ -1,5 +1,5 @@
-"""What the translations share: the variables a module expects, and taking arrays out of a state dict with
-every mismatch named."""
+"""The shared part of the translations: the variables a module expects, and arrays out of a state dict with every
+mismatch named."""
 
 from collections.abc import Mapping
 

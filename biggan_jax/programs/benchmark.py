@@ -114,7 +114,7 @@ def peak_flops(device_kind: str) -> float | None:
 
 
 def scaling(config, places: list[str]) -> list[dict]:
-    """What a step costs each device on ever more of them (weak scaling): one row for each of `places`.
+    """The cost of a step to each device, on ever more of them (weak scaling): one row for each of `places`.
 
     Places are numbers of simulated CPU devices, or TPU slices. A device has as many images as on the first place,
     which runs the config's batch.

@@ -1,4 +1,4 @@
-"""What a config needs on a TPU slice, found without one: the real training step is compiled ahead of time by libtpu."""
+"""The needs of a config on a TPU slice, found without one: libtpu compiles the real training step ahead of time."""
 
 import importlib.util
 import math
@@ -36,7 +36,7 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def prepare_process() -> None:
-    """What compiling for absent devices needs of a process that has not used JAX yet."""
+    """Prepares a process that has not used JAX yet for compiling for absent devices."""
     jax.config.update("jax_platforms", "cpu")  # a TPU of this machine, if it has one, is left alone
     jax.config.update("jax_enable_compilation_cache", False)  # cannot read back what was compiled for other devices
     # libtpu would complain of not knowing these.
@@ -44,7 +44,7 @@ def prepare_process() -> None:
 
 
 def plan(config, topology: str) -> dict:
-    """What a training step of a validated `config` needs on the slice `topology` (see `tpu.parse_topology`).
+    """The needs of a training step of a validated `config` on the slice `topology` (see `tpu.parse_topology`).
 
     Memory, FLOPs and bytes are per device, FLOPs, bytes and seconds for one step: all discriminator updates and the
     generator update. `collectives` counts them by kind, with the bytes of their results. Where the program does not
@@ -177,7 +177,7 @@ def needed_bytes(message: str) -> int | None:
 
 
 def advice(config, slice_: tpu.Slice, needed: int) -> str:
-    """What would make a program fit that needs `needed` bytes on each device."""
+    """The ways to make a program fit that needs `needed` bytes on each device."""
     ratio = needed / slice_.generation.usable_hbm_bytes
     ways = [] if config.model.get("remat", True) else ["recompute activations (--config.model.remat=True)"]
     images = configs.micro_batch(config) // slice_.devices

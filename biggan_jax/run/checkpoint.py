@@ -230,7 +230,7 @@ def _items(state) -> dict:
 
 
 def run_identity(workdir) -> dict:
-    """What run.json says that each checkpoint says too, as far as it is there."""
+    """The part of run.json that each checkpoint has too, as far as it is there."""
     found = storage.read_json(storage.path(workdir) / "run.json")
     return {name: found[name] for name in IDENTITY if isinstance(found.get(name), str)}
 
@@ -261,7 +261,7 @@ def check(folder, step: int, known: dict) -> None:
 
 
 def _check_identity(folder, step: int, known: dict) -> dict:
-    """What the checkpoint in `folder` says of itself. Raises DataError unless it is `step`, and of the `known` run.
+    """The identity that the checkpoint in `folder` has. Raises DataError unless it is `step`, and of the `known` run.
 
     What was saved before checkpoints said so, or where no run was known, is taken for what it is called.
     """

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from biggan_jax import gans
 from biggan_jax.errors import DataError
 from biggan_jax.gans.core import GANState
+from biggan_jax.models.layers import CLASS_MODULES
 from biggan_jax.run import checkpoint
-
-CLASS_MODULES = ("embedding", "class_gain", "class_bias")
 
 
 def split_spec(spec: str) -> tuple[str, int | None]:

@@ -1,4 +1,4 @@
-"""What a working directory belongs to.
+"""The identity of a working directory's run.
 
 config.json     the run's config; a start with another one is refused
 run.json        what tells the run from others; of the latest start: command, versions, devices, data and its classes
@@ -21,6 +21,7 @@ import sys
 import ml_collections
 
 from biggan_jax import config as configs
+from biggan_jax.config import optimizers
 from biggan_jax.errors import UsageError
 from biggan_jax.run import checkpoint, storage
 
@@ -73,13 +74,19 @@ def read_config(workdir) -> ml_collections.ConfigDict | None:
 def check_resumable(found, config, path) -> None:
     """Raises UsageError with the keys that differ, unless a run may go on with other values of all of them."""
     keys = configs.keys_of(found) | configs.keys_of(config)
-    found, config = configs.flatten(found.to_dict()), configs.flatten(config.to_dict())
+    old, new = configs.flatten(found.to_dict()), configs.flatten(config.to_dict())
     absent = object()
-    changed = [k for k in keys if not keys[k].free and found.get(k, absent) != config.get(k, absent)]
+    changed = [k for k in keys if not keys[k].may_change and old.get(k, absent) != new.get(k, absent)]
     if changed:
         say = lambda values, key: repr(values[key]) if key in values else "absent"
-        differences = "; ".join(f"{key} was {say(found, key)}, is now {say(config, key)}" for key in changed)
+        differences = "; ".join(f"{key} was {say(old, key)}, is now {say(new, key)}" for key in changed)
         raise UsageError(f"{path} belongs to another run: {differences}. Choose another --workdir, or the old values")
+    allowed = (
+        f"{found.num_steps}, as in {path}: rates that fall until the last step would jump; another number is allowed "
+        "where optimizer.g_schedule and optimizer.d_schedule are constant"
+    )
+    same = config.num_steps == found.num_steps or not optimizers.fall_until_the_end(config)
+    configs.require(same, "num_steps", config, allowed)
 
 
 def write_config(workdir, config) -> None:

@@ -1,4 +1,4 @@
-"""Who writes to a working directory now: WORKDIR/lock and lock.json. A second writer is refused."""
+"""The lock of a working directory, WORKDIR/lock and lock.json: who writes to it now. A second writer is refused."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""What is watched in a run besides its losses: signs of collapse (Brock et al. 2018, Section 4 and Appendix F).
+"""Watching a run, besides its losses: signs of collapse (Brock et al. 2018, Section 4 and Appendix F).
 
 Before a collapse the top singular values of G's first layers grow without bound; D's accuracy on the images it trains
 on nears 1 while that on held-out images stays near chance: it has memorized them. After it, samples lose their
@@ -99,8 +99,8 @@ def watched_weights(gan, nets) -> dict[str, jax.Array]:
 
 
 def watched(gan, nets, reals: dict) -> dict[str, jax.Array]:
-    """What the recipe watches of each set of `reals`, name -> batch, "train" among them: see `GAN.watch`. Of all but
-    "train" it is what ends in /real.
+    """Records of what the recipe watches (`GAN.watch`) of each set of `reals`, name -> batch, "train" among them. Of all
+    but "train" they are those that end in /real.
     """
     found = {}
     for split, batch in reals.items():
@@ -163,7 +163,7 @@ def check_divergence(step: int, values: dict[str, float], limits) -> None:
 
 
 def lifeless(values: dict[str, float]) -> str | None:
-    """What is said of samples, by the records of a look at them, that no training leads back from."""
+    """A remark on samples that no training leads back from, by the records of a look at them; None for others."""
     if values.get("range/samples", 2.0) < 1 / 255:
         return "all samples are of one colour"
     if values.get("saturated/samples", 0.0) > 0.999 and values["saturated/train"] < 0.95:
@@ -196,7 +196,7 @@ def check_limits(config, monitor: Monitor | None, program) -> None:
 
 
 def passed_limit(values: dict[str, float], limits) -> str | None:
-    """What is said of the first record that has passed one of the config's `run.collapse` limits that is not 0."""
+    """A remark on the first record that has passed one of the config's `run.collapse` limits that is not 0."""
     for name, key, beyond in LIMITS:
         if limits[key] and values.get(name) is not None and beyond(values[name], limits[key]):
             return f"{name} is {values[name]:.4g}, the limit config.run.collapse.{key} is {limits[key]:g}"

@@ -3,7 +3,6 @@
 import collections
 from collections.abc import Callable
 import math
-import re
 import time
 
 from biggan_jax.errors import DivergedError
@@ -61,5 +60,10 @@ class Recorder:
         values["data_wait"] = self.data_wait / seconds  # share of the time spent waiting for images
         self._last, self.data_wait = (step, started), 0.0
         self._writer.scalars(step, values)
-        losses = {name.removeprefix("loss/").upper(): v for name, v in values.items() if re.fullmatch(r"loss/\w", name)}
-        self._progress.update(step, losses | {"img/s": values["images_per_second"]})
+        self._progress.update(step, _losses(values) | {"img/s": values["images_per_second"]})
+
+
+def _losses(values: dict[str, float]) -> dict[str, float]:
+    """The losses among records, by the symbols of their nets; what is a part of a loss by its own name."""
+    names = [name for name in values if name.startswith("loss/") and not name.endswith("_regularizer")]
+    return {name.removeprefix("loss/").upper(): values[name] for name in names}

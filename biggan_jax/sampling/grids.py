@@ -54,7 +54,7 @@ def interpolation_grid(trained, between: str, seed: int) -> np.ndarray:
 
 
 def code_grid(trained, seed: int) -> np.ndarray:
-    """What each code of a recipe that has codes does, one below the other: `gans.codes.traversals` in pictures."""
+    """Pictures of what each code of a recipe does, one below the other: `gans.codes.traversals`."""
     blocks = []
     for z in trained.gan.traversals(jax.random.key(seed), ROWS):
         rows, columns, z_dim = z.shape

@@ -75,7 +75,7 @@ def generate(gan, variables, z, condition, batch_size=BATCH_SIZE) -> np.ndarray:
 
 
 def read(gan, variables, images, batch_size=BATCH_SIZE) -> np.ndarray:
-    """What a recipe that has codes reads in uint8 images [N, H, W, 3]: float32 [N, size of the codes]."""
+    """Codes that a recipe which has some reads in uint8 images [N, H, W, 3]: float32 [N, size of the codes]."""
     return in_batches(functools.partial(_read, gan, variables), batch_size, images)
 
 

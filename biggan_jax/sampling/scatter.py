@@ -19,7 +19,7 @@ REAL, FAKE, D = "#222222", "#2ca02c", "#1f77b4"
 
 
 class View(NamedTuple):
-    """What one panel shows of a state of a run.
+    """One panel: a state of a run.
 
     samples: [N, D]. field: D's output at `places(bound, D)`, or None. path: for one latent number, (z [K], x [K]).
     """

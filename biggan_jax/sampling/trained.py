@@ -113,7 +113,7 @@ class TrainedGAN:
         return len(labels), {"label": labels}
 
     def draw_conditions(self, dataset, seed: int, start: int, count: int):
-        """What `sample` is asked for where nobody asks: see `conditions.draw`. `dataset`: the rows to draw from."""
+        """Conditions to ask `sample` for where nobody asks: see `conditions.draw`. `dataset`: the rows to draw from."""
         return conditions.draw(self.gan, dataset, self.num_classes, seed, start, count) or count
 
     def sample(

@@ -1,4 +1,4 @@
-"""What there is to see of a GAN on points: samples, D's output on the plane or line, the way from z to x."""
+"""Views of a GAN on points: samples, D's output on the plane or line, the way from z to x."""
 
 import functools
 

@@ -24,7 +24,7 @@ def run_semi_supervised(row: str, seed: int, workdir: str, steps: int | None) ->
     """Of one seed both rows have the same labelled images and the same first weights."""
     c = improved_gan.get_config(f"supervised={int(row == ALONE)}")
     trained = runs.train(c, seed, workdir, steps)
-    error = classification.held_out_error(trained).error
+    error = classification.held_out_error(trained, classification.held_out(trained.config)).error
     return runs.Run({"test error, %": 100 * error}, {"samples": trained.sample(np.zeros(24, int), seed=seed)})
 
 
