@@ -171,7 +171,7 @@ class GAN(Protocol):
         """
 
     def watch(self, nets: dict[str, NetState], batch: dict, key) -> dict[str, jax.Array]:
-        """Scalars, by name, that are looked at now and then; `batch`: arrays [N, ...] of data. A name that ends in /real
+        """Scalars, by name, to look at now and then; `batch`: arrays [N, ...] of data. A name that ends in /real
         is of the batch alone; it is recorded of held-out data too, under the name of the split.
         """
 

@@ -99,8 +99,8 @@ def watched_weights(gan, nets) -> dict[str, jax.Array]:
 
 
 def watched(gan, nets, reals: dict) -> dict[str, jax.Array]:
-    """Records of what the recipe watches (`GAN.watch`) of each set of `reals`, name -> batch, "train" among them. Of all
-    but "train" they are those that end in /real.
+    """Records of what the recipe watches (`GAN.watch`) of each set of `reals`, name -> batch, "train" among them; of
+    all but "train" those that end in /real.
     """
     found = {}
     for split, batch in reals.items():
