@@ -10,7 +10,7 @@ from biggan_jax import gans
 from biggan_jax.devices import tpu
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.evaluation import results, table2
-from biggan_jax.run import monitor, storage
+from biggan_jax.run import monitor, records, storage
 
 COLLAPSE_FACTOR = 2.0  # times the best FID, for good
 
@@ -92,7 +92,7 @@ def read(path) -> Run:
         workdir=str(path),
         config=config,
         records=[r for r in results.read(path) if r.protocol.truncation is None and r.step is not None],
-        metrics=_lines(path / "metrics.jsonl"),
+        metrics=records.read(path),
         identity=_json(path / "run.json"),
         sweep=sweep,
         validation_score=validation_score,
@@ -112,17 +112,6 @@ def _sweep(path) -> tuple[list[table2.Point], float | None]:
         return points, found["validation_score"]
     except (KeyError, TypeError) as error:
         raise DataError(f"{path} is not a truncation curve of biggan_jax.evaluate --sweep: {error}") from error
-
-
-def _lines(path) -> list[dict]:
-    """Records of a JSON lines file; a line that is being written, or was when the run was killed, is left out."""
-    found = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return [record for record in found if "step" in record]
 
 
 def _json(path) -> dict:

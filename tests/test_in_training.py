@@ -51,6 +51,33 @@ def test_training_scores_itself(tmp_path, monkeypatch, capsys):
     assert biggan_jax.load(tmp_path / "collapsed" / "eval" / "best").step in (2, 4)
 
 
+def test_a_score_that_is_there_is_made_again_only_of_another_state(tmp_path):
+    judge = Judge(run_config(), sharding.make_mesh(), digits.load("train"), tmp_path)
+    made = []
+
+    def score(trained, protocol):
+        made.append(trained.step)
+        scores = dict.fromkeys(results.COLUMNS, 1.0) | {"FID": 3.0 * trained.step + len(made)}
+        return results.Record(trained.step, scores, protocol), None
+
+    judge._evaluator = types.SimpleNamespace(score=score, sample_protocol=lambda config: evaluation_runs.PROTOCOL)
+    for step in (2, 4):
+        (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)
+    visits = [(2, False), (4, True), (2, False), (4, False), (2, True)]
+    ratios = [judge.score(types.SimpleNamespace(step=step, config=None), anew) for step, anew in visits]
+    assert made == [2, 4, 2] and ratios == pytest.approx([1.0, 2.0, 1.0, 2.0, 1.0])
+    assert results.best_step(tmp_path) == 2 and [r.scores["FID"] for r in results.read(tmp_path)] == [9.0, 14.0]
+
+
+def test_a_best_checkpoint_that_a_kill_came_before_is_kept_later(tmp_path):
+    judge = Judge(run_config(), sharding.make_mesh(), digits.load("train"), tmp_path)
+    judge._evaluator = types.SimpleNamespace(sample_protocol=lambda config: evaluation_runs.PROTOCOL)
+    (tmp_path / "checkpoints" / "2").mkdir(parents=True)
+    results.write(tmp_path, results.Record(2, dict.fromkeys(results.COLUMNS, 1.0), evaluation_runs.PROTOCOL))
+    assert judge.score(types.SimpleNamespace(step=2, config=None), anew=False) == 1.0
+    assert results.best_step(tmp_path) == 2
+
+
 def test_a_verdict_is_given_where_it_is_asked_for(tmp_path):
     train = digits.load("train")
     real = types.SimpleNamespace(
@@ -63,6 +90,7 @@ def test_a_verdict_is_given_where_it_is_asked_for(tmp_path):
     assert records["recognition/recognized"] == 1 and records["recognition/held_out_accuracy"] > 0.98
     assert line.startswith("an independent classifier recognized 100.0% of the samples")
     assert judge(run_config()).verdict(real) is None
+    assert judge(run_config(run__recognition=True)).verdict(real, list(records)) is None
 
 
 class TakesAllForZeros:

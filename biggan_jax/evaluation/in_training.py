@@ -1,16 +1,21 @@
 """Scores of a run's samples while it trains, and a verdict at the end, as its config asks."""
 
+from collections.abc import Collection
+
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
 from biggan_jax import config as configs
 from biggan_jax import data
+from biggan_jax.devices import processes
 from biggan_jax.evaluation import classification, evaluator, points, points_run, results, tables
+from biggan_jax.evaluation.steps import is_first
 from biggan_jax.metrics.clusters import purity
 from biggan_jax.metrics.recognition import recognition, spread
 
 RECOGNITION_SAMPLES_PER_CLASS = 200
+VERDICTS = ("error/held_out", "recognition/")  # what the names of their records begin with
 
 
 def judge(config, mesh, dataset, workdir):
@@ -34,27 +39,38 @@ class Judge:
         asked = config.run.recognition and self._taught is None
         self._unseen = data.load(config, split="test", labelled=True) if asked else None
 
-    def score(self, trained) -> float:
+    def score(self, trained, anew: bool) -> float:
         """The FID of a TrainedGAN over the run's least, 1 or more. Its checkpoint must be in the working directory.
 
-        The record is added to WORKDIR/eval, and the best checkpoint kept there. For runs with `run.evaluate_every`.
+        The record is added to WORKDIR/eval, and the best checkpoint kept there. `anew`: a record of its step and this
+        protocol, if there is one, is another state's. For runs with `run.evaluate_every`.
         """
-        ratio = 1.0
-        record, _ = self._evaluator.score(trained, self._evaluator.sample_protocol(trained.config))
+        protocol, ratio = self._evaluator.sample_protocol(trained.config), 1.0
+        find = lambda: results.find(results.read(self._workdir), trained.step, protocol)
+        record = find() if is_first() and not anew else None
+        known = processes.from_first(record is not None)
+        if not known:
+            record, _ = self._evaluator.score(trained, protocol)
         if record:
-            results.write(self._workdir, record)
+            if not known:
+                results.write(self._workdir, record)
+            # Also of one that is known: a kill may have come before the best was kept.
             best = ", the best so far" if results.update_best(self._workdir, record) else ""
-            print(f"step {record.step}: {results.one_line(record)}{best}", flush=True)
+            if not known:
+                print(f"step {record.step}: {results.one_line(record)}{best}", flush=True)
             ratio = results.fid_ratio(self._workdir, record)
         return float(multihost_utils.broadcast_one_to_all(np.float32(ratio)))
 
-    def verdict(self, trained) -> tuple[dict[str, float], str] | None:
+    def verdict(self, trained, recorded: Collection[str] = ()) -> tuple[dict[str, float], str] | None:
         """Records by name, and a line of text: how many of a TrainedGAN's samples an independent classifier recognises;
         or, of one that has found categories without labels, how pure they are; or, of one that was taught classes, D's
         error.
 
-        None without `run.recognition` or partly labelled data, and on all processes but the first.
+        None without `run.recognition` or partly labelled data, and on all processes but the first; and where one is
+        among the names `recorded` of the same step.
         """
+        if any(name.startswith(VERDICTS) for name in recorded):
+            return None
         if self._taught is not None:
             error = classification.held_out_error(trained, self._taught)
             return ({"error/held_out": error.error}, str(error)) if jax.process_index() == 0 else None
@@ -89,13 +105,15 @@ class PointsJudge:
         self._workdir = workdir
         self._evaluator = points.create(config, mesh, num_samples=config.run.evaluate_samples, dataset=dataset)
 
-    def score(self, trained) -> float:
-        """Adds the record of a TrainedGAN to WORKDIR/eval. Returns 1: there is no FID to collapse."""
-        record = self._evaluator.score(trained)
-        if jax.process_index() == 0:
-            points_run.write(self._workdir, record)
-            print(f"step {record.step}: {tables.one_line(record)}", flush=True)
+    def score(self, trained, anew: bool) -> float:
+        """Adds the record of a TrainedGAN to WORKDIR/eval as `Judge.score` does. Returns 1: no FID, no collapse."""
+        find = lambda: points_run.find(self._workdir, trained.step, self._evaluator.protocol())
+        if not processes.from_first(is_first() and not anew and find() is not None):
+            record = self._evaluator.score(trained)
+            if is_first():
+                points_run.write(self._workdir, record)
+                print(f"step {record.step}: {tables.one_line(record)}", flush=True)
         return 1.0
 
-    def verdict(self, trained) -> None:
+    def verdict(self, trained, recorded=()) -> None:
         """None: no classifier recognises points."""

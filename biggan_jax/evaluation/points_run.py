@@ -35,8 +35,7 @@ class PointsScoring:
 
     def _missing(self, step) -> list[bool]:
         """Not empty unless `step` has been scored by this protocol."""
-        records = tables.read(self._workdir, points.NAME, points.Protocol)
-        return [] if tables.find(records, step, self._evaluator.protocol()) else [True]
+        return [] if find(self._workdir, step, self._evaluator.protocol()) else [True]
 
     def _score(self, trained_gan, missing) -> None:
         start = time.monotonic()
@@ -44,6 +43,11 @@ class PointsScoring:
         if is_first():
             write(self._workdir, record)
             say(f"step {record.step}: {tables.one_line(record)} ({time.monotonic() - start:.0f} s)")
+
+
+def find(workdir, step: int | None, protocol: points.Protocol) -> tables.Record | None:
+    """The record of `step` by exactly this protocol in eval/points.jsonl."""
+    return tables.find(tables.read(workdir, points.NAME, points.Protocol), step, protocol)
 
 
 def write(workdir, record: tables.Record) -> None:

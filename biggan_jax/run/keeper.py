@@ -1,22 +1,22 @@
 """What is kept and watched of a run between its steps: records, checkpoints, pictures, scores, signs of collapse."""
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import functools
 import sys
-import time
 
 import jax
 
 from biggan_jax import config as configs
 from biggan_jax import data
 from biggan_jax.data import batches
+from biggan_jax.devices import processes
 from biggan_jax.errors import DivergedError
 from biggan_jax.gans import core
 from biggan_jax.run import checkpoint, fine_tune, monitor
 from biggan_jax.run.recorder import Recorder
-from biggan_jax.run.records import Progress, Writer
+from biggan_jax.run.records import Writer
 from biggan_jax.sampling import grids, views
 from biggan_jax.sampling.trained import TrainedGAN
 
@@ -38,6 +38,7 @@ class Keeper:
         run = self._config.run
         self._main_process = jax.process_index() == 0
         self._attempt = 0
+        self._restored = None  # the step whose state `begin` found in a checkpoint
         self._rollbacks = collections.Counter()  # to each step
         self._monitor = None
         if run.monitor_every:
@@ -45,7 +46,7 @@ class Keeper:
             self._monitor = monitor.Monitor(program.gan, {"train": dataset} | held_out, program.replicated)
         monitor.check_limits(self._config, self._monitor, program)
         with contextlib.ExitStack() as stack:
-            self._writer = stack.enter_context(contextlib.closing(Writer(workdir, self._main_process, check_workdir)))
+            self.writer = stack.enter_context(contextlib.closing(Writer(workdir, self._main_process, check_workdir)))
             self._checkpoints = stack.enter_context(
                 contextlib.closing(checkpoint.Checkpoints(workdir, run.keep_checkpoints, run.keep_every))
             )
@@ -63,7 +64,7 @@ class Keeper:
             self._say("\n".join(lines), sys.stdout)
         else:
             state = program.start(self._config.seed)
-        self._attempt = int(state.attempt)
+        self._attempt, self._restored = int(state.attempt), step
         return state, step or 0
 
     def go_back(self, error: DivergedError):
@@ -77,89 +78,118 @@ class Keeper:
         self._rollbacks[step] += 1
         self._attempt = attempt
         self._say(f"warning: {error}; back to step {step} with other randomness, attempt {attempt}", sys.stderr)
-        self._writer.scalars(step, {"attempt": attempt})
+        self.writer.scalars(step, {"attempt": attempt})
         return jax.jit(core.retry)(state, attempt), step
 
     def feed(self, start: int) -> Iterator[dict]:
-        """The data of the steps after `start`, in order of the attempt; their records begin."""
+        """The data of the steps after `start`, in the order of the attempt."""
         config = self._config
         seed = config.seed + self._attempt * 2**31  # seeds are below 2**31: no two attempts of any two seeds share one
         make = functools.partial(self._program.batch, self._dataset, seed)
-        with (
-            contextlib.closing(Progress(config.num_steps, start, self._main_process)) as progress,
-            contextlib.closing(batches.prefetch(make, start, config.num_steps)) as stream,
-        ):
-            self._progress, self._recorder = (
-                progress,
-                Recorder(self._writer, progress, config, self._program.gan.taken, start),
-            )
-            for _ in range(start, config.num_steps):
-                waited = time.monotonic()
-                batch = next(stream)
-                self._recorder.data_wait += time.monotonic() - waited
-                yield batch
+        return batches.prefetch(make, start, config.num_steps)
 
-    def after(self, step: int, state, metrics: dict, stopping: bool) -> None:
-        """Records a step that was made, and does what is due after it. Raises DivergedError or CollapsedError.
-
-        `stopping`: the run is about to end here; its state is saved first.
+    def record(self, step: int, state, metrics: dict, recorder: Recorder) -> None:
+        """Gives `recorder` the metrics of a step just made, with what is watched of its state where a record is due.
+        Raises DivergedError or CollapsedError for a step before it.
         """
-        run, last = self._config.run, step == self._config.num_steps
-        due = lambda every: bool(every) and step % every == 0
-        look = self._monitor is not None and (last or due(run.monitor_every))
-        record = last or look or due(run.log_every)
+        record = self._is_recorded(step)
         if record:
             metrics |= monitor.watched_weights(self._program.gan, state.nets)
-        if look:
+        if self._is_looked_at(step):
             metrics |= self._monitor(state)
-        self._recorder.defer(step, metrics, record)
-        self._recorder.read(step - READ_LATE)
-        self._progress.update(step)
-        evaluate = bool(run.evaluate_every) and (last or due(run.evaluate_every))
-        if record or stopping or evaluate or due(run.checkpoint_every) or due(run.sample_every):
+        recorder.defer(step, metrics, record)
+        recorder.read(step - READ_LATE)
+        if record:
             self._check_workdir()
-        if last or stopping or evaluate or due(run.checkpoint_every):
-            self._recorder.read(step)
-            if not core.all_finite(state):
-                raise DivergedError(f"step {step}: the state is not finite")
-            if not record:
-                weights = monitor.watched_weights(self._program.gan, state.nets)
-                monitor.check_divergence(step, {name: float(x) for name, x in weights.items()}, run.divergence)
-            self._checkpoints.save(step, state, self._config)
+
+    def visit(self, step: int, state, recorder: Recorder, stopping: bool) -> None:
+        """Saves, scores and draws a state as far as that is due at its step and not done yet; the last one gets a
+        verdict as well. Raises DivergedError or CollapsedError.
+
+        `stopping`: the run is about to end here. The state is saved; the rest is left to the visit that the run begins
+        with when it is started again.
+        """
+        run, last = self._config.run, self._is_last(step)
+        score = bool(run.evaluate_every) and (last or _due(step, run.evaluate_every))
+        draw = last or _due(step, run.sample_every)
+        save = last or stopping or score or _due(step, run.checkpoint_every)
+        if not (save or draw):
+            return
+        self._check_workdir()
+        if save and step not in self._checkpoints.steps():
+            self._save(step, state, recorder)
+        if last or stopping or score:
+            self._checkpoints.wait()  # what follows takes its time; and the best one is kept by linking its files
         if stopping:
-            self._checkpoints.wait()
             self._say(f"stopped at step {step} with the state saved; the same command continues", sys.stderr)
             return
-        if evaluate:
-            self._checkpoints.wait()  # the best one is kept by linking its files
-            ratio = self._judge.score(self._trained(step, state))
-            monitor.check_collapse(step, {"FID over its least": ratio}, run.collapse)
-        if due(run.sample_every) and not last:
-            self._writer.image(step, f"{step:08d}", self._picture(self._trained(step, state), state))
-
-    def _picture(self, trained, state):
-        """Samples, of points over the data and D's output."""
-        if configs.kind(self._config) == "points":
-            return views.panel(trained, state.nets["discriminator"].variables, seed=self._config.seed)
-        return grids.picture(trained, self._dataset, self._config.seed)
-
-    def finish(self, state) -> None:
-        """The last pictures, and the judge's verdict where the config asks for one."""
-        self._checkpoints.wait()
-        self._check_workdir()
-        step, seed = self._config.num_steps, self._config.seed
+        # Of a state that was restored, what is on disk is done: a score of its step by this protocol, its picture, a
+        # verdict among the step's records. Of one that a step has just made, what is there belongs to another, which
+        # training went back from: all that is due is done anew.
+        anew = step != self._restored
         trained = self._trained(step, state)
-        self._writer.image(step, f"{step:08d}", self._picture(trained, state))
-        if trained.gan.truncates:
-            of_points = configs.kind(self._config) == "points"
-            picture = views.truncations(trained, seed) if of_points else grids.truncation_grid(trained, seed)
-            self._writer.image(step, "truncation", picture, "truncation")
-        if hasattr(trained.gan, "traversals"):
-            self._writer.image(step, "codes", grids.code_grid(trained, seed), "codes")
-        if verdict := self._judge.verdict(trained):
+        if score:
+            ratio = self._judge.score(trained, anew)
+            monitor.check_collapse(step, {"FID over its least": ratio}, run.collapse)
+        if draw:
+            self._check_workdir()  # a score takes minutes
+            self._draw(trained, state, anew)
+        if last:
+            self._conclude(trained, anew)
+
+    def _save(self, step, state, recorder) -> None:
+        """Starts to save a state that is found sound. Raises DivergedError for another."""
+        recorder.read(step)
+        if not core.all_finite(state):
+            raise DivergedError(f"step {step}: the state is not finite")
+        if not self._is_recorded(step):
+            weights = monitor.watched_weights(self._program.gan, state.nets)
+            limits = self._config.run.divergence
+            monitor.check_divergence(step, {name: float(x) for name, x in weights.items()}, limits)
+        self._checkpoints.save(step, state, self._config)
+
+    def _draw(self, trained, state, anew: bool) -> None:
+        """Draws what there is to see of a state, all of it or nothing.
+
+        The picture that has the step's number is the last one: while it is not there, a picture of truncations may be
+        that of an earlier last step.
+        """
+        step, seed, of_points = trained.step, self._config.seed, configs.kind(self._config) == "points"
+        pictures = {}
+        if self._is_last(step) and trained.gan.truncates:
+            draw = views.truncations if of_points else grids.truncation_grid
+            pictures["truncation"] = functools.partial(draw, trained, seed)
+        if self._is_last(step) and hasattr(trained.gan, "traversals"):
+            pictures["codes"] = functools.partial(grids.code_grid, trained, seed)
+        if of_points:  # over the data and D's output
+            critic = state.nets["discriminator"].variables
+            pictures[f"{step:08d}"] = functools.partial(views.panel, trained, critic, seed=seed)
+        else:
+            pictures[f"{step:08d}"] = functools.partial(grids.picture, trained, self._dataset, seed)
+        if anew or not self._as_first(lambda: self.writer.drawn(pictures)):
+            for name, draw in pictures.items():
+                self.writer.image(step, name, draw(), "samples" if name.isdecimal() else name)
+
+    def _conclude(self, trained, anew: bool) -> None:
+        """The judge's verdict, where the config asks for one and it is not on record."""
+        recorded = [] if anew else self._as_first(lambda: self.writer.recorded(trained.step))
+        if verdict := self._judge.verdict(trained, recorded):
             records, line = verdict
-            self._writer.scalars(step, records)
+            self.writer.scalars(trained.step, records)
             self._say(line, sys.stdout)
+
+    def _is_last(self, step) -> bool:
+        return step == self._config.num_steps
+
+    def _is_looked_at(self, step) -> bool:
+        return self._monitor is not None and (self._is_last(step) or _due(step, self._config.run.monitor_every))
+
+    def _is_recorded(self, step) -> bool:
+        return self._is_last(step) or self._is_looked_at(step) or _due(step, self._config.run.log_every)
+
+    def _as_first(self, look: Callable):
+        """What process 0, which writes, finds; on all of them."""
+        return processes.from_first(look() if self._main_process else None)
 
     def _trained(self, step, state) -> TrainedGAN:
         gan = self._program.gan
@@ -168,3 +198,8 @@ class Keeper:
     def _say(self, text: str, file) -> None:
         if self._main_process:
             print(text, file=file, flush=True)
+
+
+def _due(step: int, every: int) -> bool:
+    """Whether `step` has its turn of what is done every so many steps, 0: never. Before the first step nothing is."""
+    return every > 0 and step > 0 and step % every == 0

@@ -1,6 +1,8 @@
 """Records of a run: `metrics.jsonl`, TensorBoard events, and a progress bar or plain lines. Process 0 only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+import contextlib
+import io
 import json
 import math
 import pathlib
@@ -52,6 +54,14 @@ class Writer:
         save_png(self._workdir / "samples" / f"{name}.png", image)
         self._events.image(step, tag, image)
         self._upload()
+
+    def recorded(self, step: int) -> list[str]:
+        """Names of what was recorded of `step` before this run was started."""
+        return sorted({name for record in read(self._workdir) if record["step"] == step for name in record})
+
+    def drawn(self, names: Collection[str]) -> bool:
+        """Whether the images of these names are all there."""
+        return all((self._workdir / "samples" / f"{name}.png").exists() for name in names)
 
     def close(self) -> None:
         if not self._active:
@@ -111,13 +121,21 @@ class Events:
             self._waiting.cleanup()
 
 
+def read(workdir) -> list[dict]:
+    """The records of a run; a line that is being written, or was when the run was killed, is left out."""
+    path = storage.path(workdir) / "metrics.jsonl"
+    found = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return [record for record in found if isinstance(record, dict) and "step" in record]
+
+
 def save_png(path, image: np.ndarray) -> None:
-    """A uint8 image [H, W, 3] as PNG."""
-    path = storage.path(path)
-    if not storage.is_bucket(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        Image.fromarray(image).save(file, format="PNG")
+    """A uint8 image [H, W, 3] as PNG, which is there when it is whole."""
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, format="PNG")
+    storage.write_bytes(storage.path(path), content.getvalue())
 
 
 class Progress:

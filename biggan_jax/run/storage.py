@@ -76,17 +76,22 @@ def reason(error: Exception) -> str:
 
 
 def write_text(file: epath.Path, text: str) -> None:
-    """Replaces a small file so that a reader, or a kill, finds the old text or the new. DataError where a directory
+    """`write_bytes` of a text."""
+    write_bytes(file, text.encode())
+
+
+def write_bytes(file: epath.Path, content: bytes) -> None:
+    """Replaces a small file so that a reader, or a kill, finds the old content or the new. DataError where a directory
     lies in its place.
     """
     if is_bucket(file):
-        file.write_text(text)
+        file.write_bytes(content)
         return
     if file.is_dir():
         raise DataError(f"{file}: a directory; allowed: a file")
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    temporary.write_text(text)
+    temporary.write_bytes(content)
     temporary.replace(file)
 
 
