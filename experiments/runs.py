@@ -149,7 +149,7 @@ def curve(run, protocol) -> list[results.Record]:
 
 def best(run, protocol) -> results.Record | None:
     """The paper's choice: the checkpoint with the least FID, which is one before collapse."""
-    return min(curve(run, protocol), key=lambda r: (r.scores["FID"], r.step), default=None)
+    return min(curve(run, protocol), key=lambda r: (r.main[1], r.step), default=None)
 
 
 def collapse_step(run, protocol) -> int | None:
@@ -159,7 +159,7 @@ def collapse_step(run, protocol) -> int | None:
             return record["step"]
     found, top = None, best(run, protocol)
     for record in curve(run, protocol):
-        if record.step > top.step and record.scores["FID"] > COLLAPSE_FACTOR * top.scores["FID"]:
+        if record.step > top.step and record.main[1] > COLLAPSE_FACTOR * top.main[1]:
             found = found or record.step
         else:
             found = None

@@ -42,4 +42,4 @@ def last_step(workdir) -> int | None:
 def best_record(workdir) -> results.Record | None:
     """The record with the least FID among those of whole, untruncated samples."""
     records = [r for r in results.read(workdir) if r.protocol.truncation is None and r.step is not None]
-    return min(records, key=lambda r: (r.scores["FID"], r.step), default=None)
+    return min(records, key=lambda r: (r.main[1], r.step), default=None)

@@ -16,6 +16,9 @@ from biggan_jax.run.loading import load
 from biggan_jax.sampling.trained import TrainedGAN
 from tests import recipes
 
+# What a recipe has watched besides what all with one G and one D have.
+WATCHED = {"acgan": {"class_accuracy/train"}, "ebgan": {"energy/train"}, "began": {"error/train"}}
+
 
 @pytest.fixture(scope="module", params=recipes.RECIPES)
 def recipe(request):
@@ -154,7 +157,7 @@ def test_it_is_described_by_its_nets(config, gan):
     assert description.step_flops(config) > images * found["discriminator_flops_per_image"]
 
 
-def test_it_is_watched(config, gan):
+def test_it_is_watched(config, gan, recipe):
     state, batch = (
         recipes.random_state(gan),
         {"image": np.zeros((8, 8, 8, 3), np.uint8), "label": np.zeros(8, np.int32)},
@@ -163,6 +166,7 @@ def test_it_is_watched(config, gan):
     look = jax.jit(lambda nets: monitor.watched(gan, nets, {"train": batch}) | monitor.watched_weights(gan, nets))
     found = look(state.nets)
     assert {"variety", "weight/largest", "sigma/g_first", "sigma/g_last", "sigma/d_first", "sigma/d_last"} <= set(found)
+    assert WATCHED.get(recipe, set()) <= set(found)
     drawn = gan.verdicts(state.nets, jnp.zeros((8, 8, 8, 3)), batch["label"])
     assert ("d_accuracy/train" in found) == (drawn is not None)
     assert "d_accuracy" not in str(found) or 0 <= found["d_accuracy/train"] <= 1

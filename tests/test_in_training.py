@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import biggan_jax
+from biggan_jax import data
 from biggan_jax.data import digits
 from biggan_jax.devices import sharding
 from biggan_jax.errors import CollapsedError, DataError, MissingSplitError
-from biggan_jax.evaluation import results
+from biggan_jax.evaluation import best, in_training, results, tables
 from biggan_jax.evaluation.in_training import Judge
 from biggan_jax.gans.biggan import BigGAN
 from biggan_jax.run import loop
@@ -38,15 +39,15 @@ def test_training_scores_itself(tmp_path, monkeypatch, capsys):
     assert loop.train(config, str(tmp_path), Judge) == 0
     records = results.read(tmp_path)
     assert [r.step for r in records] == [2, 4] and records[0].protocol.samples == 40
-    best = min(records, key=lambda r: r.scores["FID"])
+    least = min(records, key=lambda r: r.scores["FID"])
     kept = biggan_jax.load(tmp_path / "eval" / "best")
-    assert kept.step == best.step and kept.class_names == tuple("0123456789")
+    assert kept.step == least.step and kept.class_names == tuple("0123456789")
     assert "step 2: digits-classifier FID" in capsys.readouterr().out
     worst = max(records, key=lambda r: r.scores["FID"])
-    assert results.fid_ratio(tmp_path, worst) == worst.scores["FID"] / best.scores["FID"] > 1
-    monkeypatch.setattr(results, "fid_ratio", lambda workdir, record: record.step)
+    assert best.ratio(records, worst) == worst.scores["FID"] / least.scores["FID"] > 1
+    monkeypatch.setattr(best, "ratio", lambda records, record: record.step)
     config.run.collapse.max_fid_ratio = 3.0
-    with pytest.raises(CollapsedError, match="step 4: FID over its least is 4"):
+    with pytest.raises(CollapsedError, match="step 4: score over its least is 4"):
         loop.train(config, str(tmp_path / "collapsed"), Judge)
     assert biggan_jax.load(tmp_path / "collapsed" / "eval" / "best").step in (2, 4)
 
@@ -66,7 +67,22 @@ def test_a_score_that_is_there_is_made_again_only_of_another_state(tmp_path):
     visits = [(2, False), (4, True), (2, False), (4, False), (2, True)]
     ratios = [judge.score(types.SimpleNamespace(step=step, config=None), anew) for step, anew in visits]
     assert made == [2, 4, 2] and ratios == pytest.approx([1.0, 2.0, 1.0, 2.0, 1.0])
-    assert results.best_step(tmp_path) == 2 and [r.scores["FID"] for r in results.read(tmp_path)] == [9.0, 14.0]
+    assert best.kept_step(tmp_path) == 2 and [r.scores["FID"] for r in results.read(tmp_path)] == [9.0, 14.0]
+
+
+def test_a_run_on_points_keeps_its_best_checkpoint_too(tmp_path):
+    config = tiny_config(gan__name="gan", model__name="mlp", dataset="points", num_classes=0, run__evaluate_every=2)
+    judge = in_training.judge(config, sharding.make_mesh(), data.load(config), tmp_path)
+    distances = {2: 0.25, 4: 0.5, 6: 0.125}
+    scores = lambda trained: tables.Record(trained.step, {"EM": distances[trained.step]}, judge._evaluator.protocol())
+    real = judge._evaluator
+    judge._evaluator = types.SimpleNamespace(score=scores, protocol=real.protocol)
+    ratios = []
+    for step in distances:
+        (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)
+        ratios.append(judge.score(types.SimpleNamespace(step=step), anew=True))
+    assert ratios == [1.0, 2.0, 1.0] and best.kept_step(tmp_path) == 6
+    assert [path.name for path in (tmp_path / "eval" / "best" / "checkpoints").iterdir()] == ["6"]
 
 
 def test_a_best_checkpoint_that_a_kill_came_before_is_kept_later(tmp_path):
@@ -75,7 +91,7 @@ def test_a_best_checkpoint_that_a_kill_came_before_is_kept_later(tmp_path):
     (tmp_path / "checkpoints" / "2").mkdir(parents=True)
     results.write(tmp_path, results.Record(2, dict.fromkeys(results.COLUMNS, 1.0), evaluation_runs.PROTOCOL))
     assert judge.score(types.SimpleNamespace(step=2, config=None), anew=False) == 1.0
-    assert results.best_step(tmp_path) == 2
+    assert best.kept_step(tmp_path) == 2
 
 
 def test_a_verdict_is_given_where_it_is_asked_for(tmp_path):

@@ -191,7 +191,7 @@ def test_a_limit_on_what_is_not_recorded_is_refused(changes, key):
         ("max_sigma", "sigma/g_first", 4.9, 5.1),
         ("max_d_accuracy", "d_accuracy/train", 0.97, 0.99),
         ("min_variety", "variety", 0.4, 0.2),
-        ("max_fid_ratio", "FID over its least", 1.4, 2.6),
+        ("max_fid_ratio", monitor.SCORE_RATIO, 1.4, 2.6),
     ],
 )
 def test_a_limit_ends_the_run_and_none_does_not(key, name, fine, collapsed):

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from biggan_jax.errors import DataError
-from biggan_jax.evaluation import results
+from biggan_jax.evaluation import best, results
 from biggan_jax.run import identity
 from tests.evaluation_runs import PROTOCOL
 
@@ -29,7 +29,7 @@ def workdir(tmp_path):
 
 def add(workdir, *arguments, **changes):
     results.write(workdir, record(*arguments, **changes))
-    return results.update_best(workdir, record(*arguments, **changes))
+    return best.update(workdir, results.read(workdir), record(*arguments, **changes))
 
 
 def kept(workdir):
@@ -42,7 +42,7 @@ def test_the_best_follows_the_least_fid_and_survives_deletion(workdir):
     assert add(workdir, 1, 5.0) and add(workdir, 2, 3.0) and not add(workdir, 3, 4.0)
     assert not add(workdir, 3, 1.0, truncation=0.5, truncation_mode="resample")
     shutil.rmtree(workdir / "checkpoints")
-    assert kept(workdir) == {"2": "weights of 2"} and results.best_step(workdir) == 2
+    assert kept(workdir) == {"2": "weights of 2"} and best.kept_step(workdir) == 2
 
 
 def test_another_protocol_replaces_the_best_only_after_scoring_it_too(workdir):
@@ -71,13 +71,13 @@ def test_a_step_that_is_gone_cannot_be_the_best(workdir):
     results.write(workdir, record(9, 0.1))
     assert add(workdir, 1, 5.0)
     with pytest.raises(DataError, match="has no step 9 any more"):
-        results.hold(workdir, 9)
+        best.hold(workdir, 9)
 
 
 def test_held_files_are_the_same_files(workdir):
-    held = results.hold(workdir, 1) / "checkpoints" / "1" / "ema" / "data"
+    held = best.hold(workdir, 1) / "checkpoints" / "1" / "ema" / "data"
     assert held.stat().length == 12 and pathlib.Path(held).samefile(workdir / "checkpoints" / "1" / "ema" / "data")
-    results.release(workdir)
+    best.release(workdir)
     assert not held.exists()
 
 

@@ -77,6 +77,9 @@ def test_samples_are_a_picture_and_an_array(run, tmp_path):
     assert points.shape == (4, model.gan.discriminator.inputs[0].shape[-1]) and points.dtype == np.float32
     np.testing.assert_array_equal(points, model.sample([0] * 4))
     assert "points" in repr(model)
+    assert model.grid().size > (200, 200)
+    with pytest.raises(UsageError, match="rows of classes"):
+        model.grid([0])
     with pytest.raises(UsageError, match="--png is of images"):
         sample.main([f"--workdir={workdir}", f"--out={tmp_path}", "--png"])
 
@@ -89,6 +92,7 @@ def test_it_is_scored_once_and_drawn(run, capsys):
     table = (workdir / "eval" / "points.md").read_text()
     assert len(re.findall(r"^\| (2|4|real) \|", table, re.MULTILINE)) == 3 and "EM" in table
     assert ("modes" in table) == ("ring8" in config)
+    assert biggan_jax.load(workdir / "eval" / "best").step in (2, 4)
     lines = (workdir / "eval" / "points.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [None, 2, 4]
     for name in ("points", "critic", "history", "curves"):

@@ -145,6 +145,8 @@ def test_conditions_of_other_names_or_lengths_and_missing_latents_are_refused(ru
     for asked in ([3], 5, {"b": np.zeros((1, 8, 8, 3), np.uint8)}, {"a": np.zeros((0, 8, 8, 3), np.uint8)}):
         with pytest.raises(UsageError, match="asked for by a|allowed are arrays a"):
             trained.sample(asked)
+    with pytest.raises(UsageError, match="rows of classes"):
+        trained.grid()
     with pytest.raises(UsageError, match="has no latents"):
         trained.interpolate([0])
     with pytest.raises(UsageError, match="has no latents"):

@@ -14,6 +14,7 @@ UNIFORM = {"uniform": (-1.0, 1.0), "uniform_0_1": (0.0, 1.0), "uniform_sqrt3": (
 PRIORS = ("normal", *UNIFORM)
 TRUNCATION_MODES = ("resample", "rescale", "scale", "clip")
 AUTO_ENCODERS = ("autoencoder",)  # nets whose D is one
+OF_AUTO_ENCODERS = ("ebgan", "began")  # the recipes for them
 UPDATES = ("alternating", "simultaneous", "by_step")
 
 _ADVERSARIAL = {
@@ -126,23 +127,11 @@ TABLES = {
 def check(config) -> None:
     """Raises UsageError for values of the recipe's keys that do not go together, with the reason."""
     gan, model = config.gan, config.model
-    if gan.name == "acgan":
-        require(config.num_classes >= 2, "num_classes", config, "at least 2 for gan.name=acgan, whose D tells classes")
-    if gan.name == "infogan":
-        size = sum(gan.categorical) + gan.continuous
-        require(size > 0, "gan.continuous", config, "more than 0 where gan.categorical is empty: there are no codes")
-        allowed = f"at least {size}, which the codes take of it (gan.categorical, gan.continuous)"
-        require(model.z_dim >= size, "model.z_dim", config, allowed)
     if gan.name != "improved_gan" and config.data.get("num_labelled"):
         require(False, "data.num_labelled", config, "0: only gan.name=improved_gan learns of partly labelled images")
-    if gan.name == "improved_gan" and not gan.unlabelled_weight:
-        allowed = "more than 0 without labelled images to learn of instead (data.num_labelled)"
-        require(config.data.get("num_labelled"), "gan.unlabelled_weight", config, allowed)
-    if gan.name in ("ebgan", "began"):
-        allowed = f"one of {', '.join(AUTO_ENCODERS)}: with gan.name={gan.name} D is an auto-encoder"
-        require(model.name in AUTO_ENCODERS, "model.name", config, allowed)
-    elif model.name in AUTO_ENCODERS:
-        require(False, "gan.name", config, f"one of ebgan, began with model.name={model.name}, whose D has no logits")
+    if gan.name not in OF_AUTO_ENCODERS and model.name in AUTO_ENCODERS:
+        recipes = ", ".join(OF_AUTO_ENCODERS)
+        require(False, "gan.name", config, f"one of {recipes} with model.name={model.name}, whose D has no logits")
     if gan.get("updates", "alternating") != "alternating":
         allowed = f"1 with gan.updates={gan.updates}, which updates each net once"
         require(config.num_d_steps == 1, "num_d_steps", config, allowed)
@@ -165,3 +154,36 @@ def check(config) -> None:
                 "et al. 2017, Section 4); optimizer.name=rmsprop is the paper's"
             )
             require(config.optimizer.beta1 == 0, "optimizer.beta1", config, allowed)
+    CHECKS.get(gan.name, lambda config: None)(config)
+
+
+def _check_acgan(config):
+    require(config.num_classes >= 2, "num_classes", config, "at least 2 for gan.name=acgan, whose D tells classes")
+
+
+def _check_infogan(config):
+    size = sum(config.gan.categorical) + config.gan.continuous
+    require(size > 0, "gan.continuous", config, "more than 0 where gan.categorical is empty: there are no codes")
+    allowed = f"at least {size}, which the codes take of it (gan.categorical, gan.continuous)"
+    require(config.model.z_dim >= size, "model.z_dim", config, allowed)
+
+
+def _check_improved_gan(config):
+    if not config.gan.unlabelled_weight:
+        allowed = "more than 0 without labelled images to learn of instead (data.num_labelled)"
+        require(config.data.get("num_labelled"), "gan.unlabelled_weight", config, allowed)
+
+
+def _check_auto_encoder(config):
+    allowed = f"one of {', '.join(AUTO_ENCODERS)}: with gan.name={config.gan.name} D is an auto-encoder"
+    require(config.model.name in AUTO_ENCODERS, "model.name", config, allowed)
+
+
+# By recipe: what goes beyond one key, and is its alone.
+CHECKS = {
+    "acgan": _check_acgan,
+    "infogan": _check_infogan,
+    "improved_gan": _check_improved_gan,
+    "ebgan": _check_auto_encoder,
+    "began": _check_auto_encoder,
+}

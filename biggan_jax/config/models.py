@@ -184,37 +184,60 @@ TABLES = {
 
 def check(config) -> None:
     """Raises UsageError for values of the nets' keys that do not go together."""
+    model = config.model
+    points = data.kind(config) == "points"
+    require(not points or model.name in OF_POINTS, "model.name", config, f"{one_of(*OF_POINTS).allowed} for points")
     if config.get("bn_group_size"):
         _check_groups(config)
-    if config.model.name == "mlp":
-        return _check_mlp(config)
-    require(data.kind(config) == "image", "model.name", config, f"{one_of(*OF_POINTS).allowed} for points")
-    model, size = config.model, config.image_size
-    inner = sorted(size // 2**i for i in range(8) if size % 2**i == 0 and size // 2**i >= 4)
     for key in ("attention_resolutions", "attention_resolutions_d"):
-        for resolution in model.get(key) or ():
-            sizes = ", ".join(map(str, inner))
-            require(resolution in inner, f"model.{key}", config, f"a tuple of sizes among {sizes}")
-    if model.name == "improved_gan" and model.form == "conv":
-        require(size == 32, "image_size", config, "32 with model.form=conv")
-    if model.name == "biggan" and model.skip_z:
-        slots = int(math.log2(size)) - 1
-        near = max(model.z_dim // slots, 1) * slots
-        allowed = f"a multiple of {slots} with skip_z at {size} pixels, such as {near} or {near + slots}"
-        require(model.z_dim % slots == 0, "model.z_dim", config, allowed)
-    if model.name == "dcgan" and config.num_classes and model.conditioning == "projection":
-        possible = model.norm_g == "batch" and model.form != "fc"
-        allowed = "maps or input without gains of BatchNorm that a label could choose (norm_g=none, form=fc)"
-        require(possible, "model.conditioning", config, allowed)
-    if model.get("mlp_widths"):
-        require(model.norm_g == "none", "model.norm_g", config, "none with model.mlp_widths")
-        possible = not config.num_classes or model.conditioning == "input"
-        require(possible, "model.conditioning", config, "input with model.mlp_widths")
+        _check_attention(config, key)
+    if model.get("shared_embedding"):
+        require(config.num_classes > 0, "model.shared_embedding", config, "False when num_classes is 0")
     if model.get("conditioning") == "overwrite":
         allowed = f"at least num_classes, {config.num_classes}, whose one-hot label takes their place (overwrite)"
         require(model.z_dim >= config.num_classes, "model.z_dim", config, allowed)
-    if model.get("shared_embedding"):
-        require(config.num_classes > 0, "model.shared_embedding", config, "False when num_classes is 0")
+    CHECKS.get(model.name, lambda config: None)(config)
+
+
+def _check_groups(config):
+    micro_batch, standing = config.batch_size // config.accumulation_steps, config.run.standing_stats_batch_size
+    for images, what in ((micro_batch, "the micro-batch"), (standing, "run.standing_stats_batch_size")):
+        allowed = f"0 or a divisor of {what}, {images}"
+        require(images % config.bn_group_size == 0, "bn_group_size", config, allowed)
+
+
+def _check_attention(config, key):
+    size = config.get("image_size")
+    for resolution in config.model.get(key) or ():
+        inner = sorted(size // 2**i for i in range(8) if size % 2**i == 0 and size // 2**i >= 4)
+        sizes = ", ".join(map(str, inner))
+        require(resolution in inner, f"model.{key}", config, f"a tuple of sizes among {sizes}")
+
+
+def _check_biggan(config):
+    z_dim, size = config.model.z_dim, config.image_size
+    if config.model.skip_z:
+        slots = int(math.log2(size)) - 1
+        near = max(z_dim // slots, 1) * slots
+        allowed = f"a multiple of {slots} with skip_z at {size} pixels, such as {near} or {near + slots}"
+        require(z_dim % slots == 0, "model.z_dim", config, allowed)
+
+
+def _check_improved_gan(config):
+    if config.model.form == "conv":
+        require(config.image_size == 32, "image_size", config, "32 with model.form=conv")
+
+
+def _check_dcgan(config):
+    model = config.model
+    if config.num_classes and model.conditioning == "projection":
+        possible = model.norm_g == "batch" and model.form != "fc"
+        allowed = "maps or input without gains of BatchNorm that a label could choose (norm_g=none, form=fc)"
+        require(possible, "model.conditioning", config, allowed)
+    if model.mlp_widths:
+        require(model.norm_g == "none", "model.norm_g", config, "none with model.mlp_widths")
+        possible = not config.num_classes or model.conditioning == "input"
+        require(possible, "model.conditioning", config, "input with model.mlp_widths")
 
 
 def _check_mlp(config):
@@ -244,8 +267,10 @@ def _check_mlp(config):
             require(model[key] == 0, f"model.{key}", config, allowed)
 
 
-def _check_groups(config):
-    micro_batch, standing = config.batch_size // config.accumulation_steps, config.run.standing_stats_batch_size
-    for images, what in ((micro_batch, "the micro-batch"), (standing, "run.standing_stats_batch_size")):
-        allowed = f"0 or a divisor of {what}, {images}"
-        require(images % config.bn_group_size == 0, "bn_group_size", config, allowed)
+# By nets: what goes beyond one key, and is theirs alone.
+CHECKS = {
+    "biggan": _check_biggan,
+    "dcgan": _check_dcgan,
+    "improved_gan": _check_improved_gan,
+    "mlp": _check_mlp,
+}

@@ -35,7 +35,7 @@ RUN = {
     "collapse.max_sigma": Key(0.0, FINITE, "of sigma/g_first, the top singular value of G's first layer"),
     "collapse.max_d_accuracy": Key(0.0, FINITE, "of D on images it trains on (the paper's collapsed runs: 0.98)"),
     "collapse.min_variety": Key(0.0, FINITE, "of samples, relative to real images"),
-    "collapse.max_fid_ratio": Key(0.0, FINITE, "of FID over the run's least, with evaluate_every; the least is kept"),
+    "collapse.max_fid_ratio": Key(0.0, FINITE, "of FID (of points, of EM) over the run's least, with evaluate_every"),
     "max_rollbacks": Key(3, at_least(0), "times a run goes back to its newest checkpoint, with other randomness, "
                          "when it diverges"),
     "max_restarts": Key(10, at_least(0), "starts in a row without a new checkpoint after which a run refuses to "

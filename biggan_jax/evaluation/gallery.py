@@ -21,11 +21,11 @@ def draw(workdir, evaluator, trained, found, mode: str) -> str:
     missing, or nothing.
     """
     seed, num_classes = evaluator.seed, trained.num_classes
-    images = {"classes": grids.picture(trained, evaluator.dataset, seed)}
+    images = {"classes": grids.picture(trained, None, evaluator.dataset, seed)}
     if hasattr(trained.gan, "latents"):
         images["interpolation_z"] = grids.interpolation_grid(trained, "z", seed)
     if trained.gan.truncates:
-        images["truncation"] = grids.truncation_grid(trained, seed, mode)
+        images["truncation"] = grids.truncations(trained, seed, mode)
     if num_classes > 1:
         images["interpolation_class"] = grids.interpolation_grid(trained, "class", seed)
     if hasattr(trained.gan, "traversals"):

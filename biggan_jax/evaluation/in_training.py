@@ -9,7 +9,7 @@ import numpy as np
 from biggan_jax import config as configs
 from biggan_jax import data
 from biggan_jax.devices import processes
-from biggan_jax.evaluation import classification, evaluator, points, points_run, results, tables
+from biggan_jax.evaluation import best, classification, evaluator, points, points_run, results, tables
 from biggan_jax.evaluation.steps import is_first
 from biggan_jax.metrics.clusters import purity
 from biggan_jax.metrics.recognition import recognition, spread
@@ -55,10 +55,11 @@ class Judge:
             if not known:
                 results.write(self._workdir, record)
             # Also of one that is known: a kill may have come before the best was kept.
-            best = ", the best so far" if results.update_best(self._workdir, record) else ""
+            records = results.read(self._workdir)
+            kept = ", the best so far" if best.update(self._workdir, records, record) else ""
             if not known:
-                print(f"step {record.step}: {results.one_line(record)}{best}", flush=True)
-            ratio = results.fid_ratio(self._workdir, record)
+                print(f"step {record.step}: {results.one_line(record)}{kept}", flush=True)
+            ratio = best.ratio(records, record)
         return float(multihost_utils.broadcast_one_to_all(np.float32(ratio)))
 
     def verdict(self, trained, recorded: Collection[str] = ()) -> tuple[dict[str, float], str] | None:
@@ -106,14 +107,21 @@ class PointsJudge:
         self._evaluator = points.create(config, mesh, num_samples=config.run.evaluate_samples, dataset=dataset)
 
     def score(self, trained, anew: bool) -> float:
-        """Adds the record of a TrainedGAN to WORKDIR/eval as `Judge.score` does. Returns 1: no FID, no collapse."""
+        """The earth mover's distance of a TrainedGAN over the run's least, as `Judge.score` has the FID."""
         find = lambda: points_run.find(self._workdir, trained.step, self._evaluator.protocol())
-        if not processes.from_first(is_first() and not anew and find() is not None):
+        record, ratio = find() if is_first() and not anew else None, 1.0
+        known = processes.from_first(record is not None)
+        if not known:
             record = self._evaluator.score(trained)
-            if is_first():
+        if is_first():
+            if not known:
                 points_run.write(self._workdir, record)
-                print(f"step {record.step}: {tables.one_line(record)}", flush=True)
-        return 1.0
+            records = points_run.read(self._workdir)
+            kept = ", the best so far" if best.update(self._workdir, records, record) else ""
+            if not known:
+                print(f"step {record.step}: {tables.one_line(record)}{kept}", flush=True)
+            ratio = best.ratio(records, record)
+        return float(multihost_utils.broadcast_one_to_all(np.float32(ratio)))
 
     def verdict(self, trained, recorded=()) -> None:
         """None: no classifier recognises points."""

@@ -34,6 +34,8 @@ class Protocol:
     em_samples: int  # of either set, in the exact distance
     cells: int  # of the grid
 
+    main = "EM"  # the score that decides which checkpoint is the best
+
     def describe(self) -> str:
         """One line that says everything."""
         return (

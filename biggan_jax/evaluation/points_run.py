@@ -5,7 +5,7 @@ import time
 import jax
 import numpy as np
 
-from biggan_jax.evaluation import estimates, pictures, points, results, steps, tables
+from biggan_jax.evaluation import best, estimates, pictures, points, results, steps, tables
 from biggan_jax.evaluation.steps import is_first, say
 from biggan_jax.run import checkpoint, loading
 from biggan_jax.run.records import save_png
@@ -42,12 +42,19 @@ class PointsScoring:
         record = self._evaluator.score(trained_gan)
         if is_first():
             write(self._workdir, record)
-            say(f"step {record.step}: {tables.one_line(record)} ({time.monotonic() - start:.0f} s)")
+            is_best = best.update(self._workdir, read(self._workdir), record)
+            kept = ", the best so far: kept in eval/best" if is_best else ""
+            say(f"step {record.step}: {tables.one_line(record)} ({time.monotonic() - start:.0f} s{kept})")
+
+
+def read(workdir) -> list[tables.Record]:
+    """The records in eval/points.jsonl."""
+    return tables.read(workdir, points.NAME, points.Protocol)
 
 
 def find(workdir, step: int | None, protocol: points.Protocol) -> tables.Record | None:
     """The record of `step` by exactly this protocol in eval/points.jsonl."""
-    return tables.find(tables.read(workdir, points.NAME, points.Protocol), step, protocol)
+    return tables.find(read(workdir), step, protocol)
 
 
 def write(workdir, record: tables.Record) -> None:
@@ -75,7 +82,7 @@ def draw(workdir, step: int, evaluator: points.Evaluator) -> list[str]:
     for name, image in drawn.items():
         save_png(root / f"{name}.png", image)
     protocol = evaluator.protocol()
-    records = [r for r in tables.read(workdir, points.NAME, points.Protocol) if r.protocol == protocol and r.step]
+    records = [r for r in read(workdir) if r.protocol == protocol and r.step]
     if len(records) > 1:
         pictures.point_curves(root / "curves.png", records, *estimates.read(workdir))
         drawn["curves"] = None

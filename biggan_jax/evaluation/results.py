@@ -1,12 +1,7 @@
-"""Scores of a run in `WORKDIR/eval/`: scores.jsonl, scores.md, TensorBoard events, the best checkpoint.
-
-`eval/best/checkpoints/STEP` is a checkpoint like any other, with the run's `run.json` beside it:
-`biggan_jax.load("WORKDIR/eval/best")` loads it, and no training run deletes it.
-"""
+"""Scores of a run in `WORKDIR/eval/`: scores.jsonl, scores.md, TensorBoard events."""
 
 import dataclasses
 import json
-import os
 from typing import NamedTuple
 
 from etils import epath
@@ -32,6 +27,11 @@ class Record(NamedTuple):
     def name(self, score: str) -> str:
         """`score` as it is reported, see `protocol.score_name`."""
         return score_name(score, self.protocol.features)
+
+    @property
+    def main(self) -> tuple[str, float]:
+        """`(name, value)` of the score that the best checkpoint has least of."""
+        return self.name("FID"), self.scores["FID"]
 
     def named_scores(self) -> dict[str, float]:
         return {self.name(score): value for score, value in self.scores.items()}
@@ -124,104 +124,3 @@ def one_line(record: Record) -> str:
     parts += [f"{record.name('KID')} {s['KID']:.3g}"]
     parts += [f"{name} {s[name]:.3f}" for name in ("precision", "recall", "density", "coverage")]
     return "  ".join(parts)
-
-
-def hold(workdir, step: int) -> epath.Path:
-    """Puts a second name on the checkpoint of `step`, so that training cannot delete it while it is scored.
-
-    Returns a directory to load it from. Costs nothing on a local disk (hard links), a copy elsewhere. Raises
-    DataError when it is gone already.
-    """
-    held, source = folder(workdir) / "held", _source(workdir, step)
-    if source is None:
-        raise DataError(f"{workdir}/checkpoints has no step {step} any more")
-    try:
-        _link(source, held / "checkpoints" / str(step))
-    except OSError as error:
-        release(workdir)
-        raise DataError(f"{source} disappeared while it was read: {error}") from error
-    return held
-
-
-def release(workdir) -> None:
-    """Takes away what `hold` put there."""
-    held = folder(workdir) / "held"
-    if held.exists():
-        held.rmtree()
-
-
-def best_step(workdir) -> int | None:
-    """The step that is kept as the best."""
-    path = folder(workdir) / "best.json"
-    return json.loads(path.read_text())["step"] if path.exists() else None
-
-
-def update_best(workdir, record: Record) -> bool:
-    """Keeps the checkpoint with the least FID; says whether it is the one of `record`, just written.
-
-    Candidates are the checkpoints that were scored by the protocol of `record` and are still there. The one kept before
-    is removed. Only scores without truncation count. Under another protocol than the kept checkpoint's nothing changes
-    until that one has been scored too: a first look at the newest checkpoint with other settings never throws away the
-    best one.
-    """
-    if record.protocol.truncation is not None or record.step is None:
-        return False
-    found = {r.step: r for r in read(workdir) if r.protocol == record.protocol and _source(workdir, r.step)}
-    previous = best_step(workdir)
-    if previous is not None and previous not in found:
-        return False
-    best = min(found.values(), key=lambda r: (r.scores["FID"], r.step))
-    root = folder(workdir)
-    source, target = _source(workdir, best.step), root / "best" / "checkpoints" / str(best.step)
-    if source != target and (best.step == record.step or not target.exists()):
-        _link(source, target)
-        identity = storage.path(workdir) / "run.json"  # the names of the classes are there
-        if identity.exists():
-            storage.write_text(root / "best" / "run.json", identity.read_text())
-    value = {"step": best.step, best.name("FID"): best.scores["FID"], "protocol": dataclasses.asdict(best.protocol)}
-    storage.write_text(root / "best.json", json.dumps(value, indent=2))
-    for other in (root / "best" / "checkpoints").iterdir():
-        if other.name != str(best.step):
-            other.rmtree()
-    return best.step == record.step
-
-
-def fid_ratio(workdir, record: Record) -> float:
-    """The FID of `record`, which has been written, over the least by its protocol in `workdir`: 1 or more."""
-    return record.scores["FID"] / min(r.scores["FID"] for r in read(workdir) if r.protocol == record.protocol)
-
-
-def _source(workdir, step) -> epath.Path | None:
-    """The folder of the checkpoint of `step`: of the one being scored, of the run's, or of the one that was kept."""
-    places = (folder(workdir) / "held", storage.path(workdir), folder(workdir) / "best")
-    return next((path for place in places if (path := place / "checkpoints" / str(step)).is_dir()), None)
-
-
-def _link(source: epath.Path, target: epath.Path) -> None:
-    """Copies a checkpoint, by hard links where the file system has them, replacing one of the name.
-
-    It appears under its name, in a bucket with its mark of completeness, only when it is complete.
-    """
-    if storage.is_bucket(source):
-        target.rmtree(missing_ok=True)
-        storage.copy_in_bucket(source, target)
-        return
-    partial = target.parent / f".{target.name}.partial"
-    if partial.exists():
-        partial.rmtree()
-    _link_tree(source, partial)
-    if target.exists():
-        target.rmtree()
-    partial.rename(target)
-
-
-def _link_tree(source, target):
-    target.mkdir(parents=True, exist_ok=True)
-    for child in source.iterdir():
-        if child.is_dir():
-            _link_tree(child, target / child.name)
-        else:
-            try:
-                os.link(child, target / child.name)
-            except OSError:  # another file system
-                child.copy(target / child.name)

@@ -4,7 +4,7 @@ import time
 
 import jax
 
-from biggan_jax.evaluation import classification, estimates, gallery, pictures, results, steps, table2
+from biggan_jax.evaluation import best, classification, estimates, gallery, pictures, results, steps, table2
 from biggan_jax.evaluation.steps import is_first, say
 from biggan_jax.run import storage
 
@@ -64,9 +64,10 @@ class Scoring:
             self._last = trained_gan, found
         if record:
             results.write(self._workdir, record)
-            best = ", the best so far: kept in eval/best" if results.update_best(self._workdir, record) else ""
+            records = results.read(self._workdir)
+            kept = ", the best so far: kept in eval/best" if best.update(self._workdir, records, record) else ""
             at = "" if truncation is None else f", truncation {truncation:g}"
-            say(f"step {record.step}{at}: {results.one_line(record)} ({time.monotonic() - start:.0f} s{best})")
+            say(f"step {record.step}{at}: {results.one_line(record)} ({time.monotonic() - start:.0f} s{kept})")
 
     def _write_table2(self, step: int) -> None:
         """table2.md, table2.json and truncation_curve.png of the records of the sweep, those made before included."""

@@ -8,7 +8,7 @@ import jax
 
 from biggan_jax.devices import processes
 from biggan_jax.errors import DataError
-from biggan_jax.evaluation import results
+from biggan_jax.evaluation import best, results
 from biggan_jax.run import checkpoint, identity, loading
 
 
@@ -58,8 +58,8 @@ def _plan(workdir, step, poll_seconds, missing) -> tuple[list[int], bool]:
         config = identity.read_config(workdir)
         return [step for step in steps if missing(step)], config is not None and steps[-1] >= config.num_steps
     if step == "all":
-        best = results.best_step(workdir)
-        return sorted({*steps, *([] if best is None else [best])}), True
+        kept = best.kept_step(workdir)
+        return sorted({*steps, *([] if kept is None else [kept])}), True
     return [latest], True
 
 
@@ -74,7 +74,7 @@ def _score(workdir, step, left, score, skip_deleted: bool) -> None:
         score(loading.load(results.folder(workdir) / "held", step), left)
     finally:
         if is_first():
-            results.release(workdir)
+            best.release(workdir)
 
 
 def _hold(workdir, step) -> str:
@@ -83,11 +83,11 @@ def _hold(workdir, step) -> str:
     What is held must be whole: training may have deleted parts of it just before.
     """
     try:
-        results.release(workdir)
-        held = results.hold(workdir, step)
+        best.release(workdir)
+        held = best.hold(workdir, step)
         checkpoint.check(held / "checkpoints" / str(step), step, checkpoint.run_identity(workdir))
     except DataError as error:
-        results.release(workdir)
+        best.release(workdir)
         return f"checkpoint {step}: {error}"
     return ""
 

@@ -22,6 +22,11 @@ class Record(NamedTuple):
     scores: dict[str, float]
     protocol: Any
 
+    @property
+    def main(self) -> tuple[str, float]:
+        """`(name, value)` of the score that the best checkpoint has least of, where the protocol names one."""
+        return self.protocol.main, self.scores[self.protocol.main]
+
 
 def read(workdir, name: str, protocol: type) -> list[Record]:
     """The records in the order they were made; of a step and a protocol the newest one only.

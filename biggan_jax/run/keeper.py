@@ -20,6 +20,7 @@ from biggan_jax.run.records import Writer
 from biggan_jax.sampling import grids, views
 from biggan_jax.sampling.trained import TrainedGAN
 
+PICTURES = {"image": grids, "points": views}  # by kind of data
 TRIES = 2  # rollbacks to one checkpoint before an older one is gone back to
 READ_LATE = 2  # steps the device may be ahead of what the host has read
 
@@ -130,7 +131,7 @@ class Keeper:
         trained = self._trained(step, state)
         if score:
             ratio = self._judge.score(trained, anew)
-            monitor.check_collapse(step, {"FID over its least": ratio}, run.collapse)
+            monitor.check_collapse(step, {monitor.SCORE_RATIO: ratio}, run.collapse)
         if draw:
             self._check_workdir()  # a score takes minutes
             self._draw(trained, state, anew)
@@ -154,18 +155,13 @@ class Keeper:
         The picture that has the step's number is the last one: while it is not there, a picture of truncations may be
         that of an earlier last step.
         """
-        step, seed, of_points = trained.step, self._config.seed, configs.kind(self._config) == "points"
+        step, seed, of_kind = trained.step, self._config.seed, PICTURES[configs.kind(self._config)]
         pictures = {}
         if self._is_last(step) and trained.gan.truncates:
-            draw = views.truncations if of_points else grids.truncation_grid
-            pictures["truncation"] = functools.partial(draw, trained, seed)
+            pictures["truncation"] = functools.partial(of_kind.truncations, trained, seed)
         if self._is_last(step) and hasattr(trained.gan, "traversals"):
             pictures["codes"] = functools.partial(grids.code_grid, trained, seed)
-        if of_points:  # over the data and D's output
-            critic = state.nets["discriminator"].variables
-            pictures[f"{step:08d}"] = functools.partial(views.panel, trained, critic, seed=seed)
-        else:
-            pictures[f"{step:08d}"] = functools.partial(grids.picture, trained, self._dataset, seed)
+        pictures[f"{step:08d}"] = functools.partial(of_kind.picture, trained, state.nets, self._dataset, seed)
         if anew or not self._as_first(lambda: self.writer.drawn(pictures)):
             for name, draw in pictures.items():
                 self.writer.image(step, name, draw(), "samples" if name.isdecimal() else name)

@@ -171,12 +171,13 @@ def lifeless(values: dict[str, float]) -> str | None:
     return None
 
 
+SCORE_RATIO = "score over its least"
 # Record, config key below `run.collapse`, and which side of the limit is collapse.
 LIMITS = (
     ("sigma/g_first", "max_sigma", operator.gt),
     ("d_accuracy/train", "max_d_accuracy", operator.gt),
     ("variety", "min_variety", operator.lt),
-    ("FID over its least", "max_fid_ratio", operator.gt),
+    (SCORE_RATIO, "max_fid_ratio", operator.gt),
 )
 
 
@@ -185,12 +186,12 @@ def check_limits(config, monitor: Monitor | None, program) -> None:
     state = program.abstract_state()
     recorded = set(jax.eval_shape(functools.partial(watched_weights, program.gan), state.nets))
     recorded |= monitor.records(state) if monitor else set()
-    recorded |= {"FID over its least"} if config.run.evaluate_every else set()
+    recorded |= {SCORE_RATIO} if config.run.evaluate_every else set()
     for name, key, _ in LIMITS:
         if config.run.collapse[key] and name not in recorded:
             raise UsageError(
                 f"config.run.collapse.{key} is {config.run.collapse[key]:g}, but this run does not record {name}: it "
-                "needs run.evaluate_every for FID, run.monitor_every for the others, and a loss with a decision "
+                "needs run.evaluate_every for scores, run.monitor_every for the others, and a loss with a decision "
                 "boundary for D's accuracy; it must be 0"
             )
 

@@ -16,9 +16,9 @@ def classes_to_show(num_classes: int) -> np.ndarray:
     return np.unique(np.linspace(0, classes - 1, min(classes, ROWS)).round().astype(int))
 
 
-def picture(trained, dataset, seed: int) -> np.ndarray:
+def picture(trained, nets, dataset, seed: int) -> np.ndarray:
     """Samples as a run draws them of itself: by class, or, of a recipe with other conditions, beside the rows of
-    `dataset` that they were made of.
+    `dataset` that they were made of. `nets`: what a picture of points shows besides, see `views.picture`.
     """
     if trained.gan.conditions == ("label",):
         return class_grid(trained, seed)
@@ -40,7 +40,7 @@ def class_grid(trained, seed: int) -> np.ndarray:
     return grid(trained.sample(labels, seed=seed), COLUMNS)
 
 
-def truncation_grid(trained, seed: int, mode: str | None = None) -> np.ndarray:
+def truncations(trained, seed: int, mode: str | None = None) -> np.ndarray:
     """One row per threshold, one column per class; down a column nothing but the threshold changes."""
     classes = _columns(trained)
     rows = [trained.sample(classes, truncation, seed, mode) for truncation in TRUNCATIONS]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from biggan_jax.config import kind
 from biggan_jax.errors import UsageError
-from biggan_jax.sampling import conditions, grids, sampler
+from biggan_jax.sampling import conditions, grids, sampler, views
 
 
 class TrainedGAN:
@@ -187,7 +187,13 @@ class TrainedGAN:
     def grid(
         self, classes=None, columns: int = 8, truncation: float | None = None, seed: int = 0, mode: str | None = None
     ):
-        """A PIL image with one row of samples per class (the first ten classes by default)."""
+        """A PIL image with one row of samples per class (the first ten classes by default); of points, samples over the
+        data. Raises UsageError for classes where they are not told apart.
+        """
+        if kind(self.config) == "points" and classes is None:
+            return Image.fromarray(views.panel(self, seed=seed, truncation=truncation, mode=mode))
+        if kind(self.config) == "points" or self.gan.conditions != ("label",):
+            raise UsageError(f"grid: rows of classes are of images with labels; gan.name={self.config.gan.name}")
         classes = range(min(max(self.num_classes, 1), 10)) if classes is None else classes
         labels = np.repeat(self.labels(classes), columns)
         return Image.fromarray(grids.grid(self.sample(labels, truncation, seed, mode), columns))

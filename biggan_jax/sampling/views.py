@@ -48,6 +48,11 @@ def view(
     return scatter.View(title or f"step {trained.step}", samples, field, path)
 
 
+def picture(trained, nets, dataset, seed: int) -> np.ndarray:
+    """Samples as a run draws them of itself: over the data and the output of D, one of `nets`, NetStates by name."""
+    return panel(trained, nets["discriminator"].variables, seed=seed)
+
+
 def panel(trained, *of_view, **options) -> np.ndarray:
     """The picture of one `view`, uint8 [height, width, 3]."""
     return scatter.panels([view(trained, *of_view, **options)], real_points(trained.config), bound(trained.config))
