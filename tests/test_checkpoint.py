@@ -148,6 +148,11 @@ def test_a_step_of_another_run_is_not_taken_for_this_ones(tmp_path, capsys):
         checkpoint.open_for_reading(tmp_path / "ours")[0].config(20)
     assert checkpoint.Checkpoints(tmp_path / "ours").recover() == 10
     assert "checkpoint 20 cannot be used" in capsys.readouterr().err
+    (tmp_path / "ours" / "run.json").unlink()
+    for _ in range(2):
+        checkpoint.open_for_reading(tmp_path / "ours")
+    said = "run.json: not there, or damaged: whether checkpoint 10 is of this run is not compared"
+    assert capsys.readouterr().err.count(said) == 1
 
 
 def test_a_config_of_another_step_does_not_pass_for_its_own(saved):

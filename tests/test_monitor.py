@@ -150,7 +150,8 @@ def test_samples_of_one_colour_and_samples_of_extremes_are_lifeless():
         monitor.lifeless(extreme | {"saturated/train": 0.4}) == "all values of samples are at the ends of their range"
     )
     assert monitor.lifeless(extreme | {"saturated/train": 1.0}) is None, "so is the data"
-    assert monitor.lifeless({"variety": 0.0}) is None, "points have no range"
+    assert monitor.lifeless({"variety": 0.0}) == "all samples are alike"  # points have no range
+    assert monitor.lifeless({"variety": 0.01}) is None
 
 
 def test_accuracy_is_on_the_losss_side_of_its_boundary():

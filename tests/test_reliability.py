@@ -289,6 +289,22 @@ def test_what_is_lost_of_the_runs_own_files_is_made_again(tmp_path, content):
 
 
 @pytest.mark.slow
+def test_two_processes_whose_run_json_is_lost_find_it_in_their_newest_checkpoint(tmp_path):
+    """One of them asks; what all would have to ask together would wait for the other for ever."""
+    for steps in (5, 10):
+        together = runs.group(tmp_path, devices=4, **SHORT | {"num_steps": steps})
+        try:
+            output, *_ = together.finish()
+        finally:
+            together.kill()
+        if steps == 5:
+            before = json.loads((tmp_path / "run.json").read_text())
+            (tmp_path / "run.json").unlink()
+    assert "what it held is taken from checkpoint 5" in output, output
+    assert json.loads((tmp_path / "run.json").read_text())["run"] == before["run"]
+
+
+@pytest.mark.slow
 def test_a_collapsed_run_stops_with_its_checkpoints_kept(tmp_path):
     changes = SHORT | {
         "run__monitor_every": 4,

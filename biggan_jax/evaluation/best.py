@@ -26,6 +26,7 @@ def hold(workdir, step: int) -> epath.Path:
         raise DataError(f"{workdir}/checkpoints has no step {step} any more")
     try:
         _link(source, held / "checkpoints" / str(step))
+        _copy_identity(workdir, held)
     except OSError as error:
         release(workdir)
         raise DataError(f"{source} disappeared while it was read: {error}") from error
@@ -65,9 +66,7 @@ def update(workdir, records: list, record) -> bool:
     source, target = _source(workdir, best.step), root / "best" / "checkpoints" / str(best.step)
     if source != target and (best.step == record.step or not target.exists()):
         _link(source, target)
-        identity = storage.path(workdir) / "run.json"  # the names of the classes are there
-        if identity.exists():
-            storage.write_text(root / "best" / "run.json", identity.read_text())
+        _copy_identity(workdir, root / "best")
     name, value = best.main
     kept = {"step": best.step, name: value, "protocol": dataclasses.asdict(best.protocol)}
     storage.write_text(root / "best.json", json.dumps(kept, indent=2))
@@ -81,6 +80,13 @@ def ratio(records: list, record) -> float:
     """The main score of `record` over the least by its protocol among `records` of checkpoints, itself included."""
     same = [r.main[1] for r in records if r.protocol == record.protocol and r.step is not None]
     return record.main[1] / min(same)
+
+
+def _copy_identity(workdir, target) -> None:
+    """The run's run.json in `target`: of which run its checkpoints are, and the names of their classes."""
+    identity = storage.path(workdir) / "run.json"
+    if identity.exists():
+        storage.write_text(target / "run.json", identity.read_text())
 
 
 def _source(workdir, step) -> epath.Path | None:

@@ -16,6 +16,7 @@ truncations hold them as
 
 from collections.abc import Collection
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
@@ -306,11 +307,24 @@ def open_for_reading(workdir, step: int | None = None):
     steps = checkpoints.steps()
     if not steps:
         raise DataError(f"{workdir}/checkpoints holds no finished checkpoint")
-    if step is None:
-        return checkpoints, steps[-1]
-    if step not in steps:
+    if step is not None and step not in steps:
         raise UsageError(f"{workdir}/checkpoints has no step {step}; there are {', '.join(map(str, steps))}")
+    step = steps[-1] if step is None else step
+    _say_what_is_not_compared(str(workdir), step)
     return checkpoints, step
+
+
+@functools.cache  # said once
+def _say_what_is_not_compared(workdir: str, step: int) -> None:
+    """A warning where a checkpoint says of which run it is, and its directory does not."""
+    said = storage.read_json(storage.path(workdir) / "checkpoints" / str(step) / "data" / "metadata")
+    if "run" in said and "run" not in run_identity(workdir) and jax.process_index() == 0:
+        print(
+            f"warning: {workdir}/run.json: not there, or damaged: whether checkpoint {step} is of this run is not "
+            "compared",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def abstract_like(state, where):

@@ -168,6 +168,8 @@ def lifeless(values: dict[str, float]) -> str | None:
         return "all samples are of one colour"
     if values.get("saturated/samples", 0.0) > 0.999 and values["saturated/train"] < 0.95:
         return "all values of samples are at the ends of their range"
+    if values.get("variety", 1.0) < 1e-6:
+        return "all samples are alike"
     return None
 
 
