@@ -1,10 +1,10 @@
 """Breaks runs at random for a while, then compares their state with that of a run nobody broke:
 python -m tests.benchmarks.soak --minutes=20 [--seed=0]
 
-Three runs go on side by side. `exact` meets faults that may change no bit: SIGKILL, SIGTERM, damaged checkpoints, a
-full disk. `retried` meets NaN, after which randomness differs, and must stay finite. `group` has two processes, of
-which one is lost each time. Ends with code 1, and the reason, when a run did anything but what the reliability
-table of tests/README.md says.
+Three runs go on side by side. `exact` meets faults that may change no bit: SIGKILL, SIGTERM, SIGINT, damaged and
+renamed checkpoints, a full disk. `retried` meets NaN, after which randomness differs, and must stay finite. `group` has
+two processes, of which one is lost each time. Ends with code 1, and the reason, when a run did anything but what the
+reliability table of tests/README.md says.
 """
 
 import argparse
@@ -64,6 +64,19 @@ class Soak:
     def preempt(self) -> None:
         self.interrupt(signal.SIGTERM, 42)
 
+    def ctrl_c(self) -> None:
+        self.interrupt(signal.SIGINT, 42)
+
+    def rename(self) -> None:
+        """The newest checkpoint is called by another step's number; the next start must set it aside."""
+        workdir = self.root / "exact"
+        kept = runs.steps(workdir)
+        if len(kept) < 2:
+            return self.kill()
+        other = kept[-1] + self.rng.randrange(1, 20)
+        (workdir / "checkpoints" / str(kept[-1])).rename(workdir / "checkpoints" / str(other))
+        self.set_aside(other, kept, f"{kept[-1]} was renamed {other}")
+
     def damage(self) -> None:
         """A bit, the end, or all of a file of the newest checkpoint is lost; the next start must set it aside."""
         workdir = self.root / "exact"
@@ -77,13 +90,15 @@ class Soak:
             lambda: path.unlink(),
         ])  # fmt: skip
         damage()
+        self.set_aside(kept[-1], kept, f"{path} was damaged")
+
+    def set_aside(self, step: int, kept: list[int], what: str) -> None:
+        """Goes on; the checkpoint called `step` must be found wrong, and the last but one of those `kept` be used."""
         process = self.start("exact")
         self.until_under_way("exact", process)
         process.kill()
-        check(
-            f"checkpoint {kept[-1]} cannot be used" in process.output(),
-            f"damage to {path} was not found: {process.output()}",
-        )
+        found = f"checkpoint {step} cannot be used" in process.output()
+        check(found, f"{what}, and that was not found: {process.output()}")
         self.lost_steps += kept[-1] - kept[-2]
         self.count_lost()
 
@@ -134,7 +149,10 @@ def main(arguments) -> None:
     with tempfile.TemporaryDirectory() as root:
         soak = Soak(pathlib.Path(root), options.seed)
         schedule = (
-            [soak.kill] * 4 + [soak.preempt] * 3 + [soak.damage] * 3 + [soak.fill_disk, soak.diverge, soak.lose_process]
+            [soak.kill] * 4
+            + [soak.preempt] * 3
+            + [soak.damage] * 3
+            + [soak.ctrl_c, soak.rename, soak.fill_disk, soak.diverge, soak.lose_process]
         )
         deadline = time.monotonic() + 60 * options.minutes
         soak.preempt()
