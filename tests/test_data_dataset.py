@@ -107,7 +107,6 @@ def test_printing_a_data_set_does_not_print_its_pixels(configured):
         ({"dataset": "tfds:"}, UsageError, "dataset='tfds:' is unknown"),
         ({"data__split": "val"}, UsageError, "data.split='val'"),
         ({"num_classes": 7}, DataError, "10 classes .*num_classes=7"),
-        ({"image_size": 16}, DataError, "8x8 but image_size=16"),
         ({"dataset": "image_folder"}, DataError, "data.dir is empty"),
         ({"dataset": "prepared"}, DataError, "data.dir is empty"),
         ({"dataset": "prepared", "data__dir": "gs://bucket/x"}, DataError, "data.dir=gs://bucket/x: a URL"),

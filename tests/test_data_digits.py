@@ -45,3 +45,12 @@ GOLDEN_FINGERPRINT = "20312bf2247cf9d5"
 def test_unknown_split():
     with pytest.raises(UsageError, match="data.split='val'.*train, test"):
         digits.load("val")
+
+
+def test_at_another_size_the_same_digits_are_resized():
+    small, large = digits.load("test"), digits.load("test", 32)
+    assert large.images.shape == (len(small), 32, 32, 3) and large.fingerprint != small.fingerprint
+    np.testing.assert_array_equal(large.labels, small.labels)
+    blocks = large.images.reshape(-1, 8, 4, 8, 4, 3).mean(axis=(2, 4))
+    assert np.corrcoef(blocks.ravel(), small.images.ravel())[0, 1] > 0.98
+    assert np.all(large.images == large.images[..., :1])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from biggan_jax import cli
+from biggan_jax import cli, data
 from biggan_jax.errors import UsageError
 from biggan_jax.programs import description
 
@@ -42,6 +42,20 @@ PUBLISHED = {
 def test_published_configs_have_the_exact_counts(spec):
     found = description.describe(cli.load_config(f"experiments/family/{spec}"), {})["params"]
     assert (found["generator"], found["discriminator"]) == PUBLISHED[spec]
+
+
+@pytest.mark.parametrize(
+    "spec, size",
+    [
+        ("dcgan.py:size=16", 16),
+        ("dcgan.py:size=64", 64),
+        ("wgan_gp.py:size=32", 32),
+        ("sagan.py:scale=digits,size=16", 16),
+    ],
+)
+def test_a_size_that_is_asked_for_has_data(spec, size):
+    config = cli.load_config(f"experiments/family/{spec}")
+    assert data.load(config, "test").images.shape[1:] == (size, size, 3)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def _tfds(config, split):
 
 # (config, split) -> Dataset, by what `config.dataset` is, or begins with.
 SOURCES = {
-    "digits": lambda config, split: digits.load(split),
+    "digits": lambda config, split: digits.load(split, config.image_size),
     "shapes": lambda config, split: shapes.load(split, config.image_size, config.num_classes, config.data.num_examples),
     "image_folder": _folder,
     "prepared": _prepared,

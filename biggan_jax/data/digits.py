@@ -1,6 +1,7 @@
 """The 8x8 handwritten digits that ship inside scikit-learn: a data set that needs no download."""
 
 import numpy as np
+from PIL import Image
 
 from biggan_jax.data.dataset import Dataset, fingerprint, labelled_images
 from biggan_jax.errors import UsageError
@@ -10,8 +11,12 @@ TEST_FRACTION = 0.2
 SPLIT_SEED = 0
 
 
-def load(split: str) -> Dataset:
-    """1797 grey digits as uint8 RGB [N, 8, 8, 3]: about 80% of each class in "train", the rest in "test".
+SIZE = 8  # pixels as they are
+
+
+def load(split: str, image_size: int = SIZE) -> Dataset:
+    """1797 grey digits as uint8 RGB [N, image_size, image_size, 3]: about 80% of each class in "train", the rest in
+    "test". Of another size than 8 they are resized (Lanczos), for nets that have no smaller one.
 
     Source: UCI Optical Recognition of Handwritten Digits, its test part, through `sklearn.datasets.load_digits`.
     """
@@ -22,6 +27,8 @@ def load(split: str) -> Dataset:
     digits = load_digits()
     members = split_members(digits.target, split)
     grey = np.round(digits.images[members] * (255 / 16)).astype(np.uint8)  # 17 levels, 0..16
+    if image_size != SIZE:
+        grey = np.stack([_resized(image, image_size) for image in grey])
     images = np.repeat(grey[..., None], 3, axis=-1)
     labels = digits.target[members].astype(np.int32)
     return labelled_images(
@@ -31,6 +38,10 @@ def load(split: str) -> Dataset:
         class_names=tuple(str(d) for d in range(10)),
         fingerprint=fingerprint("digits", split, images.tobytes().hex(), labels.tolist()),
     )
+
+
+def _resized(image: np.ndarray, size: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
 
 
 def split_members(targets: np.ndarray, split: str) -> np.ndarray:
