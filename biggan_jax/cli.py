@@ -89,15 +89,16 @@ def add_config_argument(parser) -> None:
     parser.epilog = "Any key of the config can be changed: --config.batch_size=64 --config.model.channels=32"
 
 
-def parse(parser, arguments):
+def parse(parser, arguments, complete=lambda config: None):
     """`(options, config)`: the parser's options, and the validated config of `--config` with its `--config.key=value`
-    overrides.
+    overrides. `complete(config)` sets what the config leaves open, before it is validated.
     """
     options, rest = parser.parse_known_args(arguments)
     for argument in rest:
         if not argument.startswith("--config."):
             parser.error(f"unrecognized argument {argument}")
     config = override(load_config(options.config), rest)
+    complete(config)
     configs.validate(config)
     return options, config
 

@@ -22,7 +22,7 @@ _TABLES = dict(zip(NAMES, (gans.TABLES, models.TABLES, data.TABLES, optimizers.T
 
 __all__ = [
     "arrays", "default", "example_shape", "flatten", "from_json", "get", "keys_of", "kind", "micro_batch",
-    "parse_variant", "put", "require", "require_key", "switch", "to_json", "validate",
+    "parse_variant", "put", "require", "require_key", "set_classes", "switch", "to_json", "validate",
 ]  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def default(
             if part not in target:
                 target[part] = ml_collections.ConfigDict()
             target = target[part]
-        target[last] = ml_collections.config_dict.placeholder(key.or_none) if key.or_none else key.default
+        target[last] = ml_collections.FieldReference(key.default, key.or_none) if key.or_none else key.default
     for name, value in zip(NAMES, names):
         put(config, name, value)
     return config.lock()  # a key that an experiment's file misspells is no new key
@@ -118,6 +118,8 @@ def validate(config) -> None:
         raise UsageError(f"config.{name} is missing, which acts with {names}; config.switch brings the keys of a name")
     for name, key in known.items():
         require(key.check.allows(found[name]), name, config, key.check.allowed)
+    allowed = "a number where no data are read that would tell it, 0 for no classes"
+    require(config.num_classes is not None, "num_classes", config, allowed)
     allowed = f"a divisor of batch_size, {config.batch_size}"
     require(config.batch_size % config.accumulation_steps == 0, "accumulation_steps", config, allowed)
     gans.check(config)
@@ -126,6 +128,13 @@ def validate(config) -> None:
         told = config.num_classes >= 2 or config.gan.get("categorical")  # codes take the place of classes
         possible = kind(config) == "image" and config.image_size <= 32 and told
         require(possible, "run.recognition", config, "False over 32 px, for points, or without classes or codes")
+
+
+def set_classes(config, count: int) -> None:
+    """Sets `num_classes`, and of nets that have one leaves out the embedding that only classes need."""
+    config.num_classes = count
+    if not count and config.model.get("shared_embedding"):
+        config.model.shared_embedding = False
 
 
 def micro_batch(config) -> int:

@@ -1,6 +1,6 @@
 """Keys that every config has."""
 
-from biggan_jax.config.keys import ANYTHING, FINITE, Check, Key, at_least
+from biggan_jax.config.keys import ANYTHING, FINITE, Check, Key, at_least, optional
 
 KEYS = {
     "seed": Key(0, Check(lambda n: 0 <= n < 2**31, "0 or more and less than 2**31"),
@@ -9,7 +9,7 @@ KEYS = {
     "num_steps": Key(150_000, at_least(1), "generator updates", may_change=True),  # with constant rates
     "batch_size": Key(2048, at_least(1), "images per discriminator update, over all devices"),
     "accumulation_steps": Key(1, at_least(1), "micro-batches a batch is cut into; BatchNorm sees one at a time"),
-    "num_classes": Key(1000, at_least(0), "0: unconditional"),
+    "num_classes": Key(1000, optional(at_least(0)), "0: unconditional; None: those that the data have", or_none=int),
     "dataset": Key("tfds:imagenet2012", ANYTHING, "digits | shapes | image_folder | prepared | tfds:NAME | points"),
     "gan.name": Key("biggan", ANYTHING, "the recipe: one of config.gans.TABLES"),
     "model.name": Key("biggan", ANYTHING, "the nets: one of config.models.TABLES"),
