@@ -113,7 +113,7 @@ def stepped(found):
 
     # The recipe reads pixels in 0..255; these images are floats already.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(began.pair, "real", lambda gan, batch, key: batch["image"])
+        patch.setattr(began.BEGAN, "augmented", lambda gan, batch, key: batch["image"])
         yield {name: step(optimizer) for name, optimizer in (("sgd", optax.sgd(1.0)), ("adam", optax.adam(8e-5)))}
 
 

@@ -319,12 +319,8 @@ def _say_what_is_not_compared(workdir: str, step: int) -> None:
     """A warning where a checkpoint says of which run it is, and its directory does not."""
     said = storage.read_json(storage.path(workdir) / "checkpoints" / str(step) / "data" / "metadata")
     if "run" in said and "run" not in run_identity(workdir) and jax.process_index() == 0:
-        print(
-            f"warning: {workdir}/run.json: not there, or damaged: whether checkpoint {step} is of this run is not "
-            "compared",
-            file=sys.stderr,
-            flush=True,
-        )
+        text = f"not there, or damaged: whether checkpoint {step} is of this run is not compared"
+        print(f"warning: {workdir}/run.json: {text}", file=sys.stderr, flush=True)
 
 
 def abstract_like(state, where):
