@@ -9,7 +9,7 @@ or how it scales, by compiling it only, each device keeping the images it has on
 import argparse
 import json
 
-from biggan_jax import cli
+from biggan_jax import cli, data
 from biggan_jax.errors import UsageError
 from biggan_jax.programs import benchmark, planning
 
@@ -21,7 +21,7 @@ def main(arguments) -> int:
     parser.add_argument("--random_images", action="store_true", help="random images in place of the config's data")
     parser.add_argument("--scaling", help="numbers of simulated CPU devices, or TPU slices, with commas between them")
     parser.add_argument("--json", action="store_true", help="JSON in place of a table")
-    options, config = cli.parse(parser, arguments)
+    options, config = cli.parse(parser, arguments, data.complete)
     if options.steps < 1:
         raise UsageError(f"--steps={options.steps}; it must be at least 1")
     if options.scaling:

@@ -9,7 +9,7 @@ import json
 from rich.console import Console
 from rich.table import Table
 
-from biggan_jax import cli
+from biggan_jax import cli, data
 from biggan_jax.programs import description
 
 
@@ -17,7 +17,7 @@ def main(arguments) -> int:
     parser = argparse.ArgumentParser(prog="python -m biggan_jax.describe", description=__doc__.split("\n")[0])
     cli.add_config_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
-    options, config = cli.parse(parser, arguments)
+    options, config = cli.parse(parser, arguments, data.complete)
     found = description.describe(config, cli.load_paper(options.config))
     found["step_flops"] = description.step_flops(config)
     if options.json:

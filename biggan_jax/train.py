@@ -6,7 +6,7 @@ a second Ctrl-C ends it at once.
 
 import argparse
 
-from biggan_jax import cli
+from biggan_jax import cli, data
 from biggan_jax.evaluation import in_training
 from biggan_jax.run import loop
 
@@ -15,7 +15,7 @@ def main(arguments) -> int:
     parser = argparse.ArgumentParser(prog="python -m biggan_jax.train", description=__doc__.split("\n")[0])
     cli.add_config_argument(parser)
     parser.add_argument("--workdir", required=True, help="where the run's files go; an existing run there is continued")
-    options, config = cli.parse(parser, arguments)
+    options, config = cli.parse(parser, arguments, data.complete)
     return loop.train(config, options.workdir, in_training.judge)
 
 

@@ -1,11 +1,11 @@
 r"""BigGAN on your own images: a folder with one sub-folder per class, at 32, 64, 128 or 256 pixels, one GPU.
 
-python -m biggan_jax.train --config=experiments/image_folder.py:size=64 --config.data.dir=FOLDER \
-    --config.num_classes=N --workdir=DIR
+python -m biggan_jax.train --config=experiments/image_folder.py:size=64 --config.data.dir=FOLDER --workdir=DIR
 
 A start that suits a few thousand images; raise the width and the batch with the data and the memory there is. Images
-are cropped to their centre square and resized once, then kept in a cache. For images without classes add
---config.num_classes=0 --config.model.shared_embedding=False.
+are cropped to their centre square and resized once, then kept in a cache. There are as many classes as the folder has,
+and one channel where all images are grey; --config.num_classes=0 --config.model.shared_embedding=False trains without
+classes.
 """
 
 from biggan_jax import config
@@ -21,7 +21,7 @@ def get_config(variant=""):
         raise UsageError(f"config variant size={size}: it must be one of {', '.join(map(str, SIZES))}")
     c = config.default(dataset="image_folder")
     c.image_size = size
-    c.num_classes = 10
+    c.num_classes = c.model.image_channels = None  # those of the data
     c.num_steps = 50_000
     c.batch_size = 64
     c.num_d_steps = 1

@@ -57,6 +57,10 @@ EXPERIMENTS = [
 @pytest.mark.parametrize("spec", EXPERIMENTS)
 def test_every_experiment_is_valid_and_survives_json(spec):
     config = cli.load_config(spec)
+    for name in configs.left_open(config):
+        with pytest.raises(UsageError, match=f"config.{name} is None; it must be a number where no data are read"):
+            configs.validate(config)
+        configs.put(config, name, 3)
     configs.validate(config)
     assert configs.from_json(configs.to_json(config)).to_dict() == config.to_dict()
 

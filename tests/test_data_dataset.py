@@ -6,8 +6,10 @@ import pytest
 from biggan_jax import config as configs
 from biggan_jax import data
 from biggan_jax.data import dataset as datasets
+from biggan_jax.data import shapes
 from biggan_jax.data.dataset import labelled_images, validate
 from biggan_jax.errors import DataError, UsageError
+from tests.test_data_image_folder import write_folder
 
 ARRAYS = {"image": ((8, 8, 3), "uint8"), "label": ((), "int32")}
 
@@ -62,6 +64,29 @@ def test_a_bad_data_set_is_refused(changes, message):
 def test_unconditional_labels_must_be_zero():
     with pytest.raises(DataError, match="label of example 1 is 1; allowed: 0 to 0"):
         validate(small(), ARRAYS, num_classes=0)
+
+
+@pytest.mark.parametrize("dataset, classes, channels", [("digits", 10, 1), ("shapes", len(shapes.CLASS_NAMES), 3)])
+def test_what_is_left_open_is_what_the_data_have(make_config, capsys, dataset, classes, channels):
+    config = make_config(dataset=dataset)
+    config.num_classes = config.model.image_channels = None
+    data.complete(config)
+    assert (config.num_classes, config.model.image_channels) == (classes, channels)
+    said = capsys.readouterr().err
+    assert f"{classes} classes (num_classes={classes})" in said and f"(model.image_channels={channels})" in said
+    configs.validate(config)
+    data.complete(config)
+    assert not capsys.readouterr().err
+
+
+def test_images_of_one_class_or_none_are_trained_without_classes(make_config, tmp_path):
+    write_folder(tmp_path / "train", classes=("only",))
+    config = make_config(dataset="image_folder", data__dir=str(tmp_path), data__cache_dir=str(tmp_path / "cache"))
+    config.num_classes = None
+    data.complete(config)
+    configs.validate(config)
+    assert config.num_classes == 0 and config.model.shared_embedding is False and config.model.image_channels == 3
+    assert set(data.load(config).labels) == {0}
 
 
 def test_fingerprint_depends_on_every_part():

@@ -21,7 +21,7 @@ _DEFAULT_NAMES = ("biggan", "biggan", "tfds:imagenet2012", "adam")
 _TABLES = dict(zip(NAMES, (gans.TABLES, models.TABLES, data.TABLES, optimizers.TABLES)))
 
 __all__ = [
-    "arrays", "default", "example_shape", "flatten", "from_json", "get", "keys_of", "kind", "micro_batch",
+    "arrays", "default", "example_shape", "flatten", "from_json", "get", "keys_of", "kind", "left_open", "micro_batch",
     "parse_variant", "put", "require", "require_key", "set_classes", "switch", "to_json", "validate",
 ]  # fmt: skip
 
@@ -118,8 +118,8 @@ def validate(config) -> None:
         raise UsageError(f"config.{name} is missing, which acts with {names}; config.switch brings the keys of a name")
     for name, key in known.items():
         require(key.check.allows(found[name]), name, config, key.check.allowed)
-    allowed = "a number where no data are read that would tell it, 0 for no classes"
-    require(config.num_classes is not None, "num_classes", config, allowed)
+    for name in left_open(config):
+        require(False, name, config, "a number where no data are read that would tell it")
     allowed = f"a divisor of batch_size, {config.batch_size}"
     require(config.batch_size % config.accumulation_steps == 0, "accumulation_steps", config, allowed)
     gans.check(config)
@@ -128,6 +128,16 @@ def validate(config) -> None:
         told = config.num_classes >= 2 or config.gan.get("categorical")  # codes take the place of classes
         possible = kind(config) == "image" and config.image_size <= 32 and told
         require(possible, "run.recognition", config, "False over 32 px, for points, or without classes or codes")
+
+
+def left_open(config) -> list[str]:
+    """The keys whose values are to be those of the data."""
+    channels = config.model.get("image_channels", 3)
+    return [
+        name
+        for name, value in (("num_classes", config.num_classes), ("model.image_channels", channels))
+        if value is None
+    ]
 
 
 def set_classes(config, count: int) -> None:

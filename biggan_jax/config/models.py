@@ -20,7 +20,8 @@ _COMMON = {
     "compute_dtype": Key("bfloat16", one_of("float32", "bfloat16"),
                          "of convolutions and matrix products; parameters are float32"),
 }  # fmt: skip
-IMAGE_CHANNELS = {"model.image_channels": Key(3, one_of(1, 3), "of the images: colour, or grey")}
+_CHANNELS = Key(3, optional(one_of(1, 3)), "of the images: colour, or grey; None: grey where the data are", or_none=int)
+IMAGE_CHANNELS = {"model.image_channels": _CHANNELS}
 _BATCH_NORM = {
     "bn_group_size": Key(0, at_least(0), "images that share BatchNorm statistics; 0: the whole (micro-)batch, over "
                          "all devices"),
@@ -174,7 +175,7 @@ TABLES = {
     },
     "infogan": _CONV | {
         "image_size": Key(28, Check(lambda n: n >= 8 and n % 4 == 0, "a multiple of 4 from 8 on"), "pixels"),
-        "model.image_channels": Key(1, one_of(1, 3), "of the images: colour, or grey"),
+        "model.image_channels": _CHANNELS._replace(default=1),
         "model.hidden": Key(1024, at_least(1), "units of the linear layers"),
         "model.z_dim": Key(74, at_least(1), "latents, the codes among them"),
         "model.slope": Key(0.1, FINITE, "of the discriminator's leaky ReLU; 0.01 in the authors' code"),

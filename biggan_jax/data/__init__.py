@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import os
+import sys
 
 import jax
 import numpy as np
@@ -77,6 +78,34 @@ def load(config, split: str | None = None, labelled: bool = False) -> Dataset:
     if split == config.data.split and (num_labelled := config.data.get("num_labelled")):
         return with_labelled(dataset, num_labelled, num_classes, config.seed)
     return dataset
+
+
+def complete(config) -> None:
+    """Sets what `config` leaves to the data, the number of classes and of channels, and says what was found.
+
+    Images are grey where LOOKED_AT of them, drawn at random, are.
+    """
+    if not (open_keys := configs.left_open(config)):
+        return
+    found = _source(config.dataset)(config, config.data.split)
+    said = [f"{found.name}:"]
+    if "num_classes" in open_keys:
+        count = len(found.class_names) if len(found.class_names) > 1 else 0  # one class tells nothing
+        configs.set_classes(config, count)
+        said.append(f"{count or 'no'} classes (num_classes={count})")
+    if "model.image_channels" in open_keys:
+        config.model.image_channels = channels = 1 if _grey(found.images) else 3
+        said.append(f"{'grey' if channels == 1 else 'coloured'} images (model.image_channels={channels})")
+    print(" ".join(said[:1]) + " " + ", ".join(said[1:]), file=sys.stderr, flush=True)
+
+
+LOOKED_AT = 256
+
+
+def _grey(images) -> bool:
+    """Whether the channels of images [N, H, W, 3] are one."""
+    looked_at = images[np.argsort(np.random.PCG64(0).random_raw(images.shape[0]))[:LOOKED_AT]]
+    return bool((np.ptp(looked_at, axis=-1) == 0).all())
 
 
 def _source(name: str):

@@ -114,8 +114,8 @@ DISTANCES = {
 CLASS_NAMES = tuple(DISTANCES)
 
 
-def load(split: str, image_size: int, num_classes: int, num_examples: int) -> Dataset:
-    """`num_examples` images of the first `num_classes` shapes (0: all of them), balanced: label = index mod classes.
+def load(split: str, image_size: int, num_classes: int | None, num_examples: int) -> Dataset:
+    """`num_examples` images of the first `num_classes` shapes (0 or None: all), balanced: label = index mod classes.
 
     Raises:
         UsageError: unknown split, or fewer than one example.
@@ -127,7 +127,7 @@ def load(split: str, image_size: int, num_classes: int, num_examples: int) -> Da
         raise UsageError(f"data.num_examples={num_examples}: dataset 'shapes' needs at least 1")
     if not MIN_SIZE <= image_size <= MAX_SIZE:
         raise DataError(f"image_size={image_size}: dataset 'shapes' draws {MIN_SIZE} to {MAX_SIZE} pixels")
-    if num_classes > len(CLASS_NAMES):
+    if (num_classes or 0) > len(CLASS_NAMES):
         raise DataError(
             f"num_classes={num_classes}: dataset 'shapes' has {len(CLASS_NAMES)} classes ({', '.join(CLASS_NAMES)})"
         )
