@@ -34,10 +34,15 @@ setup(
         "tpu": ["jax[tpu]"],
         # Building TFDS data sets from their sources; reading them needs none of it.
         "prepare": ["tensorflow"],
+        # Data in files of other programs.
+        "hdf5": ["h5py"],
+        "huggingface": ["datasets"],
         # Sweeps in the cloud: manifests, and gs:// paths without TensorFlow.
         "launch": ["gcsfs", "pyyaml"],
         "test": [
+            "datasets",
             "gcsfs",
+            "h5py",
             "ipykernel",
             "kubernetes-validate",
             "nbclient",

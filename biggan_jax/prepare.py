@@ -3,6 +3,7 @@
     python -m biggan_jax.prepare --source=imagenet:/data/tars --split=train --image_size=128 --out=/data/imagenet128
     python -m biggan_jax.prepare --source=tfds:cifar10 --split=train --image_size=32 --out=/data/cifar10
     python -m biggan_jax.prepare --source=image_folder:/data/flowers --split=train --image_size=64 --out=/data/flowers64
+    python -m biggan_jax.prepare --source=arrays:/data/mine.npz --split=train --image_size=64 --out=/data/mine64
     python -m biggan_jax.prepare --verify --out=/data/imagenet128
 
 Train on the result with dataset=prepared and data.dir=OUT; `tfds.builder_from_directory(OUT)` reads it as well. An

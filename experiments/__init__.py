@@ -3,7 +3,8 @@
 A config is a file with `get_config(variant="")`; run one with --config=experiments/FILE.py[:key=value,...].
 `get_paper(variant="")`, where a file has it, gives the figures that were published for it.
 
-configs  digits, fashion_mnist, cifar10, image_folder, imagenet, shapes, biggan_deep, sngan; family/: relatives
+configs  digits, fashion_mnist, cifar10, image_folder, arrays, imagenet, shapes, biggan_deep, sngan; family/:
+         relatives
 grids    table1, table2, ablations, batch_scaling: `get_grid` gives many rows, each a config, for `launch.sweep`
 tools    grid: what grids share; report: `python -m experiments.report`, its input (runs) and its pictures (plots)
 """

@@ -17,6 +17,7 @@ import pytest
 from biggan_jax import data, prepare
 from biggan_jax.data import array_record
 from biggan_jax.errors import DataError, UsageError
+from tests.test_data_idx import idx
 
 
 def write_folder(root, split="train", classes=("cat", "dog"), count=10):
@@ -52,6 +53,38 @@ def test_a_prepared_folder_trains_like_the_folder_it_was_made_from(source, tmp_p
     np.testing.assert_array_equal(prepared.images, direct.images)
     np.testing.assert_array_equal(prepared.labels, direct.labels)
     assert prepared.class_names == direct.class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("source", ["arrays", "idx", "hdf5", "huggingface"])
+def test_arrays_of_any_format_are_prepared_as_they_are(source, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (10, 8, 8), dtype=np.uint8)
+    images, labels = np.repeat(images[..., None], 3, axis=3), np.arange(10) % 2
+    prepare.main(arguments(None, tmp_path / "out", source=f"{source}:{write_as(source, tmp_path, images, labels)}"))
+    prepared = array_record.load(str(tmp_path / "out"), "train", 8, 2)
+    np.testing.assert_array_equal(prepared.images, images)
+    np.testing.assert_array_equal(prepared.labels, labels)
+    assert prepared.class_names == ("0", "1")
+
+
+def write_as(source, root, images, labels):
+    """Writes grey images, uint8 [N, H, W, 3], and their labels as a source of this kind has them; returns its place."""
+    if source == "arrays":
+        np.savez(root / "my.npz", images=images, labels=labels)
+        return root / "my.npz"
+    if source == "idx":
+        (root / "train-images-idx3-ubyte").write_bytes(idx(images[..., 0]))
+        (root / "train-labels-idx1-ubyte").write_bytes(idx(labels.astype(np.uint8)))
+        return root
+    if source == "hdf5":
+        h5py = pytest.importorskip("h5py", reason="HDF5 files need h5py")
+        with h5py.File(root / "my.hdf5", "w") as file:
+            file["imgs"], file["labels"] = np.moveaxis(images, 3, 1), labels
+        return root / "my.hdf5"
+    datasets = pytest.importorskip("datasets", reason="the library that reads these folders")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["0", "1"])})
+    rows = {"image": [Image.fromarray(image) for image in images], "label": labels}
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(root / "saved")
+    return root / "saved"
 
 
 def test_the_manifest_lists_files_sums_and_origin(source, tmp_path):
@@ -180,7 +213,7 @@ def test_a_full_disk_keeps_what_is_done(source, tmp_path):
         ({"source": None}, "--source is needed"),
         ({"split": None}, "--split is needed"),
         ({"image_size": None}, "--image_size is needed"),
-        ({"source": "lsun:/x"}, "--source=lsun:/x: allowed: imagenet:DIR, image_folder:DIR, tfds:NAME"),
+        ({"source": "lsun:/x"}, "--source=lsun:/x: allowed: imagenet:DIR, image_folder:DIR, tfds:NAME, arrays:FILE"),
         ({"source": "imagenet:"}, "--source=imagenet:: allowed"),
         ({"split": "train[:10]"}, "plain name"),
         ({"shards": 0}, "at least 1"),

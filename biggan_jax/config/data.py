@@ -33,6 +33,9 @@ TABLES = {
     "digits": _IMAGES,
     "shapes": _IMAGES | _GENERATED,
     "image_folder": _IMAGES | _FOLDER | _SKIP | _DECODED,
+    "arrays": _IMAGES | _FOLDER,
+    "idx": _IMAGES | _FOLDER,
+    "hdf5": _IMAGES | _FOLDER,
     "prepared": _IMAGES | _FOLDER | _SKIP,
     "points": _SPLIT | _GENERATED | {"data.distribution": Key("ring8", one_of(*POINTS), "of points in 1-D or 2-D")},
 }

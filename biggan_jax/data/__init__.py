@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from biggan_jax import config as configs
-from biggan_jax.data import array_record, digits, image_folder, points, shapes, tfds_source
+from biggan_jax.data import array_files, array_record, digits, image_folder, points, shapes, tfds_source
 from biggan_jax.data.dataset import Dataset, fingerprint, validate
 from biggan_jax.data.decode import MAX_PIXELS
 from biggan_jax.data.partly_labelled import with_labelled
@@ -24,6 +24,12 @@ def _folder(config, split):
     c = config.data
     return image_folder.load(
         c.dir, split, config.image_size, config.num_classes, cache_dir(config), c.skip_bad_records, c.max_pixels
+    )
+
+
+def _array_files(config, split):
+    return array_files.load(
+        config.dataset, config.data.dir, split, config.image_size, config.num_classes, cache_dir(config)
     )
 
 
@@ -44,6 +50,7 @@ SOURCES = {
     "digits": lambda config, split: digits.load(split, config.image_size),
     "shapes": lambda config, split: shapes.load(split, config.image_size, config.num_classes, config.data.num_examples),
     "image_folder": _folder,
+    **dict.fromkeys(array_files.FORMATS, _array_files),
     "prepared": _prepared,
     "tfds:": _tfds,
     "points": lambda config, split: points.load(config.data.distribution, split, config.data.num_examples),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from biggan_jax.errors import DataError
+from biggan_jax.errors import DataError, MissingSplitError
 
 # A set whose uint8 array takes at most this share of the memory that is free now is kept in RAM; a larger one is
 # read record by record. The other half is left to batches in flight, compilation and evaluation features.
@@ -136,6 +136,15 @@ def local_folder(directory: str, dataset: str) -> pathlib.Path:
     if "://" in directory:
         raise DataError(f"data.dir={directory}: a URL; allowed: a local folder (mount the bucket, or copy it here)")
     return pathlib.Path(directory).expanduser()
+
+
+def choose_split(splits: Mapping[str, Any], split: str, where: str) -> tuple[str, Any]:
+    """The name and value of `split` in `splits`; "val" and "validation" are one. Raises MissingSplitError."""
+    alike = {"val": "validation", "validation": "val"}
+    for name in (split, alike.get(split)):
+        if name in splits:
+            return name, splits[name]
+    raise MissingSplitError(f"{where}: no split {split!r}; allowed: {', '.join(map(str, splits))}")
 
 
 def fits_in_memory(num_bytes: int) -> bool:

@@ -11,13 +11,15 @@ import time
 
 import numpy as np
 
-from biggan_jax.data import array_record, image_folder, imagenet, tfds_source
+from biggan_jax.data import array_files, array_record, huggingface, image_folder, imagenet, tfds_source
 from biggan_jax.data.decode import RESIZE
 from biggan_jax.data.image_source import ImageSource
 from biggan_jax.errors import DataError, UsageError
 
 SHARD_BYTES = 2**30  # of pixels in one shard, where nobody says how many shards
-SOURCES = ("imagenet:DIR", "image_folder:DIR", "tfds:NAME")
+SOURCES = (
+    "imagenet:DIR", "image_folder:DIR", "tfds:NAME", "arrays:FILE", "idx:DIR", "hdf5:FILE", "huggingface:DIR",
+)  # fmt: skip
 
 
 def open_source(spec: str, split: str, tfds_data_dir: str) -> ImageSource:
@@ -27,6 +29,10 @@ def open_source(spec: str, split: str, tfds_data_dir: str) -> ImageSource:
         return imagenet.open_source(where, split)
     if kind == "image_folder" and where:
         return image_folder.open_source(where, split, unconditional=True)[1]
+    if kind in array_files.FORMATS and where:
+        return array_files.open_source(kind, where, split, unconditional=True)[0]
+    if kind == "huggingface" and where:
+        return huggingface.open_source(where, split)
     if kind == "tfds" and where:
         builder = _tfds_builder(where, tfds_data_dir)
         cache_dir = os.path.expanduser("~/.cache/biggan_jax")
