@@ -247,3 +247,21 @@ def test_the_other_penalties_are_the_recorded_ones(critic, monkeypatch):
         given(monkeypatch, found["eps"])
         _, penalty, _ = penalized(critic, kind, 1.0, wasserstein)
         np.testing.assert_allclose(penalty, found[name], rtol=RTOL, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "case, family, code",
+    [
+        ("gan2014_mlp", "gan", "gan2014"),
+        ("dcgan_64", "lsgan", "dcgan"),
+        ("wgan_mlp", "wgan", "wgan_mlp"),
+        ("sn_dcgan_32", "sngan", "sn_dcgan"),
+        ("sngan_resnet_32", "wgan_gp", "sngan"),
+    ],
+)
+def test_the_name_of_a_config_reads_each_of_its_nets(case, family, code):
+    for net, symbol in NETS.items():
+        weights = under(recorded.load(case), f"{symbol}/")
+        (module, variables), (same, wanted) = (from_torch(weights, family=name, net=net) for name in (family, code))
+        assert module == same
+        chex.assert_trees_all_equal(variables, wanted)
