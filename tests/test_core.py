@@ -13,8 +13,8 @@ import optax
 import pytest
 
 from biggan_jax import gans
-from biggan_jax.errors import DataError
-from biggan_jax.gans import core
+from biggan_jax.errors import DataError, UsageError
+from biggan_jax.gans import biggan, core
 from biggan_jax.gans.images import to_float
 from biggan_jax.programs.program import Program
 from biggan_jax.run import checkpoint
@@ -92,6 +92,22 @@ def updated(**changes):
 
 def moved(before, after, name):
     return not np.array_equal(*(jax.tree.leaves(state.nets[name].params)[1] for state in (before, after)))
+
+
+def test_the_critic_is_trained_longer_before_some_updates_of_g():
+    """WGAN's code: 100 updates of the critic, here 20 steps of 5, while G has had fewer than 25, and at each 500th."""
+    expected, updates = [], 0
+    while updates < 1600:
+        long = updates < 25 or updates % 500 == 0
+        expected += [False] * (19 if long else 0) + [True]
+        updates += 1
+    assert [biggan.g_learns(step, 20) for step in range(len(expected))] == expected
+    gan = gans.build(recipes.tiny("gan", gan__boost=20, num_d_steps=5))
+    assert [gan.phase(step) for step in (0, 18, 19, 20)] == ["discriminator", "discriminator", None, "discriminator"]
+    plain = gans.build(recipes.tiny("gan"))
+    assert {plain.phase(step) for step in range(1000)} == {None}
+    with pytest.raises(UsageError, match="gan.updates is 'by_step'; it must be alternating with gan.boost"):
+        recipes.tiny("gan", gan__boost=20, gan__updates="by_step", num_d_steps=1)
 
 
 def test_by_step_the_generator_learns_in_even_steps_and_the_discriminator_in_odd_ones():

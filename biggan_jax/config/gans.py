@@ -30,6 +30,8 @@ _ONE_LOSS = {
     "gan.updates": Key("alternating", one_of(*UPDATES), "D, then G against the new D; or both from where they were; "
                        "or one in each step, G in even ones"),
     "gan.same_fakes": Key(False, ANYTHING, "G is updated on the latents of the last D update (DCGAN's code)"),
+    "gan.boost": Key(0, at_least(0), "steps that each of G's first 25 updates and each 500th takes, in the last of "
+                     "which G learns (Arjovsky et al. 2017's code: 20, of 5 critic updates each); 0: no such"),
     "gan.clip": Key(0.0, FINITE, "bound on every weight of D after each of its updates (Arjovsky et al. 2017, "
                     "Algorithm 1); 0: none"),
     "gan.codes": Key(None, Check(lambda codes: codes is None or len(codes) == 3, "None or three numbers a, b, c"),
@@ -132,6 +134,8 @@ def check(config) -> None:
     if gan.name not in OF_AUTO_ENCODERS and model.name in AUTO_ENCODERS:
         recipes = ", ".join(OF_AUTO_ENCODERS)
         require(False, "gan.name", config, f"one of {recipes} with model.name={model.name}, whose D has no logits")
+    if gan.get("boost"):
+        require(gan.updates == "alternating", "gan.updates", config, "alternating with gan.boost")
     if gan.get("updates", "alternating") != "alternating":
         allowed = f"1 with gan.updates={gan.updates}, which updates each net once"
         require(config.num_d_steps == 1, "num_d_steps", config, allowed)

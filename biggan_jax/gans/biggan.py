@@ -14,18 +14,21 @@ import jax
 from biggan_jax.gans import losses, pair, regularizers
 from biggan_jax.gans.core import checked, cut, discriminate, update
 
+FIRST, EACH = 25, 500  # updates of G before which WGAN's code trains the critic longer
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BigGAN(pair.Pair):
     updates: str  # alternating, simultaneous, or by_step: one net in each step
     same_fakes: bool  # G learns from the latents of the last D update
+    boost: int  # steps that some updates of G take, see `g_learns`; 0: none does
     g_penalty: Callable | None  # of G's parameters, {"generator": params}; added to its loss
 
     def phase(self, step: int) -> str | None:
-        """Which net alone learns in a step; None: both do."""
-        if self.updates != "by_step":
-            return None
-        return "generator" if step % 2 == 0 else "discriminator"
+        """The net that alone learns in a step; None: both do."""
+        if self.updates == "by_step":
+            return "generator" if step % 2 == 0 else "discriminator"
+        return "discriminator" if self.boost and not g_learns(step, self.boost) else None
 
     def step(self, state, batch, phase=None):
         """The state and metrics after `num_d_steps` updates of D and one of G, or of the one net that `phase` names.
@@ -76,6 +79,16 @@ class BigGAN(pair.Pair):
         return loss, ({"generator": g, "discriminator": d}, {"loss/g": loss})
 
 
+def g_learns(step: int, boost: int) -> bool:
+    """Whether G learns in the step after `step` others, where its updates 0 to 24, 500, 1000, ... come after `boost`
+    steps of the critic's and all others after one (Arjovsky et al. 2017, `main.py` of the code).
+    """
+    if step < FIRST * boost:
+        return step % boost == boost - 1
+    ordinary = step - FIRST * boost - (EACH - FIRST)  # steps since update EACH was due
+    return ordinary < 0 or ordinary % (boost + EACH - 1) >= boost - 1
+
+
 def build(config) -> BigGAN:
     """The recipe of a validated config."""
     strength, form = config.orthogonal_reg, config.orthogonal_form
@@ -84,6 +97,7 @@ def build(config) -> BigGAN:
         loss=losses.build(config),
         updates=config.gan.updates,
         same_fakes=config.gan.same_fakes,
+        boost=config.gan.boost,
         g_penalty=penalty,
         **pair.build(config),
     )

@@ -12,7 +12,8 @@ records is its estimate of the distance, up to the critic's unknown slope: it fa
 `net=mlp` has fully connected nets, `net=dcgan` a convolutional critic with the generator `g`: `batch` (DCGAN's), `none`
 (without BatchNorm) or `mlp` (fully connected, no normalisation), those of Figures 5 to 7. `loss=non_saturating` trains
 the same nets as a GAN, with one update of D and Adam; with `g=mlp` its samples become one and the same, WGAN's do not.
-`scale=paper` is LSUN bedrooms at 64 pixels.
+`scale=paper` is LSUN bedrooms at 64 pixels. There, as in the code, the critic is updated 100 times for each of G's
+first 25 updates and for each 500th: those take twenty steps of five, in the last of which G learns.
 """
 
 from biggan_jax import config
@@ -49,6 +50,7 @@ def get_config(variant=""):
     if wasserstein:
         c.num_d_steps, c.gan.clip = 5, 0.05 if small and v.net == "mlp" else 0.01
         c.optimizer.g_lr = c.optimizer.d_lr = 5e-4 if small else 5e-5
+        c.gan.boost = 0 if small else 20
     c.num_steps = 3000 if small else 200_000
     if small:
         c.run.log_every, c.run.sample_every, c.run.checkpoint_every, c.run.keep_every = 20, 1000, 1000, 1000
