@@ -37,6 +37,17 @@ OWN = {  # what a recipe's tiny form needs besides
     },
 }
 RECIPES = (*gans.GANS, "toy")
+# Configs of one recipe that the family has by other names: nets, losses and optimizers that the rows above leave out.
+CONFIGS = {
+    "cgan": {"gan__name": "gan", "model__name": "mlp", "model__label_units": 3, "model__label_units_d": 3},
+    "dcgan": {"gan__name": "gan", "model__name": "dcgan", "gan__same_fakes": True},
+    "lsgan": {"gan__name": "gan", "model__name": "mlp", "loss": "least_squares", "gan__codes": (-1.0, 1.0, 0.0)},
+    "wgan": {"gan__name": "gan", "model__name": "dcgan", "model__norm_d": "none", "loss": "wasserstein",
+             "gan__clip": 0.05, "optimizer__beta1": 0.0},
+    "sngan": {"gan__name": "gan", "model__name": "sngan", "loss": "hinge"},
+    "sn_dcgan": {"gan__name": "gan", "model__name": "sn_dcgan", "loss": "hinge"},
+    "sagan": {"gan__name": "gan", "model__name": "sagan", "loss": "hinge", "model__attention_resolutions": (4,)},
+}  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -52,10 +63,10 @@ def known():
 
 
 def tiny(recipe: str, **changes):
-    """The config; `changes` with double underscores for dots."""
-    names = {"gan__name": recipe, "model__name": NETS[recipe], "num_d_steps": 2}
-    values = names | OWN.get(recipe, {}) | changes
-    if "num_d_steps" not in keys.TABLES[recipe]:
+    """The config of a recipe, or one of CONFIGS; `changes` with double underscores for dots."""
+    own = CONFIGS.get(recipe) or {"gan__name": recipe, "model__name": NETS[recipe]} | OWN.get(recipe, {})
+    values = {"num_d_steps": 2} | own | changes
+    if "num_d_steps" not in keys.TABLES[own["gan__name"]]:
         del values["num_d_steps"]
     return tiny_config(**values)
 

@@ -20,7 +20,9 @@ from tests import recipes
 WATCHED = {"acgan": {"class_accuracy/train"}, "ebgan": {"energy/train"}, "began": {"error/train"}}
 
 
-@pytest.fixture(scope="module", params=recipes.RECIPES)
+@pytest.fixture(
+    scope="module", params=[*recipes.RECIPES, *(pytest.param(name, marks=pytest.mark.slow) for name in recipes.CONFIGS)]
+)
 def recipe(request):
     with recipes.known():
         yield request.param
