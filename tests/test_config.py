@@ -20,9 +20,9 @@ VARIANTS = {
 }
 FAMILY = {
     "gan.py": ["", "loss=saturating", "scale=paper"],
-    "toys.py": [f"form={form}" for form in toys.FORMS]
-    + [f"data={data}" for data in POINTS]
-    + ["scale=paper", "form=fleuret,z=32"],
+    "toys.py": [f"loss={form}" for form in toys.FORMS]
+    + [f"density={density}" for density in POINTS]
+    + ["scale=paper", "loss=fleuret,latent=32"],
     "cgan.py": ["", *(f"conditioning={c}" for c in ("input", "hidden", "projection"))]
     + [f"scale={scale}" for scale in ("paper", "public", "dcgan")],
     "dcgan.py": ["", "scale=shapes", "scale=paper", "scale=paper,form=torch", "form=fc", "norm=none", "prior=uniform"]

@@ -9,8 +9,8 @@ from biggan_jax.programs import description
 # Parameters of G and D of published nets, counted in their code or, where a sum stands, by their papers' layers.
 PUBLISHED = {
     "gan.py:scale=paper": (2_503_984, 1_231_441),
-    "toys.py:scale=paper,form=wgan_gp": (527_874, 527_361),
-    "toys.py:form=fleuret,z=8": (1_102, 401),
+    "toys.py:scale=paper,loss=wgan_gp": (527_874, 527_361),
+    "toys.py:loss=fleuret,latent=8": (1_102, 401),
     "cgan.py:scale=public": (1_757_412, 1_055_845),
     # 101 x 200, 11 x 1000, 1201 x 1200, 1201 x 784; 785 x 1200, 11 x 250, 291 x 960, 241.
     "cgan.py:scale=paper": (2_413_984, 1_224_351),
@@ -72,7 +72,7 @@ def test_a_size_that_is_asked_for_has_data(spec, size):
         ("wgan_gp.py:scale=paper,size=128", "at scale=paper it must be one of 32, 48, 64"),
         ("improved_gan.py:supervised=2", "it must be one of 0, 1"),
         ("improved_gan.py:task=samples,labels=30", "supervised and labels are for task=semi_supervised"),
-        ("toys.py:data=ring9", r"it must be one of ring8.*\(did you mean ring8\?\)"),
+        ("toys.py:density=ring9", r"it must be one of ring8.*\(did you mean ring8\?\)"),
         ("ebgan.py:margin=3", "expected key=value with one of the keys pulling_away"),
     ],
 )

@@ -97,6 +97,8 @@ def test_it_is_scored_once_and_drawn(run, capsys):
     assert [json.loads(line)["step"] for line in lines] == [None, 2, 4]
     for name in ("points", "critic", "history", "curves"):
         assert size(workdir / "eval" / f"{name}.png") > (200, 200)
+    with Image.open(workdir / "eval" / "history.gif") as animation:
+        assert animation.n_frames == 2 and "history.gif" in capsys.readouterr().out
     evaluate.main([*arguments, "--parzen"])
     assert "warning" in capsys.readouterr().out and (workdir / "eval" / "parzen.md").exists()
     with pytest.raises(UsageError, match="--sweep does not go with a run on points"):
@@ -125,12 +127,12 @@ def test_what_does_not_go_with_points_is_refused(changes, message):
         tiny_config(**changes)
 
 
-@pytest.mark.parametrize("form", toys.FORMS)
-def test_every_form_is_a_valid_config(form):
-    configs.validate(toys.get_config(f"form={form},data=grid25"))
-    configs.validate(toys.get_config(f"form={form},data=mixture1d,z=8,scale=paper"))
+@pytest.mark.parametrize("loss", toys.FORMS)
+def test_every_form_is_a_valid_config(loss):
+    configs.validate(toys.get_config(f"loss={loss},density=grid25"))
+    configs.validate(toys.get_config(f"loss={loss},density=mixture1d,latent=8,scale=paper"))
 
 
 def test_unknown_forms_are_refused():
-    with pytest.raises(UsageError, match="form=unrolled.: it must be one of gan, minibatch"):
-        toys.get_config("form=unrolled")
+    with pytest.raises(UsageError, match="loss=unrolled.: it must be one of gan, minibatch"):
+        toys.get_config("loss=unrolled")

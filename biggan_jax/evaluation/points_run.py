@@ -8,10 +8,11 @@ import numpy as np
 from biggan_jax.evaluation import best, estimates, pictures, points, results, steps, tables
 from biggan_jax.evaluation.steps import is_first, say
 from biggan_jax.run import checkpoint, loading
-from biggan_jax.run.records import save_png
+from biggan_jax.run.records import save_gif, save_png
 from biggan_jax.sampling import scatter, views
 
-PANELS = 10  # checkpoints in history.png, evenly spread
+PANELS = 10  # checkpoints in history.png, evenly spread, and in history.gif
+FRAME = 400  # milliseconds of each
 
 
 class PointsScoring:
@@ -64,7 +65,7 @@ def write(workdir, record: tables.Record) -> None:
 
 def draw(workdir, step: int, evaluator: points.Evaluator) -> list[str]:
     """Draws a run on points and writes to its eval/: points.png, of `step`; critic.png, D's surface, where its D gives
-    numbers; history.png, its checkpoints; curves.png, its records by the protocol. Returns the names.
+    numbers; history.png and history.gif, its checkpoints; curves.png, its records by the protocol. Returns the names.
 
     Every process calls it, outside a mesh; process 0 writes.
     """
@@ -74,11 +75,14 @@ def draw(workdir, step: int, evaluator: points.Evaluator) -> list[str]:
     drawn = {"points": scatter.panels([last], real, bound)}
     if last.field is not None:
         drawn["critic"] = scatter.surface(last, real, bound)
-    if len(history := _spread(_steps(workdir))) > 1:
-        drawn["history"] = scatter.panels([_view(workdir, each, seed) for each in history], real, bound)
+    history = [_view(workdir, each, seed) for each in _spread(_steps(workdir))]
+    if len(history) > 1:
+        drawn["history"] = scatter.panels(history, real, bound)
     if not is_first():
         return []
     root = results.folder(workdir)
+    if len(history) > 1:
+        save_gif(root / "history.gif", [scatter.panels([view], real, bound) for view in history], FRAME)
     for name, image in drawn.items():
         save_png(root / f"{name}.png", image)
     protocol = evaluator.protocol()
@@ -86,7 +90,7 @@ def draw(workdir, step: int, evaluator: points.Evaluator) -> list[str]:
     if len(records) > 1:
         pictures.point_curves(root / "curves.png", records, *estimates.read(workdir))
         drawn["curves"] = None
-    return [f"{name}.png" for name in drawn]
+    return [f"{name}.png" for name in drawn] + ["history.gif"] * (len(history) > 1)
 
 
 def _view(workdir, step, seed) -> scatter.View:

@@ -138,6 +138,14 @@ def save_png(path, image: np.ndarray) -> None:
     storage.write_bytes(storage.path(path), content.getvalue())
 
 
+def save_gif(path, images: list[np.ndarray], milliseconds: int) -> None:
+    """uint8 images [H, W, 3] of one size as an animated GIF, each shown so long, the last three times, for ever."""
+    first, *others = map(Image.fromarray, images)
+    content, times = io.BytesIO(), [milliseconds] * len(others) + [3 * milliseconds]
+    first.save(content, format="GIF", save_all=True, append_images=others, duration=times, loop=0)
+    storage.write_bytes(storage.path(path), content.getvalue())
+
+
 class Progress:
     """A live bar with losses and time left on a terminal; elsewhere one line each `seconds`."""
 

@@ -105,7 +105,7 @@ def _with(base, choices: dict, scale: str):
 
 def _base(scale: str, objective: str):
     """What all architectures of an objective share."""
-    c = toys.get_config(f"form={objective}") if scale == "points" else _digits(scale, objective)
+    c = toys.get_config(f"loss={objective}") if scale == "points" else _digits(scale, objective)
     if c.model.name == "mlp":
         c.model.initial = "he"
     c.run.log_every, c.run.sample_every, c.run.monitor_every = 100, 0, 0

@@ -18,7 +18,7 @@ ROWS = {f"{name}: {kind}": (target, kind) for target, name in TARGETS.items() fo
 
 def config(target: str, kind: str):
     """The toy's own; on the grid with half its batch, as minibatch discrimination compares all pairs of one."""
-    c = toys.get_config(f"data={target},form={FORMS[kind]}")
+    c = toys.get_config(f"density={target},loss={FORMS[kind]}")
     c.batch_size = 128
     return c
 

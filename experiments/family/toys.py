@@ -1,22 +1,23 @@
 r"""GANs on points in one and two dimensions, where all of what they learn can be seen; a minute on two cores.
 
 python -m biggan_jax.train --config=experiments/family/toys.py --workdir=runs/ring8
-python -m biggan_jax.train --config=experiments/family/toys.py:data=grid25,form=wgan_gp --workdir=runs/grid25
-python -m biggan_jax.train --config=experiments/family/toys.py:data=mixture1d --workdir=runs/mixture1d
-python -m biggan_jax.train --config=experiments/family/toys.py:form=fleuret,data=spiral,z=8 --workdir=runs/spiral
+python -m biggan_jax.train --config=experiments/family/toys.py:density=grid25,loss=wgan_gp --workdir=runs/grid25
+python -m biggan_jax.train --config=experiments/family/toys.py:density=mixture1d --workdir=runs/mixture1d
+python -m biggan_jax.train --config=experiments/family/toys.py:loss=fleuret,density=spiral,latent=8 --workdir=DIR
 python -m biggan_jax.evaluate --workdir=runs/ring8 --step=all
 
-`data` is a distribution of `data/points.py`. `form` says what is trained on it:
+`density` is a distribution of `data/points.py`. `loss` says what is trained on it:
   gan, saturating    the 2014 GAN (Goodfellow et al. 2014) with either loss of G
   minibatch          the first with minibatch discrimination (Salimans et al. 2016), which sees a collapse
   lsgan, hinge, relativistic
   wgan, wgan_gp, dragan, r1    critics held by clipping, and by penalties on their slope
   fleuret            the loop of Fleuret's course: G learns in even steps, D in odd ones, in batches of 10
   pacgan             the nets of PacGAN's GAN (Lin et al. 2018), as published
-`z`: latents; 2, and 1 in one dimension, where the way from z to x is drawn too, or Fleuret's 2, 8 and 32.
+`latent`: how many; 2, and 1 in one dimension, where the way from z to x is drawn too, or Fleuret's 2, 8 and 32.
 `scale=paper`: the nets and steps of Gulrajani et al. 2017's toys, three layers of 512 units.
 
-`samples/STEP.png` shows samples over the data and D's output; `evaluate` counts modes and measures distances.
+`samples/STEP.png` shows samples over the data and D's output; `evaluate` counts modes, measures distances and draws
+`eval/history.gif`, the checkpoints one after the other.
 """
 
 from biggan_jax import config
@@ -28,34 +29,34 @@ FORMS = ("gan", "minibatch", *LOSSES, "wgan", *PENALTIES, "fleuret", "pacgan")
 
 
 def _parse(variant):
-    data = ("ring8", *(name for name in POINTS if name != "ring8"))
-    return config.parse_variant(variant, scale=("points", "paper"), data=data, form=FORMS, z=0)
+    densities = ("ring8", *(name for name in POINTS if name != "ring8"))
+    return config.parse_variant(variant, scale=("points", "paper"), density=densities, loss=FORMS, latent=0)
 
 
 def get_config(variant=""):
     v = _parse(variant)
-    recipe = "wgan_gp" if v.form in PENALTIES else "gan"
-    c = config.default(gan=recipe, model="mlp", dataset="points", optimizer="rmsprop" if v.form == "wgan" else "adam")
-    c.data.distribution, c.data.num_examples, c.num_classes = v.data, 100_000, 0
+    recipe = "wgan_gp" if v.loss in PENALTIES else "gan"
+    c = config.default(gan=recipe, model="mlp", dataset="points", optimizer="rmsprop" if v.loss == "wgan" else "adam")
+    c.data.distribution, c.data.num_examples, c.num_classes = v.density, 100_000, 0
     c.compute_dtype, c.ema_decay, c.run.standing_stats_batches = "float32", 0.0, 0
-    c.model.z_dim, c.model.nonlinearity_d = v.z or POINTS[v.data], "relu"
-    wide = v.data.startswith("grid25")
+    c.model.z_dim, c.model.nonlinearity_d = v.latent or POINTS[v.density], "relu"
+    wide = v.density.startswith("grid25")
     c.model.widths, c.batch_size, c.num_steps = (128 if wide else 64,) * 3, 256 if wide else 128, 4000
     c.optimizer.g_lr = c.optimizer.d_lr = 5e-4
     c.run.log_every, c.run.sample_every, c.run.checkpoint_every, c.run.keep_every = 51, 500, 500, 500
     c.run.monitor_every = 510
     if recipe == "gan":
-        _of_one_loss(c, v.form)
+        _of_one_loss(c, v.loss)
     else:
-        c.loss = "wasserstein" if v.form == "wgan_gp" else "non_saturating"
-        c.gan.penalty_kind, c.gan.penalty = PENALTIES[v.form], {"wgan_gp": 0.1, "dragan": 10.0, "r1": 0.1}[v.form]
+        c.loss = "wasserstein" if v.loss == "wgan_gp" else "non_saturating"
+        c.gan.penalty_kind, c.gan.penalty = PENALTIES[v.loss], {"wgan_gp": 0.1, "dragan": 10.0, "r1": 0.1}[v.loss]
         c.optimizer.beta1 = 0.5
-        c.num_d_steps = 5 if v.form == "wgan_gp" else 1
-        if v.form == "wgan_gp":
+        c.num_d_steps = 5 if v.loss == "wgan_gp" else 1
+        if v.loss == "wgan_gp":
             c.num_steps, c.optimizer.g_lr, c.optimizer.d_lr = 4000 if wide else 1500, 1e-3, 1e-3
-    if v.scale == "paper" and v.form not in ("fleuret", "pacgan"):
+    if v.scale == "paper" and v.loss not in ("fleuret", "pacgan"):
         c.model.widths, c.model.initial, c.batch_size, c.num_steps = (512,) * 3, "he", 256, 100_000
-        if v.form != "wgan":
+        if v.loss != "wgan":
             c.optimizer.g_lr, c.optimizer.d_lr, c.optimizer.beta1, c.optimizer.beta2 = 1e-4, 1e-4, 0.5, 0.9
         c.run.log_every, c.run.sample_every, c.run.checkpoint_every, c.run.keep_every = 501, 5000, 5000, 5000
     return c
@@ -86,11 +87,11 @@ def _of_one_loss(c, form: str) -> None:
 def get_paper(variant=""):
     """Parameters of both nets at full size; modes and the share of good samples of PacGAN's plain GAN."""
     v = _parse(variant)
-    if v.form == "fleuret" and v.z == 8:
+    if v.loss == "fleuret" and v.latent == 8:
         return dict(generator_params="1,102", discriminator_params="401")
-    if v.form == "pacgan" and v.data.endswith("_pacgan"):
-        modes, good = (6.3, 0.982) if v.data.startswith("ring8") else (17.3, 0.948)
+    if v.loss == "pacgan" and v.density.endswith("_pacgan"):
+        modes, good = (6.3, 0.982) if v.density.startswith("ring8") else (17.3, 0.948)
         return dict(modes=modes, high_quality=good)
-    if v.scale == "paper" and v.form == "wgan_gp" and POINTS[v.data] == 2:
+    if v.scale == "paper" and v.loss == "wgan_gp" and POINTS[v.density] == 2:
         return dict(generator_params="527,874", discriminator_params="527,361")
     return {}
