@@ -115,7 +115,7 @@ def short_gathering() -> None:
 def crash_at_start() -> None:
     from biggan_jax.run.keeper import Keeper
 
-    Keeper.feed = lambda *arguments: os._exit(70)
+    Keeper.attempt = lambda *arguments: os._exit(70)
 
 
 def full_disk() -> None:

@@ -1,7 +1,7 @@
 """What is kept and watched of a run between its steps: records, checkpoints, pictures, scores, signs of collapse."""
 
 import collections
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 import contextlib
 import functools
 import sys
@@ -16,7 +16,7 @@ from biggan_jax.errors import DivergedError
 from biggan_jax.gans import core
 from biggan_jax.run import checkpoint, fine_tune, monitor
 from biggan_jax.run.recorder import Recorder
-from biggan_jax.run.records import Writer
+from biggan_jax.run.records import Progress, Writer
 from biggan_jax.sampling import grids, views
 from biggan_jax.sampling.trained import TrainedGAN
 
@@ -82,12 +82,17 @@ class Keeper:
         self.writer.scalars(step, {"attempt": attempt})
         return jax.jit(core.retry)(state, attempt), step
 
-    def feed(self, start: int) -> Iterator[dict]:
-        """The data of the steps after `start`, in the order of the attempt."""
+    @contextlib.contextmanager
+    def attempt(self, start: int):
+        """Gives the data of the steps after `start`, in the order of the attempt, and a Recorder of them."""
         config = self._config
         seed = config.seed + self._attempt * 2**31  # seeds are below 2**31: no two attempts of any two seeds share one
         make = functools.partial(self._program.batch, self._dataset, seed)
-        return batches.prefetch(make, start, config.num_steps)
+        with (
+            contextlib.closing(Progress(config.num_steps, start, self._main_process)) as progress,
+            contextlib.closing(batches.prefetch(make, start, config.num_steps)) as stream,
+        ):
+            yield stream, Recorder(self.writer, progress, config, self._program.gan.taken, start)
 
     def record(self, step: int, state, metrics: dict, recorder: Recorder) -> None:
         """Gives `recorder` the metrics of a step just made, with what is watched of its state where a record is due.

@@ -4,7 +4,6 @@ Its order is that of EDM2: visit the state, then step.
 """
 
 import contextlib
-import time
 
 import jax
 
@@ -16,8 +15,6 @@ from biggan_jax.programs import description
 from biggan_jax.programs.program import Program
 from biggan_jax.run import identity, lock, restarts, storage
 from biggan_jax.run.keeper import Keeper
-from biggan_jax.run.recorder import Recorder
-from biggan_jax.run.records import Progress
 
 
 def train(config, workdir: str, judge) -> int:
@@ -26,57 +23,51 @@ def train(config, workdir: str, judge) -> int:
     `judge`: made as judge(config, mesh, dataset, workdir), scores checkpoints and the finished GAN, see
     `evaluation.in_training.Judge`. Raises BigGANError for what the user can mend.
     """
+    with begun(config, workdir, judge) as (program, keeper, state, step, stop_requested):
+        while True:
+            try:
+                with keeper.attempt(step) as (batches, recorder):
+                    while True:
+                        # What is due at a state belongs to its visit, not to the step that made it: a run that is
+                        # started again comes to the state it restored as the run before did, and does what that one
+                        # had no time for.
+                        stopping = stop_requested()
+                        keeper.visit(step, state, recorder, stopping)
+                        if stopping:
+                            return EXIT_STOPPED_WITH_STATE_SAVED
+                        if step == config.num_steps:
+                            return 0
+                        batch = recorder.waiting(batches)
+                        state, metrics = program.step(state, batch, program.gan.phase(step))
+                        step += 1
+                        keeper.record(step, state, metrics, recorder)
+            except DivergedError as error:
+                state, step = keeper.go_back(error)
+
+
+@contextlib.contextmanager
+def begun(config, workdir: str, judge):
+    """Gives the program, the keeper, the state and the step to go on from, and a function that says whether the run is
+    asked to stop, once all that can be wrong before the first step was found right.
+    """
     processes.initialize()
     stop_requested = processes.on_request_to_stop()
     program = Program(config, sharding.make_mesh())
     if config.run.standing_stats_batches:
         sharding.check_divisible(config.run.standing_stats_batch_size, program.mesh, "run.standing_stats_batch_size")
-    main_process = jax.process_index() == 0
-    with (
-        open_workdir(workdir, program) as (dataset, check_workdir),
-        contextlib.closing(
-            Keeper(program, dataset, workdir, check_workdir, judge(config, program.mesh, dataset, workdir))
-        ) as keeper,
-        jax.set_mesh(program.mesh),
-    ):
-        state, step = keeper.begin()
-        if main_process:
+    with open_workdir(workdir, program) as (dataset, check_workdir):
+        judge = judge(config, program.mesh, dataset, workdir)
+        with (
+            contextlib.closing(Keeper(program, dataset, workdir, check_workdir, judge)) as keeper,
+            jax.set_mesh(program.mesh),
+        ):
+            state, step = keeper.begin()
+            if jax.process_index():
+                yield program, keeper, state, step, stop_requested
+                return
             print(summary(program, dataset, step), flush=True)
-        counted = restarts.counted_start(workdir, step, config.run.max_restarts)
-        with counted if main_process else contextlib.nullcontext():
-            while True:
-                try:
-                    return go_on(program, keeper, state, step, stop_requested)
-                except DivergedError as error:
-                    state, step = keeper.go_back(error)
-
-
-def go_on(program: Program, keeper: Keeper, state, step: int, stop_requested) -> int:
-    """Visits the state of `step` and steps to the next, to the last; returns the exit code. Raises DivergedError.
-
-    What is due at a state belongs to its visit, not to the step that made it: a run that is started again comes to the
-    state it restored as the run before did, and does what that one had no time for.
-    """
-    last_step = program.config.num_steps
-    with (
-        contextlib.closing(Progress(last_step, step, jax.process_index() == 0)) as progress,
-        contextlib.closing(keeper.feed(step)) as batches,
-    ):
-        recorder = Recorder(keeper.writer, progress, program.config, program.gan.taken, step)
-        while True:
-            stopping = stop_requested()
-            keeper.visit(step, state, recorder, stopping)
-            if stopping:
-                return EXIT_STOPPED_WITH_STATE_SAVED
-            if step == last_step:
-                return 0
-            waited = time.monotonic()
-            batch = next(batches)
-            recorder.data_wait += time.monotonic() - waited
-            state, metrics = program.step(state, batch, program.gan.phase(step))
-            step += 1
-            keeper.record(step, state, metrics, recorder)
-            progress.update(step)
+            with restarts.counted_start(workdir, step, config.run.max_restarts):
+                yield program, keeper, state, step, stop_requested
 
 
 @contextlib.contextmanager

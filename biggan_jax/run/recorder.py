@@ -1,7 +1,7 @@
 """From the metrics of steps to records, with a check of each step."""
 
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import math
 import time
 
@@ -22,9 +22,17 @@ class Recorder:
         self._last = (start, time.monotonic())
         self.data_wait = 0.0  # seconds since the last record
 
+    def waiting(self, batches: Iterator[dict]) -> dict:
+        """The next batch; the time it takes is recorded as waiting for data."""
+        started = time.monotonic()
+        batch = next(batches)
+        self.data_wait += time.monotonic() - started
+        return batch
+
     def defer(self, step: int, metrics: dict, record: bool) -> None:
         """Takes the metrics of a step; those of all steps are checked, those to `record` are written too."""
         self._pending.append((step, metrics, record, time.monotonic()))
+        self._progress.update(step)
 
     def read(self, up_to: int) -> None:
         """Checks and records the steps deferred, to `up_to`. Raises DivergedError at the first that is not finite, or
