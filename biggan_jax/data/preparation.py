@@ -26,7 +26,7 @@ def open_source(spec: str, split: str, tfds_data_dir: str) -> ImageSource:
     if kind == "imagenet" and where:
         return imagenet.open_source(where, split)
     if kind == "image_folder" and where:
-        return image_folder.open_source(where, split, unconditional=True)[1]
+        return image_folder.open_source(where, split)[1]
     if kind == "tfds" and where:
         builder = _tfds_builder(where, tfds_data_dir)
         cache_dir = os.path.expanduser("~/.cache/biggan_jax")
