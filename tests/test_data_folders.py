@@ -52,8 +52,11 @@ def test_images_beside_class_folders_are_taken_without_classes_and_named_with_th
     tree(tmp_path / "F", *(f"{i}.png" for i in range(10)), more=2)
     assert sizes(tmp_path / "F", 0) == {"F": 12}
     assert "12 images in no class folders" in capsys.readouterr().err
-    for num_classes in (1, None):
-        with pytest.raises(DataError, match="F: 10 image.* beside the class folders: 0.png, .*, 9.png; allowed"):
+    for num_classes, allowed in {1: "num_classes=0 to train without classes", None: "none"}.items():
+        message = (
+            f"F: 10 image.* beside the class folders: 0.png, .*, 9.png; allowed: all in class folders, or {allowed}$"
+        )
+        with pytest.raises(DataError, match=message):
             sizes(tmp_path / "F", num_classes)
     tree(tmp_path / "F", "a.png")
     with pytest.raises(DataError, match=r"11 image.*, 9.png and 1 more; allowed"):

@@ -195,7 +195,7 @@ def by_class(
     if loose:
         raise DataError(
             f"{root}: {len(loose)} image(s) beside the class folders: {listed(file.name for file in loose)}; allowed: "
-            "all in class folders, or num_classes=0 to train without classes"
+            f"all in class folders, or {'num_classes=0 to train without classes' if num_classes else 'none'}"
         )
     names = [name for name in names if name in members]
     return names, [members[name] for name in names]
