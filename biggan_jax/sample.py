@@ -1,10 +1,11 @@
 """Samples from a run.
 
-python -m biggan_jax.sample --workdir=DIR --out=DIR [--truncation=0.5] [--classes=3,7] [--num=64] [--seed=0]
+python -m biggan_jax.sample --workdir=DIR --out=DIR [--truncation=0.5] [--classes=3,cat] [--num=64] [--seed=0]
 python -m biggan_jax.sample --workdir=DIR --out=DIR --inputs=DIR_OR_NPZ
 
-Averaged weights, standing statistics for the threshold asked for. Writes grid.png, and with --png or --npz the single
-images; of a run on points, points.png and samples.npz. A recipe that makes its samples of images (conditions other than
+Averaged weights, standing statistics for the threshold asked for. Classes are asked for by number or by name, first by
+name. Writes grid.png, and with --png or --npz the single images, which `evaluate --images=DIR` scores without the grid;
+of a run on points, points.png and samples.npz. A recipe that makes its samples of images (conditions other than
 classes) takes yours with --inputs; without, it takes those of the run's data.
 """
 
@@ -16,6 +17,7 @@ import numpy as np
 from biggan_jax import cli, data
 from biggan_jax import config as configs
 from biggan_jax.config import kind
+from biggan_jax.data import folders
 from biggan_jax.devices import processes, sharding
 from biggan_jax.errors import UsageError
 from biggan_jax.evaluation import image_files
@@ -35,7 +37,7 @@ def main(arguments) -> int:
     parser.add_argument(
         "--num", type=int, help="samples in all, over the classes or inputs in turn (default: 64, or as many as inputs)"
     )
-    parser.add_argument("--classes", help="comma-separated class numbers (default: all)")
+    parser.add_argument("--classes", help="comma-separated names or numbers of classes (default: all)")
     parser.add_argument("--inputs", help="images that a recipe makes its samples of: a folder, or an .npz file")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--truncation", type=float, help="threshold on the latents (default: none)")
@@ -87,7 +89,7 @@ def of_classes(trained, options):
     refuse(options, trained, "inputs")
     num = options.num or NUM
     columns = options.columns or max(1, round(num**0.5))
-    classes = trained.labels(parse_classes(options.classes, trained.num_classes))
+    classes = trained.labels(parse_classes(options.classes, trained.class_names, trained.num_classes))
     meant = dict(truncation=options.truncation, seed=options.seed, mode=options.truncation_mode)
     if options.interpolate:
         samples, labels = interpolation_rows(trained, classes, num, columns, options.interpolate, **meant)
@@ -143,12 +145,12 @@ def interpolation_rows(trained, classes, num: int, columns: int, between: str, *
 
 
 def write(directory: str, picture, images, asked: dict, png: bool, npz: bool) -> None:
-    """`picture` as grid.png in `directory`; each image as `png` too, and all in samples.npz beside what they were asked
-    for by, where asked for.
+    """`picture` as grid.png in `directory`; each image as `png` too, called as readers of folders know samples by
+    (`folders.SAMPLE`), and all in samples.npz beside what they were asked for by, where asked for.
     """
     out = storage.path(directory)
     with storage.refusals(directory):
-        save_png(out / "grid.png", picture)
+        save_png(out / folders.GRID, picture)
         if png:
             of = [f"_class{label}" for label in asked["labels"]] if "labels" in asked else [""] * len(images)
             for i, image in enumerate(images):
@@ -168,14 +170,18 @@ def write_points(directory: str, samples, asked: dict, config) -> None:
             np.savez(file, points=samples, **asked)
 
 
-def parse_classes(text: str | None, num_classes: int) -> list[int]:
-    """The numbers of "3,7", or all classes. Raises UsageError for what is not a list of numbers."""
+def parse_classes(text: str | None, names: tuple[str, ...], num_classes: int) -> list[int]:
+    """The numbers of the classes "3,7", or of all. What is the name of a class means that class, also where the name is
+    a number; the rest are numbers. Raises UsageError for what is neither.
+    """
     if text is None:
         return list(range(max(num_classes, 1)))
+    entries = [text] if text in names else [entry.strip() for entry in text.split(",")]  # a name may have commas
     try:
-        return [int(part) for part in text.split(",")]
+        return [names.index(entry) if entry in names else int(entry) for entry in entries]
     except ValueError:
-        raise UsageError(f"--classes={text}: expected comma-separated numbers such as 3,7") from None
+        known = f" or names: {folders.listed(names)}" if names else ": the names of this model's classes are not known"
+        raise UsageError(f"--classes={text}: expected comma-separated numbers such as 3,7{known}") from None
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 import io
 import os
+import struct
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 import pytest
 
-from biggan_jax.data.decode import decode, resize_array
+from biggan_jax.data.decode import decode, decode_as_it_is, resize_array
 from biggan_jax.errors import DataError
 
 
@@ -87,13 +88,31 @@ UPRIGHT = {  # EXIF orientation -> how the camera stored an upright picture
 }
 
 
+FORMATS = {"PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}
+
+
+@pytest.mark.parametrize("kind, options", list(FORMATS.items()))
 @pytest.mark.parametrize("orientation", UPRIGHT)
-def test_exif_orientation(orientation):
-    upright = gradient()
-    stored = np.ascontiguousarray(UPRIGHT[orientation](upright))
+def test_every_exif_orientation_is_undone_once_in_every_format(orientation, kind, options):
+    upright = gradient(6, 8)
+    stored = Image.fromarray(np.ascontiguousarray(UPRIGHT[orientation](upright)))
     exif = Image.Exif()
-    exif[0x0112] = orientation
-    np.testing.assert_array_equal(decode(encoded(Image.fromarray(stored), exif=exif), "x", 8), upright)
+    exif[ExifTags.Base.Orientation] = orientation
+    file = encoded(stored, kind, exif=exif, **options)
+    found = decode_as_it_is(file, "x")
+    np.testing.assert_array_equal(found, np.asarray(ImageOps.exif_transpose(Image.open(file))))
+    np.testing.assert_allclose(found, upright, atol=4 if kind == "JPEG" else 0)
+
+
+def test_an_orientation_is_undone_where_the_rest_of_the_exif_block_cannot_be_written_anew():
+    upright = gradient()
+    negative_width = struct.pack("<HHLl", ExifTags.Base.ImageWidth, 9, 1, -1)
+    turned = struct.pack("<HHLl", ExifTags.Base.Orientation, 3, 1, 3)
+    exif = b"Exif\0\0II*\0" + struct.pack("<LH", 8, 2) + negative_width + turned + struct.pack("<L", 0)
+    file = encoded(Image.fromarray(np.ascontiguousarray(upright[::-1, ::-1])), exif=exif)
+    with pytest.raises(struct.error):
+        ImageOps.exif_transpose(Image.open(file))
+    np.testing.assert_array_equal(decode(file, "x", 8), upright)
 
 
 def test_damaged_exif_leaves_the_picture():

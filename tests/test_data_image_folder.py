@@ -1,13 +1,15 @@
 """A folder of class folders, and the cache of its decoded images."""
 
 import os
+import stat
 
 import numpy as np
 from PIL import Image
 import pytest
 
-from biggan_jax.data import image_folder
+from biggan_jax.data import checksum, folders, image_folder
 from biggan_jax.errors import DataError
+from biggan_jax.evaluation import cache
 
 
 def write_folder(root, classes=("cat", "dog"), count=3, seed=0):
@@ -39,7 +41,6 @@ def test_nested_hidden_and_foreign_files(tmp_path):
     write_folder(root / "cat", (".trash",))
     (root / "cat" / ".DS_Store").write_bytes(b"x")
     (root / "cat" / "notes.txt").write_text("x")
-    (root / "README.png").write_bytes(b"not in a class folder, so not read")
     np.testing.assert_array_equal(load(root, tmp_path).labels, [0, 0, 0, 1, 1, 1, 1])
 
 
@@ -135,6 +136,69 @@ def test_an_unreadable_image_is_named_and_leaves_no_cache(tmp_path):
     with pytest.raises(DataError, match=r"data/dog/1\.png: not an image"):
         load(tmp_path / "data", tmp_path)
     assert list((tmp_path / "cache" / "image_folder").iterdir()) == []
+
+
+def test_all_unreadable_images_are_named_at_once_with_the_key_that_skips_them(tmp_path):
+    write_folder(tmp_path / "data", count=8)
+    for i in range(1, 8):
+        (tmp_path / "data" / "cat" / f"{i}.png").write_bytes(b"broken")
+        (tmp_path / "data" / "dog" / f"{i}.png").unlink()
+        (tmp_path / "data" / "dog" / f"{i}.png").symlink_to("gone")
+    with pytest.raises(DataError) as raised:
+        load(tmp_path / "data", tmp_path)
+    message = str(raised.value)
+    named = [f"data/cat/{i}.png: not an image" for i in range(1, 8)] + [f"data/dog/{i}.png, a link" for i in (1, 2, 3)]
+    assert [name in message for name in named] == [True] * 10 and "dog/4.png" not in message and "\n" not in message
+    assert message.endswith("; and 4 more; bad images: 14, data.skip_bad_records allows 0")
+    skipped = image_folder.load(str(tmp_path / "data"), "train", 8, 2, str(tmp_path / "cache"), skip_bad_records=14)
+    assert len(skipped) == 16
+
+
+@pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_whom_the_umask_allows_may_read_the_cache(tmp_path, umask, mode):
+    write_folder(tmp_path / "data")
+    before = os.umask(umask)
+    try:
+        load(tmp_path / "data", tmp_path)
+        cache.save(tmp_path / "cache" / "image_folder" / "a.npz", {"x": np.zeros(1)})
+    finally:
+        os.umask(before)
+    files = list((tmp_path / "cache" / "image_folder").iterdir())
+    assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [mode, mode]
+
+
+def test_what_cannot_be_read_of_a_cache_is_named(tmp_path, monkeypatch):
+    write_folder(tmp_path / "data")
+    load(tmp_path / "data", tmp_path)
+    (kept,) = (tmp_path / "cache" / "image_folder").iterdir()
+    for refused in (kept, kept.parent):
+        with monkeypatch.context() as patch:
+            patch.setattr(checksum, "checksum" if refused == kept else "os", denied(refused))
+            with pytest.raises(DataError, match=f"^{refused}: Permission denied; allowed: .* set data.cache_dir"):
+                load(tmp_path / "data", tmp_path)
+    (tmp_path / "a.npz").write_bytes(b"x")
+    monkeypatch.setattr(np, "load", denied(tmp_path / "a.npz"))
+    with pytest.raises(DataError, match="a.npz: Permission denied; .* set data.cache_dir"):
+        cache.load(tmp_path / "a.npz")
+
+
+def denied(path):
+    """Refuses to read `path`, as a function and as the module `os`: root may read what no one else may."""
+
+    def refuse(*arguments):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    refuse.listdir = refuse
+    return refuse
+
+
+def test_numbers_as_names_are_other_data_than_in_the_order_of_text(tmp_path, monkeypatch):
+    write_folder(tmp_path / "data", [str(i) for i in range(12)], count=1)
+    numbers = load(tmp_path / "data", tmp_path, num_classes=12)
+    assert numbers.class_names == tuple(str(i) for i in range(12))
+    monkeypatch.setattr(folders, "class_order", sorted)
+    text = load(tmp_path / "data", tmp_path, num_classes=12)
+    assert text.class_names[:3] == ("0", "1", "10") and text.fingerprint != numbers.fingerprint
 
 
 def test_a_full_disk_is_reported_with_the_folder(tmp_path, monkeypatch):

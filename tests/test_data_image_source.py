@@ -1,5 +1,6 @@
 """Reading a listed source with many threads."""
 
+import dataclasses
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from biggan_jax.data.image_source import (
     ImageSource,
     StreamedImages,
     in_memory_or_streamed,
+    read_all,
     read_in_order,
     skip_bad,
     with_progress,
@@ -95,9 +97,33 @@ def test_bad_images_are_replaced_by_the_next_of_their_class_and_counted(capsys):
 def test_more_bad_images_than_allowed_and_a_class_without_any_are_errors():
     source = skip_bad(source_with({0, 2, 3}), 2)
     source.read(0, 2)
-    with pytest.raises(DataError, match="image 3 is damaged; with it 3 images are bad, data.skip_bad_records allows 2"):
+    with pytest.raises(
+        DataError, match="image 0 .*; image 2 .*; image 3 is damaged; bad images: 3, data.skip_bad_records allows 2$"
+    ):
         source.read(3, 2)
     with pytest.raises(DataError, match="image 0 is damaged$"):
         skip_bad(source_with({0}), 0).read(0, 2)
     with pytest.raises(DataError, match="no image of class b can be read"):
         skip_bad(source_with({1, 3}), 9).read(1, 2)
+
+
+def test_reading_all_names_every_bad_image_at_once_in_order():
+    with pytest.raises(DataError) as raised:
+        list(read_all(source_with({3, 0, 2}), 2, 0))
+    assert str(raised.value) == (
+        "image 0 is damaged; image 2 is damaged; image 3 is damaged; bad images: 3, data.skip_bad_records allows 0"
+    )
+    with pytest.raises(DataError, match="image 0 .*; image 2 .*; image 3 .*; bad images: 3, .* allows 2$"):
+        list(read_all(source_with({3, 0, 2}), 2, 2))
+    many = dataclasses.replace(source_with(range(1000)), labels=np.zeros(1000, np.int32))
+    with pytest.raises(DataError, match="image 0 .*; image 9 is damaged; and 990 more; bad images: 1000, .* allows 3$"):
+        list(read_all(many, 2, 3))
+    assert not decode_threads()
+
+
+def test_reading_all_replaces_as_many_as_are_allowed(capsys):
+    found = [int(image[0, 0, 0]) for image in read_all(source_with({0, 2, 3}), 2, 3)]
+    assert found == [4, 1, 4, 1, 4]
+    assert len(capsys.readouterr().err.splitlines()) == 3
+    with pytest.raises(DataError, match="no image of class b can be read"):
+        list(read_all(source_with({1, 3}), 2, 9))

@@ -15,7 +15,7 @@ from PIL import Image
 import pytest
 
 from biggan_jax import data, prepare
-from biggan_jax.data import array_record
+from biggan_jax.data import array_record, image_folder
 from biggan_jax.errors import DataError, UsageError
 from tests.test_data_idx import idx
 
@@ -104,6 +104,27 @@ def test_two_splits_share_a_folder(source, tmp_path):
     prepare.main(arguments(source, tmp_path / "out", split="val", shards=None))
     assert array_record.verify(str(tmp_path / "out")) == ["train", "val"]
     assert array_record.load(str(tmp_path / "out"), "val", 8, 2).images.shape == (6, 8, 8, 3)
+
+
+def test_splits_without_class_folders_share_a_folder_and_train_without_classes(tmp_path, capsys):
+    flat = tmp_path / "H"
+    for split, count in (("train", 30), ("test", 10)):
+        write_folder(tmp_path / "made", split, classes=("all",), count=count)
+        (flat / split).parent.mkdir(exist_ok=True)
+        (tmp_path / "made" / split / "all").rename(flat / split)
+    for split, count in (("train", 30), ("test", 10)):
+        prepare.main(arguments(flat, tmp_path / "out", split=split))
+        assert f"H/{split}: {count} images in no class folders, taken without classes" in capsys.readouterr().err
+        prepared = array_record.load(str(tmp_path / "out"), split, 8, 0)
+        direct = image_folder.load(str(flat), split, 8, 0, str(tmp_path / "cache"))
+        assert prepared.class_names == direct.class_names == ("H",) and len(prepared) == len(direct) == count
+        np.testing.assert_array_equal(prepared.images, direct.images)
+
+
+def test_a_link_to_nothing_is_named(source, tmp_path):
+    (source / "train" / "cat" / "z.png").symlink_to("/nonexistent/gone.png")
+    with pytest.raises(DataError, match="cat/z.png, a link to /nonexistent/gone.png: No such file"):
+        prepare.main(arguments(source, tmp_path / "out"))
 
 
 def test_killed_and_started_again_gives_the_same_bytes(source, tmp_path):

@@ -12,7 +12,9 @@ from biggan_jax.errors import DataError
 # What the pixels of a cache or a prepared data set were made by; another value means other pixels.
 RESIZE = "crop the centre of the long edge, Lanczos (antialiased), alpha over white, EXIF upright"
 
-_UPRIGHT = {  # EXIF orientation -> the operation that undoes it
+# EXIF orientation -> the operation that undoes it. ImageOps.exif_transpose also writes the EXIF block anew, which fails
+# on damaged ones that can be read.
+_UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -38,13 +40,22 @@ def decode(file: str | BinaryIO, name: str, image_size: int, max_pixels: int = M
         DataError: not a file (a pipe would be waited for), not an image, damaged, larger than `max_pixels`, or of a
             pixel type without an agreed range (float).
     """
+    return _decode(file, name, max_pixels, lambda image: center_crop_resize(image, image_size))
+
+
+def decode_as_it_is(file: str | BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """`decode`, but of its own size: uint8 [height, width, 3]."""
+    return _decode(file, name, max_pixels, lambda image: image)
+
+
+def _decode(file, name, max_pixels, transform):
     if isinstance(file, str):
         _check_regular(file, name)
     try:
         with Image.open(file) as image:
             if image.width * image.height > max_pixels:
                 raise ValueError(f"{image.width}x{image.height} pixels; allowed: {max_pixels:,} (data.max_pixels)")
-            return np.asarray(center_crop_resize(to_rgb(image), image_size))
+            return np.asarray(transform(to_rgb(image)))
     except UnidentifiedImageError:
         raise DataError(f"{name}: not an image in a format that Pillow reads") from None
     except Exception as error:  # Pillow's decoders raise nearly everything on damaged input
@@ -80,6 +91,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
     Transparency is blended over white. 16-bit grey (also when Pillow widens it to 32 bits) maps 65535 to 255.
     """
+    image.load()  # which turns a TIFF by itself, and only then says so
     operation = _UPRIGHT.get(_exif_orientation(image))
     if operation is not None:
         image = image.transpose(operation)

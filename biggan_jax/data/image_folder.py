@@ -1,21 +1,21 @@
-"""A folder with one sub-folder of image files per class."""
+"""A folder of image files, in one sub-folder per class or without classes; see `folders` for what counts."""
 
 from collections.abc import Iterable
 import hashlib
 import os
 import pathlib
-import tempfile
+import sys
 
 import numpy as np
-from PIL import Image
 
-from biggan_jax.data import checksum
+from biggan_jax.data import checksum, folders
 from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, labelled_images, local_folder
 from biggan_jax.data.decode import MAX_PIXELS, RESIZE, decode
-from biggan_jax.data.image_source import ImageSource, read_in_order, skip_bad, with_progress
-from biggan_jax.errors import DataError, MissingSplitError
+from biggan_jax.data.image_source import ImageSource, read_all, with_progress
+from biggan_jax.errors import DataError
 
-SPLIT_FOLDERS = ("train", "val", "validation", "test")
+VERSION = 2  # of the cache
+SHOWN = 12  # classes, at most, of those that are there
 
 
 def load(
@@ -34,19 +34,18 @@ def load(
     and of the pixels, with a checksum of the file, so that a damaged one is made again.
 
     Args:
-        directory: holds CLASS/*.jpg (any format Pillow reads, searched recursively), or SPLIT/CLASS/*.jpg.
+        directory: holds CLASS/*.jpg (any format Pillow reads, searched recursively), SPLIT/CLASS/*.jpg, or without
+            classes *.jpg or SPLIT/*.jpg.
         split: "train" for a folder without split sub-folders, else the name of the split's sub-folder.
-        num_classes: number of class folders; 0 for unconditional training, which also takes images lying in
-            `directory` itself.
-        skip_bad_records: unreadable images to replace, see `image_source.skip_bad`; 0 raises at the first.
+        num_classes: number of class folders; 0 for unconditional training, which takes images outside of them too.
+        skip_bad_records: unreadable images to replace, see `image_source.read_all`.
         max_pixels: of one image file, see `decode`.
 
     Raises:
-        DataError: see `open_source`; an image that cannot be read; a cache that cannot be written.
+        DataError: see `open_source`; images that cannot be read, all of them; a cache that cannot be written.
     """
-    files, source = open_source(directory, split, num_classes == 0, max_pixels)
+    files, source = open_source(directory, split, num_classes, max_pixels)
     check_num_classes(source.name, source.class_names, num_classes)
-    source = skip_bad(source, skip_bad_records)
     images, digest = _cached_images(
         files, source, image_size, skip_bad_records, pathlib.Path(cache_dir) / "image_folder"
     )
@@ -60,90 +59,54 @@ def load(
 
 
 def open_source(
-    directory: str, split: str, unconditional: bool = False, max_pixels: int = MAX_PIXELS
+    directory: str, split: str, num_classes: int | None = None, max_pixels: int = MAX_PIXELS
 ) -> tuple[list[pathlib.Path], ImageSource]:
-    """Lists a folder without decoding: its image files and the `ImageSource` that reads them. Classes sort by name.
+    """Lists a folder without decoding: its image files and the `ImageSource` that reads them, of one class with the
+    name of the folder where there are none. Says on stderr what was found, and what of the folder is left out.
+
+    num_classes: None takes the classes that are there; see `folders.by_class`.
 
     Raises:
-        DataError: no such folder or split, no class folders (unless `unconditional` and images lie directly in the
-            folder), or a class folder without images.
+        DataError: no such folder; see `folders.find_split`, `folders.images`, `folders.by_class`.
     """
-    root = _split_root(directory, split)
-    class_folders = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-    if not class_folders:
-        if not unconditional:
-            raise DataError(
-                f"{root}: no class folders; allowed: {root}/CLASS/IMAGE with a folder per class, or images "
-                "directly in the folder with num_classes=0"
-            )
-        class_folders = [root]
-    files, labels = [], []
-    for label, folder in enumerate(class_folders):
-        members = _image_files(folder)
-        if not members:
-            raise DataError(f"{folder}: no image file in this class folder; remove the folder or fill it")
-        files += members
-        labels += [label] * len(members)
+    folder = local_folder(directory, "image_folder")
+    if not folder.is_dir():
+        raise DataError(f"data.dir={directory}: no such folder")
+    root, beside = folders.find_split(folder, split)
+    found, left_out = folders.images(root)
+    names, by_class = folders.by_class(root, found, num_classes)
+    files = [file for members in by_class for file in members]
+    name = f"image_folder:{root}"
+    what = f"of {len(names)} classes: {_numbered(names)}" if names else "in no class folders, taken without classes"
+    print(f"{name}: {len(files)} images {what}{folders.said(left_out + beside)}", file=sys.stderr, flush=True)
     return files, ImageSource(
-        name=f"image_folder:{root}",
-        labels=np.asarray(labels, np.int32),
-        class_names=tuple(folder.name for folder in class_folders),
+        name=name,
+        labels=np.repeat(np.arange(len(by_class), dtype=np.int32), [len(members) for members in by_class]),
+        class_names=tuple(names) or (folder.resolve().name,),
         read=lambda index, image_size: decode(os.fspath(files[index]), str(files[index]), image_size, max_pixels),
     )
 
 
-def _split_root(directory, split):
-    root = local_folder(directory, "image_folder")
-    if not root.is_dir():
-        raise DataError(f"data.dir={directory}: no such folder")
-    # A class may be called "train" too: only a folder of folders is a split.
-    present = [name for name in SPLIT_FOLDERS if _has_folders(root / name)]
-    if split in present:
-        return root / split
-    if present:
-        raise MissingSplitError(
-            f"data.dir={directory}: no folder for data.split={split!r}; allowed: {', '.join(present)}"
-        )
-    if split != "train":
-        raise MissingSplitError(
-            f"data.dir={directory}: data.split={split!r} needs a sub-folder of that name; a folder without "
-            "splits is all 'train'"
-        )
-    return root
-
-
-def _has_folders(path):
-    return path.is_dir() and any(child.is_dir() for child in path.iterdir())
-
-
-def _image_files(folder):
-    """Files below `folder` with the suffix of a format that Pillow opens, sorted by path; hidden ones are skipped."""
-    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    found = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            pathlib.Path(parent, name)
-            for name in names
-            if not name.startswith(".") and pathlib.Path(name).suffix.lower() in suffixes
-        ]
-    return sorted(found)
+def _numbered(names):
+    """Which number each class has; the first and the last of many."""
+    shown = [f"{label} {name}" for label, name in enumerate(names)]
+    return ", ".join(shown if len(shown) <= SHOWN else [*shown[: SHOWN - 1], "...", shown[-1]])
 
 
 def _cached_images(files, source, image_size, skip_bad_records, cache_dir):
     """The decoded images as a read-only memmap, and the sha256 of their pixels, which is part of the file's name."""
-    # A cache with replaced images is not one for runs that accept none.
-    key = fingerprint(RESIZE, image_size, skip_bad_records, [(str(file), *_version(file)) for file in files])
+    # A cache with replaced images is not one for runs that accept none. In those before VERSION some TIFFs lay wrong.
+    key = fingerprint(VERSION, RESIZE, image_size, skip_bad_records, [(str(file), *_version(file)) for file in files])
     if path := checksum.find(cache_dir, f"{key}-*"):
         return np.load(path, mmap_mode="r"), path.stem.split("-")[1]
-    decoded = read_in_order(source, range(len(files)), image_size)
+    decoded = read_all(source, image_size, skip_bad_records)
     shape = (len(files), image_size, image_size, 3)
     try:
         path = _write_cache(with_progress(decoded, len(files), source.name), shape, cache_dir, key)
     except OSError as error:
         raise DataError(
             f"{cache_dir}: cannot keep {np.prod(shape)} bytes of decoded images there: {error.strerror}; "
-            "set data.cache_dir to a folder with room"
+            "set data.cache_dir to a folder with room that can be written"
         ) from error
     return np.load(path, mmap_mode="r"), path.stem.split("-")[1]
 
@@ -162,11 +125,9 @@ def _write_cache(images: Iterable[np.ndarray], shape, cache_dir, key):
 
     Plain writes, not a writable memmap: on a full disk a memmap ends the process with SIGBUS.
     """
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=cache_dir, prefix=f"{key}-", suffix=".partial")
-    try:
+    with checksum.temporary(cache_dir, f"{key}-") as temporary:
         digest = hashlib.sha256()
-        with open(descriptor, "wb") as file:
+        with open(temporary, "wb") as file:
             np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
             for image in images:
                 pixels = image.tobytes()
@@ -174,8 +135,6 @@ def _write_cache(images: Iterable[np.ndarray], shape, cache_dir, key):
                 file.write(pixels)
             file.flush()
             os.fsync(file.fileno())
-        path = cache_dir / f"{key}-{digest.hexdigest()[:16]}-{checksum.checksum(pathlib.Path(temporary))}.npy"
+        path = cache_dir / f"{key}-{digest.hexdigest()[:16]}-{checksum.checksum(temporary)}.npy"
         os.replace(temporary, path)
         return path
-    finally:
-        pathlib.Path(temporary).unlink(missing_ok=True)

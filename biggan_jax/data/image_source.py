@@ -1,5 +1,6 @@
 """A listed but not yet decoded set of images, and reading it with all cores in a fixed order."""
 
+import bisect
 import collections
 from collections.abc import Callable, Iterable, Iterator
 import concurrent.futures
@@ -14,6 +15,8 @@ import numpy as np
 
 from biggan_jax.data.dataset import fits_in_memory
 from biggan_jax.errors import DataError
+
+NAMED = 10  # bad images, at most, in one message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,34 +34,81 @@ class ImageSource:
     read: Callable[[int, int], np.ndarray]
 
 
+class _Bad:
+    """Images that could not be read, of which `limit` are allowed."""
+
+    def __init__(self, limit: int):
+        self._limit, self._lock = limit, threading.Lock()
+        self._indices, self._first = set(), []
+
+    def note(self, index: int, error: DataError) -> None:
+        """Counts an image once, with a warning as long as it is allowed."""
+        with self._lock:
+            if index in self._indices:
+                return
+            self._indices.add(index)
+            bisect.insort(self._first, (index, str(error)))
+            del self._first[NAMED:]
+            count = len(self._indices)
+        if count <= self._limit:
+            print(f"warning: skipped {count} of at most {self._limit} bad images: {error}", file=sys.stderr, flush=True)
+
+    @property
+    def too_many(self) -> bool:
+        return len(self._indices) > self._limit
+
+    def error(self) -> DataError:
+        """Names the first of them, and how many they are."""
+        with self._lock:
+            named, count = "; ".join(message for _, message in self._first), len(self._indices)
+        more = f"; and {count - NAMED} more" if count > NAMED else ""
+        return DataError(f"{named}{more}; bad images: {count}, data.skip_bad_records allows {self._limit}")
+
+
 def skip_bad(source: ImageSource, limit: int) -> ImageSource:
     """`source`, but up to `limit` images that cannot be read are each replaced by the next of their class, with a
     warning.
 
-    Which images a step sees still depends on nothing but the step. Reading raises DataError, naming the last one, when
-    more are bad, or all of a class.
+    Which images a step sees still depends on nothing but the step. Reading raises DataError, naming those met so far,
+    when more are bad, or all of a class.
     """
-    bad, lock = set(), threading.Lock()
+    return _skipping(source, _Bad(limit)) if limit else source
 
-    def note(index: int, error: DataError) -> None:
-        with lock:
-            if index in bad:
-                return
-            bad.add(index)
-            count = len(bad)
-        if count > limit:
-            raise DataError(f"{error}; with it {count} images are bad, data.skip_bad_records allows {limit}") from error
-        print(f"warning: skipped {count} of at most {limit} bad images: {error}", file=sys.stderr, flush=True)
 
+def _skipping(source, bad):
     def read(index: int, image_size: int) -> np.ndarray:
         for candidate in _from_index_on(source.labels, index):
             try:
                 return source.read(candidate, image_size)
             except DataError as error:
-                note(candidate, error)
+                bad.note(candidate, error)
+                if bad.too_many:
+                    raise bad.error() from error
         raise DataError(f"{source.name}: no image of class {source.class_names[source.labels[index]]} can be read")
 
-    return dataclasses.replace(source, read=read) if limit else source
+    return dataclasses.replace(source, read=read)
+
+
+def read_all(source: ImageSource, image_size: int, limit: int) -> Iterator[np.ndarray]:
+    """Yields every image of `skip_bad(source, limit)` in order. Where more are bad it goes on to the end, so that the
+    DataError it raises names them all at once.
+    """
+    bad = _Bad(limit)
+    skipping = _skipping(source, bad)
+
+    def read(index: int, size: int) -> np.ndarray | None:
+        try:
+            return skipping.read(index, size)
+        except DataError:
+            if not bad.too_many:
+                raise
+            return None
+
+    for image in read_in_order(dataclasses.replace(source, read=read), range(len(source.labels)), image_size):
+        if not bad.too_many:
+            yield image
+    if bad.too_many:
+        raise bad.error()
 
 
 def _from_index_on(labels: np.ndarray, index: int) -> Iterator[int]:

@@ -28,7 +28,7 @@ def open_source(spec: str, split: str, tfds_data_dir: str) -> ImageSource:
     if kind == "imagenet" and where:
         return imagenet.open_source(where, split)
     if kind == "image_folder" and where:
-        return image_folder.open_source(where, split, unconditional=True)[1]
+        return image_folder.open_source(where, split)[1]
     if kind in array_files.FORMATS and where:
         return array_files.open_source(kind, where, split, unconditional=True)[0]
     if kind == "huggingface" and where:

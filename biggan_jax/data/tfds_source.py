@@ -5,7 +5,6 @@ import hashlib
 import io
 import os
 import pathlib
-import tempfile
 
 import numpy as np
 
@@ -144,11 +143,10 @@ def _cached_labels(records, name, path):
     except RuntimeError as error:
         raise DataError(f"{name}: damaged records: {_one_line(error)}") from error
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-            np.save(file, labels)
-        checked = path.with_stem(f"{path.stem}-{checksum.checksum(pathlib.Path(file.name))}")
-        os.replace(file.name, checked)
+        with checksum.temporary(path.parent) as temporary:
+            with open(temporary, "wb") as file:
+                np.save(file, labels)
+            os.replace(temporary, path.with_stem(f"{path.stem}-{checksum.checksum(temporary)}"))
     except OSError as error:
         raise DataError(
             f"{path}: cannot keep the labels there: {error.strerror}; set data.cache_dir to a folder that "

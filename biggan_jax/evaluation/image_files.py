@@ -1,15 +1,16 @@
-"""Someone's images to score: a folder of image files, or an .npz file.
+"""Someone's images to score: a folder of image files, see `data.folders`, or an .npz file.
 
 They are taken as they are: resizing would change every score.
 """
 
 import pathlib
+import sys
 import zipfile
 
 import numpy as np
-from PIL import Image
 
-from biggan_jax.data.decode import to_rgb
+from biggan_jax.data import folders
+from biggan_jax.data.decode import decode_as_it_is
 from biggan_jax.data.image_source import ImageSource, StreamedImages
 from biggan_jax.errors import DataError
 
@@ -27,20 +28,17 @@ def load(path: str, image_size: int, option: str = "--images", keys: tuple[str, 
     root = pathlib.Path(path).expanduser()
     if not root.is_dir():
         raise DataError(f"{option}={path}: neither a folder of images nor an .npz file")
-    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in suffixes)
+    files, left_out = folders.images(root)
     if not files:
-        raise DataError(f"{option}={path}: no image files in this folder")
+        raise DataError(f"{option}={path}: no image files in this folder{folders.said(left_out)}")
+    if left_out:
+        print(f"{option}={path}: {len(files)} images{folders.said(left_out)}", file=sys.stderr, flush=True)
     labels = np.zeros(len(files), np.int32)
     return StreamedImages(ImageSource(path, labels, (), lambda index, size: _read(files[index], size)), image_size)
 
 
 def _read(file, size):
-    try:
-        with Image.open(file) as image:
-            image = np.asarray(to_rgb(image))
-    except Exception as error:  # Pillow's decoders raise nearly everything on damaged input
-        raise DataError(f"{file}: cannot be read as an image: {error}") from error
+    image = decode_as_it_is(str(file), str(file))
     if image.shape != (size, size, 3):
         raise DataError(
             f"{file}: {image.shape[1]}x{image.shape[0]} pixels; the data set has {size}x{size}, and they must agree"
