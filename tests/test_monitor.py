@@ -154,6 +154,17 @@ def test_samples_of_one_colour_and_samples_of_extremes_are_lifeless():
     assert monitor.lifeless({"variety": 0.01}) is None
 
 
+def test_data_of_one_image_have_no_variety_to_compare_with():
+    """A folder of one image, or of equal ones."""
+    batch = {"image": np.full((8, 4, 4, 3), 7, np.uint8), "label": np.zeros(8, np.int32)}
+    nets = {name: NetState({"spread": jnp.float32(0.1), "threshold": 0.0}, {}, ()) for name in Pair.nets}
+    found = Pixels().watch(nets, batch, jax.random.key(0))
+    assert np.isnan(found["variety"]) and found["spread/real"] == 0 and found["range/real"] == 0
+    one_colour = {"range/samples": 0.0, "saturated/samples": 0.0, "saturated/train": 0.0, "variety": float("nan")}
+    assert monitor.lifeless(one_colour | {"range/train": 0.0}) is None  # so are the data
+    assert monitor.lifeless(one_colour | {"range/train": 1.0}) == "all samples are of one colour"
+
+
 def test_accuracy_is_on_the_losss_side_of_its_boundary():
     """An output of 0.3 means fake to least squares: its boundary is 1/2. Compared with 0 it would count as real."""
     assert look_with(threshold=-0.3, spread=0.0, boundary=0.5)["d_accuracy/samples"] == 1

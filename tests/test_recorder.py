@@ -1,5 +1,7 @@
 """Records of steps, which are read after the device has made them."""
 
+import math
+
 import pytest
 
 from biggan_jax.errors import DivergedError, StorageError
@@ -37,6 +39,13 @@ def test_samples_that_are_lifeless_twice_in_a_row_are_divergence(kept):
     read(kept, ONE_COLOUR, ALIVE, ONE_COLOUR, {}, ALIVE)
     with pytest.raises(DivergedError, match="step 3: all samples are of one colour"):
         read(kept, ALIVE, ONE_COLOUR, ONE_COLOUR)
+
+
+def test_variety_relative_to_data_without_any_is_undefined_and_no_divergence(kept):
+    read(kept, {"variety": float("nan"), "spread/train": 0.0, "range/samples": 1.0})
+    assert math.isnan(kept[-1]["variety"])
+    with pytest.raises(DivergedError, match="step 1: variety not finite"):
+        read(kept, {"variety": float("nan"), "spread/train": 0.1, "range/samples": 1.0})
 
 
 def test_samples_that_are_lifeless_at_the_end_are_divergence(kept):

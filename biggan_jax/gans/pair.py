@@ -125,17 +125,21 @@ class Pair:
 
         Accuracy is the share that D puts on the right side of its loss's boundary. Variety is the mean over pixels or
         axes of the standard deviation of N samples, relative to that of the batch: 1 is as varied as real images, 0 is
-        one image. Of images also: the distance of the samples' darkest and lightest value, of the channel where it is
-        largest, and the share of values at the ends of [-1, 1].
+        one image; it is NaN where the batch has no spread. Of images also: the distance of the darkest and lightest
+        value, of the channel where it is largest, and the share of values at the ends of [-1, 1].
         """
         reals, labels = self.reals(batch), batch["label"]
         variables = {name: state.variables for name, state in nets.items()}
         samples = self.sample(variables, key, jnp.arange(len(labels)), {"label": labels}, None)
         spread = lambda examples: examples.std(axis=0).mean()
-        found = {"variety": spread(samples) / spread(reals)}
+        of_reals = spread(reals)
+        varied = of_reals > 1e-6 * jnp.abs(reals).max()  # beyond rounding
+        variety = jnp.where(varied, spread(samples) / of_reals, jnp.nan)
+        found = {"variety": variety, "spread/real": jnp.where(varied, of_reals, 0.0)}
         if samples.ndim == 4:
             saturated = lambda images: (jnp.abs(images) > 0.999).mean()
-            found["range/samples"] = jnp.ptp(samples, axis=(0, 1, 2)).max()
+            widest = lambda images: jnp.ptp(images, axis=(0, 1, 2)).max()
+            found |= {"range/samples": widest(samples), "range/real": widest(reals)}
             found |= {"saturated/samples": saturated(samples), "saturated/real": saturated(reals)}
         if (taken_for_real := self.verdicts(nets, reals, labels)) is not None:
             found["d_accuracy/real"] = taken_for_real.mean()

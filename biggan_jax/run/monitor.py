@@ -164,7 +164,7 @@ def check_divergence(step: int, values: dict[str, float], limits) -> None:
 
 def lifeless(values: dict[str, float]) -> str | None:
     """A remark on samples that no training leads back from, by the records of a look at them; None for others."""
-    if values.get("range/samples", 2.0) < 1 / 255:
+    if values.get("range/samples", 2.0) < 1 / 255 <= values.get("range/train", 2.0):
         return "all samples are of one colour"
     if values.get("saturated/samples", 0.0) > 0.999 and values["saturated/train"] < 0.95:
         return "all values of samples are at the ends of their range"

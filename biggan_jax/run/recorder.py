@@ -44,7 +44,8 @@ class Recorder:
             if record or not finite:
                 values = {name: float(value) for name, value in metrics.items()}
                 self._record(step, values, started)
-                broken = [name for name, value in values.items() if not math.isfinite(value)]
+                undefined = "variety" if values.get("spread/train") == 0 else None  # relative to none
+                broken = [name for name, value in values.items() if not math.isfinite(value) and name != undefined]
                 if broken:
                     raise DivergedError(f"step {step}: {', '.join(broken)} not finite")
                 monitor.check_divergence(step, values, self._run.divergence)
