@@ -61,9 +61,10 @@ def main(arguments) -> int:
         help="a grid of rows that move from one latent, class, or both, to another",
     )
     options = parser.parse_args(arguments)
-    for name in ("num", "batch_size"):
-        if (getattr(options, name) or 1) < 1:
-            raise UsageError(f"--{name}={getattr(options, name)}; it must be at least 1")
+    for name, least in (("num", 1), ("batch_size", 1), ("columns", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name}={value}; it must be at least {least}")
     if not 0 <= options.seed < 2**31:
         raise UsageError(f"--seed={options.seed}; it must be at least 0 and less than 2**31")
     processes.initialize()

@@ -61,15 +61,12 @@ def read(workdir) -> list[Record]:
     """
     path = folder(workdir) / "scores.jsonl"
     records = {}
-    if path.exists():
-        for number, line in enumerate(path.read_text().splitlines(), 1):
-            try:
-                record = from_json(line)
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(
-                    f"{path}, line {number}, is not a record of scores ({error}); remove the line"
-                ) from error
-            records[record.step, record.protocol] = record
+    for number, line in enumerate(storage.whole_lines(path), 1):
+        try:
+            record = from_json(line)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}, line {number}, is not a record of scores ({error}); remove the line") from error
+        records[record.step, record.protocol] = record
     return list(records.values())
 
 

@@ -35,7 +35,7 @@ def read(workdir, name: str, protocol: type) -> list[Record]:
     """
     path = folder(workdir) / f"{name}.jsonl"
     records = {}
-    for number, line in enumerate(path.read_text().splitlines() if path.exists() else (), 1):
+    for number, line in enumerate(storage.whole_lines(path), 1):
         try:
             record = _from_json(line, protocol)
         except (AttributeError, ValueError, KeyError, TypeError) as error:

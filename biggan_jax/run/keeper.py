@@ -88,6 +88,8 @@ class Keeper:
         config = self._config
         seed = config.seed + self._attempt * 2**31  # seeds are below 2**31: no two attempts of any two seeds share one
         make = functools.partial(self._program.batch, self._dataset, seed)
+        if start:
+            self.writer.restart(start)
         with (
             contextlib.closing(Progress(config.num_steps, start, self._main_process)) as progress,
             contextlib.closing(batches.prefetch(make, start, config.num_steps)) as stream,

@@ -47,6 +47,11 @@ class Writer:
         self._events.scalars(step, values)
         self._upload()
 
+    def restart(self, step: int) -> None:
+        """Goes on after `step`, to which the run was resumed or went back."""
+        if self._active:
+            self._events.restart(step)
+
     def image(self, step: int, name: str, image: np.ndarray, tag: str = "samples") -> None:
         """A uint8 image [H, W, 3] as `samples/NAME.png` and under `tag` in TensorBoard."""
         if not self._active:
@@ -90,8 +95,14 @@ class Events:
         self._waiting = tempfile.TemporaryDirectory() if storage.is_bucket(directory) else None
         self._open()
 
-    def _open(self) -> None:
-        self._writer = tensorboardX.SummaryWriter(self._waiting.name if self._waiting else str(self._directory))
+    def _open(self, purge_step: int | None = None) -> None:
+        directory = self._waiting.name if self._waiting else str(self._directory)
+        self._writer = tensorboardX.SummaryWriter(directory, purge_step=purge_step)
+
+    def restart(self, step: int) -> None:
+        """Goes on after `step`: what was written of later ones is no longer shown."""
+        self._writer.close()
+        self._open(purge_step=step + 1)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         for key, value in values.items():
@@ -125,7 +136,7 @@ def read(workdir) -> list[dict]:
     """The records of a run; a line that is being written, or was when the run was killed, is left out."""
     path = storage.path(workdir) / "metrics.jsonl"
     found = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in storage.whole_lines(path):
         with contextlib.suppress(ValueError):
             found.append(json.loads(line))
     return [record for record in found if isinstance(record, dict) and "step" in record]

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import logging
 import os
+import sys
 
 from etils import epath
 
@@ -36,10 +37,13 @@ def is_bucket(name) -> bool:
 
 
 def path(name) -> epath.Path:
-    """`name`, local or `gs://`, as a path. Raises UsageError for a bucket when gcsfs is not installed."""
+    """`name`, local or `gs://`, as a path; ~ is the home folder. Raises UsageError for a bucket when gcsfs is not
+    installed.
+    """
     if is_bucket(name):
         _prepare_buckets()
-    return epath.Path(name)
+        return epath.Path(name)
+    return epath.Path(os.path.expanduser(name))
 
 
 @functools.cache
@@ -109,13 +113,25 @@ def now() -> str:
     return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
 
 
+def whole_lines(file: epath.Path) -> list[str]:
+    """The lines of a text file; none of one that is not there. A last one without its end is left out: it is being
+    written, or was when the machine went down.
+    """
+    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    return [line.removesuffix("\n") for line in lines if line.endswith("\n")]
+
+
 class Lines:
-    """A text file that grows line by line, after what it holds already."""
+    """A text file that grows line by line, after what it holds already; a last line that was cut is taken away."""
 
     def __init__(self, file: epath.Path):
         self._path = file
+        whole = "".join(f"{line}\n" for line in whole_lines(file))
+        if file.exists() and len(whole.encode()) < file.stat().length:
+            print(f"warning: {file}: its last line was cut short, and is left out", file=sys.stderr, flush=True)
+            write_text(file, whole)
         if is_bucket(file):
-            self._text = [file.read_text()] if file.exists() else []
+            self._text = [whole]
         else:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._file = file.open("a")
