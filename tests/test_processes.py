@@ -1,6 +1,8 @@
 """Which processes a command joins."""
 
 import os
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -58,3 +60,25 @@ def test_a_process_kept_on_the_cpu_of_a_tpu_host_joins_nobody(joined):
 def test_an_error_of_named_processes_is_not_swallowed(joined):
     with pytest.raises(ValueError, match="process_id"):
         joined(None, NAMED, ValueError("process_id out of range"))
+
+
+@pytest.mark.parametrize(
+    "flag, value",
+    [
+        ("JAX_ENABLE_X64", "1"),
+        pytest.param("JAX_THREEFRY_PARTITIONABLE", "0", marks=pytest.mark.slow),
+        pytest.param("JAX_DEFAULT_PRNG_IMPL", "rbg", marks=pytest.mark.slow),
+    ],
+)
+def test_draws_are_those_of_the_seed_whatever_the_environment_says(flag, value):
+    code = (
+        "import jax; from biggan_jax.devices import processes; from biggan_jax.gans.latents import Prior; "
+        "processes.initialize(); print(repr(Prior(3, 10)(jax.random.key(0), 2)))"
+    )
+    plain = {"JAX_PLATFORMS": "cpu"}
+    run = lambda more: subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | plain | more, capture_output=True, text=True, check=True
+    )
+    wanted, found = run({}), run({flag: value})
+    assert found.stdout == wanted.stdout and "float32" in wanted.stdout
+    assert f"warning: {flag} is" in found.stderr and "warning" not in wanted.stderr

@@ -21,13 +21,26 @@ _TIMEOUTS = {"heartbeat_timeout_seconds": 30, "initialization_timeout": 300}
 _BYTES = 2**16
 
 
+# What a draw gives depends on these too: with others a resumed run would be another, and a score one of other samples.
+STREAM = {"jax_threefry_partitionable": True, "jax_default_prng_impl": "threefry2x32", "jax_enable_x64": False}
+
+
+def pin_random_stream() -> None:
+    """Sets the flags of STREAM, whatever the environment says, and says which were otherwise."""
+    for name, value in STREAM.items():
+        if (found := getattr(jax.config, name)) != value:
+            print(f"warning: {name.upper()} is {found}; it is set to {value}, on which draws depend", file=sys.stderr)
+            jax.config.update(name, value)
+
+
 def initialize() -> None:
-    """Joins the other processes of the job, if it has any, before any other JAX call.
+    """Joins the other processes of the job, if it has any, before any other JAX call; draws are pinned.
 
     Those named by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or those that JAX finds by itself: on
     the hosts of a TPU slice, under SLURM and Open MPI. A process that JAX_PLATFORMS keeps on the CPU, beside one that
     trains on the host's TPU for instance, looks for none.
     """
+    pin_random_stream()
     if "JAX_COORDINATOR_ADDRESS" in os.environ:
         jax.distributed.initialize(
             num_processes=int(os.environ["JAX_NUM_PROCESSES"]),
