@@ -163,6 +163,16 @@ def test_a_config_of_another_step_does_not_pass_for_its_own(saved):
         checkpoint.Checkpoints(saved[0]).verify(50)
 
 
+def test_a_part_that_is_gone_is_not_taken_for_one_that_never_was(saved):
+    """Starting from such a step would begin a net afresh without a word."""
+    checkpoints, step = checkpoint.open_for_reading(saved[0])
+    part = next(name for name in checkpoints.items(step) if name not in ("config", "data"))
+    shutil.rmtree(saved[0] / "checkpoints" / str(step) / part)
+    assert part in checkpoints.items(step)
+    with pytest.raises(DataError, match=f"{part}/.* is missing"):
+        checkpoints.restore_any(step, part)
+
+
 def test_the_newest_step_says_what_the_run_is(saved):
     step, said, config = checkpoint.newest_identity(saved[0])
     assert (step, said["step"], config.seed) == (50, 50, 50)

@@ -228,7 +228,7 @@ def test_minibatch_features_see_the_others_and_not_how_many():
 @pytest.mark.parametrize(
     "given, message",
     [
-        (dict(family="gan2015", net="G"), "family 'gan2015'; it must be one of gan2014, fleuret"),
+        (dict(family="gan2015", net="G"), "family 'gan2015'; it must be one of gan, gan2014, fleuret"),
         (dict(family="cgan", net="Q"), "net 'Q'; it must be one of G, D, generator, discriminator"),
         (dict(family="cgan", net="D", eps=1), "has no setting 'eps'; it has image_channels, dropout, slope, bn_eps"),
         (dict(family="cgan", net="D"), "no name like model"),

@@ -166,8 +166,9 @@ class Checkpoints:
         return target
 
     def items(self, step: int) -> list[str]:
-        """Names of the parts `step` has."""
-        return sorted(path.name for path in (self.directory / str(step)).iterdir() if path.is_dir())
+        """Names of the parts `step` has, or had when it was written: what is gone is not taken for absent."""
+        folder = self.directory / str(step)
+        return sorted({path.name for path in folder.iterdir() if path.is_dir()} | integrity.parts(folder))
 
     def restore(self, step: int, abstract_state):
         """The GANState of `step`, shaped and sharded like `abstract_state`. Raises DataError if it is missing, broken

@@ -58,6 +58,14 @@ def verify(directory: epath.Path, parts: Collection[str] | None = None, exclude:
         raise DataError(problem)
 
 
+def parts(directory: epath.Path) -> set[str]:
+    """Names of the sub-folders that the manifest of `directory` lists; none where it cannot be read."""
+    try:
+        return {name.split("/")[0] for name in json.loads((directory / MANIFEST).read_text()) if "/" in name}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return set()
+
+
 def _files(directory) -> list[str]:
     """Names of all files below `directory`, relative to it, but the manifest."""
     found = []
