@@ -82,7 +82,13 @@ def test_export_gives_the_file_back(converted, tmp_path, net, module, suffix):
 
 
 @pytest.mark.parametrize(
-    "family, size, attention", [(biggan_deep, 32, (16,)), (biggan_deep, 16, (8,)), (biggan, 16, (8,)), (biggan, 8, ())]
+    "family, size, attention",
+    [
+        pytest.param(biggan_deep, 32, (16,), marks=pytest.mark.slow),
+        (biggan_deep, 16, (8,)),
+        (biggan, 16, (8,)),
+        (biggan, 8, ()),
+    ],
 )
 def test_other_nets_there_and_back(family, size, attention, tmp_path):
     """The discriminators at 8 and at 16 pixels have as many blocks, and the generator tells them apart."""

@@ -264,6 +264,7 @@ def get_config(variant=""):
 """
 
 
+@pytest.mark.slow
 def test_the_command_trains_on_grey_arrays(npz, tmp_path, capsys):
     """A file as MedMNIST distributes them, of 12 pixels, as one channel of 8."""
     path = npz(train_images=images(12, 12), train_labels=LABELS[:, None].astype(np.uint8))

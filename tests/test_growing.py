@@ -86,6 +86,7 @@ def test_no_example_is_left_out_at_the_border():
     assert len(set(together.tolist())) == len(together) == program.gan.taken(6) == 144
 
 
+@pytest.mark.slow
 def test_every_phase_is_measured():
     program = Program(config(), sharding.make_mesh(jax.devices()[:2]))
     flops = [planning.measure(program.lower(phase).compile())["flops_per_device"] for phase in (0, 1)]

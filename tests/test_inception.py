@@ -61,7 +61,9 @@ def test_resize_maps_pixel_corners_without_half_pixel_shift():
     np.testing.assert_allclose(row, np.minimum(np.arange(299) * 2 / 299, 1) * 100, rtol=1e-5)
 
 
-@pytest.mark.parametrize("size", [32, 128, 320])
+@pytest.mark.parametrize(
+    "size", [128, pytest.param(32, marks=pytest.mark.slow), pytest.param(320, marks=pytest.mark.slow)]
+)
 def test_features_equal_torch_fidelity(reference, size):
     net, variables = reference
     images = _images(2, size, size)
