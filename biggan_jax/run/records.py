@@ -88,21 +88,27 @@ class Writer:
 
 
 class Events:
-    """TensorBoard events in `directory`; those for a bucket wait on the local disk for `upload` or `close`."""
+    """TensorBoard events in `directory`, in a file that is made with the first of them; those for a bucket wait on the
+    local disk for `upload` or `close`.
+    """
 
     def __init__(self, directory):
         self._directory = storage.path(directory)
         self._waiting = tempfile.TemporaryDirectory() if storage.is_bucket(directory) else None
-        self._open()
+        self._opened = self._purge_step = None
 
-    def _open(self, purge_step: int | None = None) -> None:
-        directory = self._waiting.name if self._waiting else str(self._directory)
-        self._writer = tensorboardX.SummaryWriter(directory, purge_step=purge_step)
+    @property
+    def _writer(self):
+        if self._opened is None:
+            directory = self._waiting.name if self._waiting else str(self._directory)
+            self._opened = tensorboardX.SummaryWriter(directory, purge_step=self._purge_step)
+            self._purge_step = None
+        return self._opened
 
     def restart(self, step: int) -> None:
         """Goes on after `step`: what was written of later ones is no longer shown."""
-        self._writer.close()
-        self._open(purge_step=step + 1)
+        self._close()
+        self._purge_step = step + 1
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         for key, value in values.items():
@@ -115,21 +121,26 @@ class Events:
         """Writes what there is to the bucket; begins another file when this one has become long."""
         if self._waiting is None:
             return
-        self._writer.flush()
+        if self._opened:
+            self._opened.flush()
         for file in pathlib.Path(self._waiting.name).iterdir():
             data = file.read_bytes()
             (self._directory / file.name).write_bytes(data)
             if len(data) > MAX_UPLOAD_BYTES:
-                self._writer.close()
+                self._close()
                 file.unlink()
-                self._open()
 
     def close(self, upload: bool = True) -> None:
-        self._writer.close()
+        self._close()
         if upload:
             self.upload()
         if self._waiting:
             self._waiting.cleanup()
+
+    def _close(self) -> None:
+        if self._opened:
+            self._opened.close()
+            self._opened = None
 
 
 def read(workdir) -> list[dict]:
