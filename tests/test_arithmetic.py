@@ -67,6 +67,7 @@ def test_a_generator_of_too_few_classes_has_no_picture():
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_without_classes_is_scored_by_a_classifier_of_its_data(tmp_path, capsys):
     evaluation_runs.save_dcgan(tmp_path, {2: None}, gan__prior="uniform")
     assert evaluate.main([f"--workdir={tmp_path}", "--num_samples=100", "--batch_size=48"]) == 0

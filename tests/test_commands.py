@@ -120,6 +120,7 @@ def test_a_changed_config_is_refused_with_the_difference(trained, tmp):
     )
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_continues(tmp):
     workdir = tmp / "stopped"
     arguments = (
@@ -185,6 +186,7 @@ def test_the_same_seed_on_eight_devices_with_another_batch_size(sampled, trained
 
 
 @pytest.mark.parametrize("kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in ("z", "class")), "both"])
+@pytest.mark.slow
 def test_interpolation_grids(trained, tmp, kind):
     out = tmp / f"interpolate_{kind}"
     code, _, stderr = run(

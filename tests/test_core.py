@@ -277,6 +277,7 @@ def test_bfloat16_leaves_no_float32_convolution():
 
 
 @pytest.mark.parametrize("nets", ["biggan", pytest.param("biggan_deep", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_rematerialisation_changes_nothing_but_the_work(nets):
     gradients, flops = [], []
     for remat in (False, True):

@@ -38,6 +38,7 @@ def test_a_comparison_of_trained_gans_is_tabled_drawn_and_not_run_again(tmp_path
     assert (tmp_path / "collapse.md").read_text() == table
 
 
+@pytest.mark.slow
 def test_a_critic_follows_the_distance_where_a_classifier_cannot(tmp_path):
     scores = effects_critics.run_distance("theta = 1.0", 0, "", 600).scores
     # A slope s gives the critic s - 10 (s - 1)^2, which is largest at 1.05.

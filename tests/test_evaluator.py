@@ -58,6 +58,7 @@ def test_real_images_score_near_zero_and_a_broken_generator_far_worse(evaluators
     assert scored["IS"] > 1.5 * broken["IS"]
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_batches_or_devices(evaluators, run):
     of_images, of_model = [], []
     for judging in evaluators:

@@ -50,6 +50,7 @@ def with_gradient_of_the_next(power_iteration):
 
 
 @needs_fixtures
+@pytest.mark.slow
 def test_sagan_in_the_order_of_its_script():
     """G(z), D(x), D(G(z)), and the gradients of both losses after them."""
     found = load("sagan_64")

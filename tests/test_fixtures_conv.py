@@ -55,6 +55,7 @@ def compare_statistics(case, family, nets, prefix):
         chex.assert_trees_all_close(state.stats, wanted, rtol=RTOL, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_dcgans_step_of_two_passes_and_the_same_fakes_is_the_public_codes():
     """D's statistics move with real images, with fakes, and once more with the same fakes in G's update."""
     case, found = "dcgan_64", recorded.load("dcgan_64")
@@ -101,6 +102,7 @@ SPECTRAL = {"sngan_resnet_32": "sngan", "sn_dcgan_32": "sn_dcgan"}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", SPECTRAL)
+@pytest.mark.slow
 def test_a_step_under_spectral_normalisation_is_the_public_codes(case):
     """Power iterations: one for real images, one for fakes, one in G's update; none in inference."""
     family, found = SPECTRAL[case], recorded.load(case)

@@ -135,6 +135,7 @@ def test_acgans_nets_compute_what_the_public_ones_do():
 
 
 @pytest.mark.parametrize("case", ["log", pytest.param("code", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_acgans_step_is_the_public_codes(case, monkeypatch):
     found = recorded.load("acgan_net_32")
     if case == "code":

@@ -61,6 +61,7 @@ def test_the_weights_of_the_class_losses_act_where_they_should():
     assert metrics["class_accuracy/fake"] == np.mean(np.argmax(fake[1], -1) == labels)
 
 
+@pytest.mark.slow
 def test_same_fakes_are_the_same_latents():
     drawn = []
 

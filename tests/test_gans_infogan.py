@@ -91,6 +91,7 @@ def tiny():
     return gan, recipes.random_state(gan), recipes.random_batch(config, gan)
 
 
+@pytest.mark.slow
 def test_d_keeps_what_q_reads_and_q_learns_with_g(tiny):
     gan, state, batch = tiny
     batch = jax.tree.map(lambda x: x[0], batch)
