@@ -30,6 +30,15 @@ def test_a_last_line_that_was_cut_is_left_out_and_what_follows_is_a_line_of_its_
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
 
 
+def test_a_file_that_is_no_text_has_no_records_and_takes_new_ones(tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes(bytes(range(128, 200)) + b"\n" + bytes(range(200, 256)))
+    assert records.read(tmp_path) == []
+    writer = records.Writer(tmp_path)
+    writer.scalars(1, {"loss/d": 1.0})
+    writer.close()
+    assert [record["step"] for record in records.read(tmp_path)] == [1]
+
+
 def test_a_score_that_was_cut_is_made_again_and_a_broken_one_is_named(tmp_path):
     results.write(tmp_path, results.Record(1, SCORES, PROTOCOL))
     path = tmp_path / "eval" / "scores.jsonl"

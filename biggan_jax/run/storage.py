@@ -117,8 +117,13 @@ def whole_lines(file: epath.Path) -> list[str]:
     """The lines of a text file; none of one that is not there. A last one without its end is left out: it is being
     written, or was when the machine went down.
     """
-    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
-    return [line.removesuffix("\n") for line in lines if line.endswith("\n")]
+    return _whole(file).decode(errors="replace").splitlines()
+
+
+def _whole(file: epath.Path) -> bytes:
+    """The bytes of a file up to the end of its last whole line."""
+    data = file.read_bytes() if file.exists() else b""
+    return data[: data.rfind(b"\n") + 1]
 
 
 class Lines:
@@ -126,12 +131,12 @@ class Lines:
 
     def __init__(self, file: epath.Path):
         self._path = file
-        whole = "".join(f"{line}\n" for line in whole_lines(file))
-        if file.exists() and len(whole.encode()) < file.stat().length:
+        whole = _whole(file)
+        if file.exists() and len(whole) < file.stat().length:
             print(f"warning: {file}: its last line was cut short, and is left out", file=sys.stderr, flush=True)
-            write_text(file, whole)
+            write_bytes(file, whole)
         if is_bucket(file):
-            self._text = [whole]
+            self._text = [whole.decode(errors="replace")]
         else:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._file = file.open("a")
