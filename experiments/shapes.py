@@ -10,7 +10,7 @@ from experiments import image_folder
 def get_config(variant=""):
     size = config.parse_variant(variant, size=32).size
     c = config.switch(image_folder.get_config(f"size={min(max(size, 32), 256)}"), dataset="shapes")
-    c.image_size = size
+    c.image_size, c.num_classes, c.model.image_channels = size, 10, 3
     c.model.z_dim = 20 * max(size.bit_length() - 2, 1)  # 20 per chunk of skip-z
     c.model.channels = 16
     c.num_steps = 10_000
