@@ -54,6 +54,7 @@ def test_the_papers_outcomes_are_of_all():
     assert all(sum(counts) == 200 for counts in architectures.PAPER.values())
 
 
+@pytest.mark.slow
 def test_a_sweep_has_a_job_for_each_row():
     found = jobs.expand(FILE, "runs", rows=("000-gan", "000-wgan_gp"))
     assert [job.row for job in found] == ["000-gan", "000-wgan_gp"] and len({job.workdir for job in found}) == 2
@@ -76,6 +77,7 @@ def outcomes(tmp_path, variant):
     return lines, of_runs, (tmp_path / "out" / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_successes_of_points_are_counted_pair_by_pair(tmp_path):
     rows = architectures.get_grid("scale=points")
     nan = float("nan")

@@ -91,7 +91,7 @@ def test_it_is_scored_once_and_drawn(run, capsys):
     evaluate.main(arguments)
     table = (workdir / "eval" / "points.md").read_text()
     assert len(re.findall(r"^\| (2|4|real) \|", table, re.MULTILINE)) == 3 and "EM" in table
-    assert ("modes" in table) == ("ring8" in config)
+    assert "modes" in table
     assert biggan_jax.load(workdir / "eval" / "best").step in (2, 4)
     lines = (workdir / "eval" / "points.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [None, 2, 4]
