@@ -18,6 +18,7 @@ from biggan_jax.errors import UsageError
 __all__ = ["Dataset", "load"]
 
 DEFAULT_CACHE_DIR = "~/.cache/biggan_jax"
+LOOKED_AT = 256  # images, to tell whether a data set is grey
 
 
 def _folder(config, split):
@@ -94,8 +95,7 @@ def complete(config) -> None:
     """
     if not (open_keys := configs.left_open(config)):
         return
-    found = _source(config.dataset)(config, config.data.split)
-    said = [f"{found.name}:"]
+    found, said = _source(config.dataset)(config, config.data.split), []
     if "num_classes" in open_keys:
         count = len(found.class_names) if len(found.class_names) > 1 else 0  # one class tells nothing
         configs.set_classes(config, count)
@@ -103,10 +103,7 @@ def complete(config) -> None:
     if "model.image_channels" in open_keys:
         config.model.image_channels = channels = 1 if _grey(found.images) else 3
         said.append(f"{'grey' if channels == 1 else 'coloured'} images (model.image_channels={channels})")
-    print(" ".join(said[:1]) + " " + ", ".join(said[1:]), file=sys.stderr, flush=True)
-
-
-LOOKED_AT = 256
+    print(f"{found.name}: {', '.join(said)}", file=sys.stderr, flush=True)
 
 
 def _grey(images) -> bool:

@@ -19,6 +19,7 @@ def draw(gan, dataset, num_classes: int, seed: int, start: int, count: int) -> d
     """
     found = {"label": uniform_labels(seed, start + count, num_classes)[start:]} if "label" in gan.conditions else {}
     for number, stream in enumerate(dataset.streams):
-        indices = batches.example_indices(seed, start, count, rows(stream), number)
-        found |= {name: np.asarray(stream[name][indices]) for name in set(gan.conditions) & set(stream) - found.keys()}
+        if wanted := set(gan.conditions) & stream.keys() - found.keys():
+            indices = batches.example_indices(seed, start, count, rows(stream), number)
+            found |= {name: np.asarray(stream[name][indices]) for name in wanted}
     return found

@@ -1,14 +1,15 @@
-"""What an array of images holds, as a digest."""
+"""Digests of what arrays of images hold."""
 
+import contextlib
 import hashlib
 import math
 import os
 import pathlib
 import re
-import tempfile
 
 import numpy as np
 
+from biggan_jax.data import checksum
 from biggan_jax.data.array_files.parts import Part, check_range
 from biggan_jax.data.dataset import fingerprint, fits_in_memory
 from biggan_jax.errors import DataError
@@ -26,17 +27,14 @@ def digest(images, part: Part, cache_dir: pathlib.Path) -> str:
         return _sha256(images, part.where)
     found = part.file.stat()
     path = cache_dir / f"{fingerprint(part.where, found.st_size, found.st_mtime_ns)}.sha256"
-    try:
+    with contextlib.suppress(OSError, UnicodeDecodeError):  # not there, or damaged: it is made again
         if re.fullmatch(r"[0-9a-f]{64}", kept := path.read_text()):
             return kept
-    except (OSError, UnicodeDecodeError):  # not there, or damaged: it is made again
-        pass
     made = _sha256(images, part.where)
     try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=cache_dir, suffix=".partial", delete=False) as file:
-            file.write(made)
-        os.replace(file.name, path)
+        with checksum.temporary(cache_dir) as temporary:
+            temporary.write_text(made)
+            os.replace(temporary, path)
     except OSError as error:
         raise DataError(
             f"{path}: cannot keep the digest of {part.where} there: {error.strerror}; set data.cache_dir to a folder "
