@@ -7,7 +7,7 @@ import math
 import pytest
 
 from biggan_jax.errors import DataError
-from biggan_jax.evaluation import tables
+from biggan_jax.evaluation import results, tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ def test_what_is_written_is_read(tmp_path):
     assert math.isnan(found[1].scores["EM"])
     lines = (tmp_path / "eval" / "toys.jsonl").read_text().splitlines()
     assert len(lines) == 4 and json.loads(lines[1])["scores"]["EM"] is None
-    assert tables.find(found, 4, Protocol(10)) is found[1] and tables.find(found, 4, Protocol(11)) is None
+    assert results.find(found, 4, Protocol(10)) is found[1] and results.find(found, 4, Protocol(11)) is None
 
 
 def test_protocols_have_a_table_each_and_the_note_comes_last(tmp_path):

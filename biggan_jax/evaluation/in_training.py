@@ -9,7 +9,7 @@ import numpy as np
 from biggan_jax import config as configs
 from biggan_jax import data
 from biggan_jax.devices import processes
-from biggan_jax.evaluation import best, classification, evaluator, points, points_run, results, tables
+from biggan_jax.evaluation import best, classification, evaluator, points, points_run, results
 from biggan_jax.evaluation.steps import is_first
 from biggan_jax.metrics.clusters import purity
 from biggan_jax.metrics.recognition import recognition, spread
@@ -45,22 +45,9 @@ class Judge:
         The record is added to WORKDIR/eval, and the best checkpoint kept there. `anew`: a record of its step and this
         protocol, if there is one, is another state's. For runs with `run.evaluate_every`.
         """
-        protocol, ratio = self._evaluator.sample_protocol(trained.config), 1.0
-        find = lambda: results.find(results.read(self._workdir), trained.step, protocol)
-        record = find() if is_first() and not anew else None
-        known = processes.from_first(record is not None)
-        if not known:
-            record, _ = self._evaluator.score(trained, protocol)
-        if record:
-            if not known:
-                results.write(self._workdir, record)
-            # Also of one that is known: a kill may have come before the best was kept.
-            records = results.read(self._workdir)
-            kept = ", the best so far" if best.update(self._workdir, records, record) else ""
-            if not known:
-                print(f"step {record.step}: {results.one_line(record)}{kept}", flush=True)
-            ratio = best.ratio(records, record)
-        return float(multihost_utils.broadcast_one_to_all(np.float32(ratio)))
+        protocol = self._evaluator.sample_protocol(trained.config)
+        make = lambda: self._evaluator.score(trained, protocol)[0]
+        return _score(self._workdir, results, trained.step, protocol, make, anew)
 
     def verdict(self, trained, recorded: Collection[str] = ()) -> tuple[dict[str, float], str] | None:
         """Records by name, and a line of text: how many of a TrainedGAN's samples an independent classifier recognises;
@@ -108,20 +95,29 @@ class PointsJudge:
 
     def score(self, trained, anew: bool) -> float:
         """The earth mover's distance of a TrainedGAN over the run's least, as `Judge.score` has the FID."""
-        find = lambda: points_run.find(self._workdir, trained.step, self._evaluator.protocol())
-        record, ratio = find() if is_first() and not anew else None, 1.0
-        known = processes.from_first(record is not None)
-        if not known:
-            record = self._evaluator.score(trained)
-        if is_first():
-            if not known:
-                points_run.write(self._workdir, record)
-            records = points_run.read(self._workdir)
-            kept = ", the best so far" if best.update(self._workdir, records, record) else ""
-            if not known:
-                print(f"step {record.step}: {tables.one_line(record)}{kept}", flush=True)
-            ratio = best.ratio(records, record)
-        return float(multihost_utils.broadcast_one_to_all(np.float32(ratio)))
+        make = lambda: self._evaluator.score(trained)
+        return _score(self._workdir, points_run, trained.step, self._evaluator.protocol(), make, anew)
 
     def verdict(self, trained, recorded=()) -> None:
         """None: no classifier recognises points."""
+
+
+def _score(workdir, records_of, step: int, protocol, make, anew: bool) -> float:
+    """The main score of a step over the run's least, 1 or more, on all processes; process 0 adds the record, unless it
+    is known, and keeps the best checkpoint.
+
+    records_of: the module that reads and writes records of this kind. make: () -> the record, called by all.
+    """
+    record = results.find(records_of.read(workdir), step, protocol) if is_first() and not anew else None
+    known = processes.from_first(record is not None)
+    record, ratio = record if known else make(), 1.0
+    if is_first():
+        if not known:
+            records_of.write(workdir, record)
+        records = records_of.read(workdir)
+        # Also of one that is known: a kill may have come before the best was kept.
+        kept = ", the best so far" if best.update(workdir, records, record) else ""
+        if not known:
+            print(f"step {step}: {records_of.one_line(record)}{kept}", flush=True)
+        ratio = best.ratio(records, record)
+    return float(multihost_utils.broadcast_one_to_all(np.float32(ratio)))

@@ -36,7 +36,7 @@ class PointsScoring:
 
     def _missing(self, step) -> list[bool]:
         """Not empty unless `step` has been scored by this protocol."""
-        return [] if find(self._workdir, step, self._evaluator.protocol()) else [True]
+        return [] if results.find(read(self._workdir), step, self._evaluator.protocol()) else [True]
 
     def _score(self, trained_gan, missing) -> None:
         start = time.monotonic()
@@ -53,9 +53,7 @@ def read(workdir) -> list[tables.Record]:
     return tables.read(workdir, points.NAME, points.Protocol)
 
 
-def find(workdir, step: int | None, protocol: points.Protocol) -> tables.Record | None:
-    """The record of `step` by exactly this protocol in eval/points.jsonl."""
-    return tables.find(read(workdir), step, protocol)
+one_line = tables.one_line
 
 
 def write(workdir, record: tables.Record) -> None:

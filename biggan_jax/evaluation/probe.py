@@ -121,7 +121,7 @@ class Probe:
     def _missing(self, step) -> list[bool]:
         """Not empty unless `step` has been scored by this protocol."""
         records = tables.read(self._workdir, NAME, Protocol)
-        return [] if tables.find(records, step, self._protocol) else [True]
+        return [] if results.find(records, step, self._protocol) else [True]
 
     def _score(self, trained, missing) -> None:
         checkpoints, step = checkpoint.open_for_reading(results.folder(self._workdir) / "held", trained.step)

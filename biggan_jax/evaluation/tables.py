@@ -44,11 +44,6 @@ def read(workdir, name: str, protocol: type) -> list[Record]:
     return list(records.values())
 
 
-def find(records: list[Record], step: int | None, protocol) -> Record | None:
-    """The record of `step` under exactly this protocol."""
-    return next((record for record in records if (record.step, record.protocol) == (step, protocol)), None)
-
-
 def write(workdir, name: str, title: str, record: Record, note: str = "") -> None:
     """Adds a record to NAME.jsonl and TensorBoard, and rewrites NAME.md, which ends with `note`."""
     root = folder(workdir)
