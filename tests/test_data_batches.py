@@ -45,6 +45,14 @@ def test_any_stretch_equals_the_same_stretch_of_the_whole_stream(start, count):
     np.testing.assert_array_equal(part, whole[start : start + count])
 
 
+def test_each_stream_has_an_order_of_its_own_and_the_first_the_one_it_always_had():
+    orders = [batches.epoch_permutation(0, 0, 100, stream) for stream in range(3)]
+    assert len({order.tobytes() for order in orders}) == 3
+    np.testing.assert_array_equal(orders[0], batches.epoch_permutation(0, 0, 100))
+    first, second = (batches.example_indices(0, 0, 100, 100, stream) for stream in (0, 1))
+    assert (first == second).mean() < 0.1
+
+
 def test_successive_steps_use_every_example_once_per_epoch():
     dataset = numbered(48)
     labels = [batches.train_batch(dataset, 0, 16 * step, micro_batches=2, batch_size=8)["label"] for step in range(3)]
