@@ -147,7 +147,7 @@ def override(config, arguments):
     Raises UsageError for unknown keys and wrong types.
     """
     given = dict(argument.removeprefix("--config.").partition("=")[::2] for argument in arguments)
-    config = configs.switch(config, *(given.get(name) for name in configs.NAMES))
+    config = configs.choose(config, given)
     for name in given:
         configs.require_key(config, name)
     values = flags.FlagValues()

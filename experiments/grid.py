@@ -153,7 +153,7 @@ def one_of(name: str, allowed) -> str:
 def changed(base, **changes):
     """A copy of `base` with `changes`, keys with dots written as double underscores; checked."""
     changes = {key.replace("__", "."): value for key, value in changes.items()}
-    c = configs.switch(base, *(changes.get(name) for name in configs.NAMES))
+    c = configs.choose(base, changes)
     for key, value in changes.items():
         configs.put(c, key, value)
     configs.validate(c)
@@ -162,7 +162,7 @@ def changed(base, **changes):
 
 def overridden(config, overrides: list[str]):
     """`config` with those of `overrides` that act on it; a sweep has refused the others for that row."""
-    names = [argument for argument in overrides if key_of(argument) in configs.NAMES]  # they bring keys of their own
+    names = [argument for argument in overrides if key_of(argument) in configs.CHOICES]  # they bring keys of their own
     config = cli.override(config, names) if names else config
     acting = [argument for argument in overrides if key_of(argument) in configs.keys_of(config)]
     return cli.override(config, acting) if acting else config

@@ -40,7 +40,8 @@ RECIPES = (*gans.GANS, "toy")
 # Configs of one recipe that the family has by other names: nets, losses and optimizers that the rows above leave out.
 CONFIGS = {
     "cgan": {"gan__name": "gan", "model__name": "mlp", "model__label_units": 3, "model__label_units_d": 3},
-    "dcgan": {"gan__name": "gan", "model__name": "dcgan", "gan__same_fakes": True},
+    "dcgan": {"gan__name": "gan", "model__name": "dcgan", "gan__same_fakes": True,
+              "gan__augment": "color,translation,cutout"},
     "lsgan": {"gan__name": "gan", "model__name": "mlp", "loss": "least_squares", "gan__codes": (-1.0, 1.0, 0.0)},
     "wgan": {"gan__name": "gan", "model__name": "dcgan", "model__norm_d": "none", "loss": "wasserstein",
              "gan__clip": 0.05, "optimizer__beta1": 0.0},

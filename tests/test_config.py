@@ -178,6 +178,16 @@ def test_a_key_that_a_config_file_misspells_is_named(tmp_path):
     assert "glr" in str(refused.value)
 
 
+def test_a_recipe_has_nets_and_a_net_has_recipes():
+    names = lambda config: tuple(configs.chosen(config).values())
+    assert names(configs.default("began")) == ("began", "autoencoder", "tfds:imagenet2012", "adam")
+    assert names(configs.default("acgan", dataset="digits", optimizer="sgd")) == ("acgan", "acgan", "digits", "sgd")
+    for choice in configs.CHOICES["gan.name"]:
+        config = configs.default(choice)
+        config.num_classes = 10
+        configs.validate(config)  # with the row's own nets
+
+
 def test_from_json_refuses_unknown_keys():
     with pytest.raises(UsageError, match="colour"):
         configs.from_json('{"colour": 1}')
@@ -199,6 +209,6 @@ def test_names_bring_their_keys(make_config):
         configs.validate(config)
     switched = configs.switch(make_config(ema_decay=0.5), gan="wgan_gp", model="wgan_gp")
     configs.validate(switched)
-    own = configs.default("wgan_gp", "wgan_gp")
+    own = configs.default("wgan_gp")
     assert configs.switch(configs.default(), gan="wgan_gp", model="wgan_gp").to_dict() == own.to_dict()
     assert switched.ema_decay == 0.5 and switched.gan.penalty == 10.0 and "codes" not in switched.gan

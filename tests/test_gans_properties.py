@@ -1,5 +1,7 @@
 """What holds for every recipe of the table, and for a user's own: shapes, devices, resuming, describing, sampling."""
 
+import json
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,11 +9,12 @@ import numpy as np
 import pytest
 
 from biggan_jax import data, gans
-from biggan_jax.devices import sharding
+from biggan_jax.devices import processes, sharding
+from biggan_jax.evaluation.in_training import Judge
 from biggan_jax.gans import core
 from biggan_jax.programs import description, planning
 from biggan_jax.programs.program import Program
-from biggan_jax.run import checkpoint, monitor
+from biggan_jax.run import checkpoint, loop, monitor
 from biggan_jax.run.loading import load
 from biggan_jax.sampling.trained import TrainedGAN
 from tests import recipes
@@ -74,6 +77,16 @@ def test_the_limits_of_divergence_are_far_from_a_healthy_step(one_and_eight, gan
     values = {name: float(value) for name, value in (metrics | monitor.watched_weights(gan, new.nets)).items()}
     assert any(name.startswith("grad_norm/") for name in values)
     monitor.check_divergence(1, values, {key: limit / 100 for key, limit in config.run.divergence.items()})
+
+
+@pytest.mark.slow
+def test_the_default_limits_end_no_healthy_run_of_hundreds_of_steps(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "on_request_to_stop", lambda: lambda: False)  # signals are pytest's own here
+    every = dict(run__log_every=1, run__monitor_every=25, run__checkpoint_every=100)
+    config = recipes.tiny(recipe, num_steps=300, **every)
+    assert loop.train(config, str(tmp_path), Judge) == 0
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert len(records) >= 300 and not any("attempt" in record for record in records)
 
 
 def test_nothing_but_sums_moves_between_devices_but_for_what_a_recipe_declares(one_and_eight, gan):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from biggan_jax.data import batches
+from biggan_jax.devices import sharding
 from biggan_jax.errors import EXIT_STOPPED_WITH_STATE_SAVED
 from biggan_jax.evaluation import in_training, points_run
 from biggan_jax.gans.biggan import BigGAN
@@ -68,6 +69,10 @@ def quick(monkeypatch):
 
 def train(workdir, **changes) -> int:
     return loop.train(tiny_config(**POINTS | changes), str(workdir), Judge)
+
+
+def records(workdir) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 def scored(workdir) -> list[int]:
@@ -179,3 +184,16 @@ def test_a_last_step_that_was_another_before_has_pictures_of_its_own(tmp_path, m
     assert train(tmp_path) == 0 and pictures(tmp_path) == ["00000002.png", *LAST]
     assert (tmp_path / "samples" / LAST[0]).read_bytes() == (tmp_path / "samples" / LAST[1]).read_bytes()
     assert scored(tmp_path) == verdicts(tmp_path) == [2, 4]
+
+
+def test_a_record_has_the_learning_rates_of_its_step(tmp_path):
+    rates = dict(optimizer__g_lr=0.5, optimizer__g_schedule="linear", optimizer__d_lr=0.25)
+    train(tmp_path, run__log_every=1, run__evaluate_every=0, **rates)
+    found = [[record[f"learning_rate/{net}"] for net in "gd"] for record in records(tmp_path) if "loss/d" in record]
+    np.testing.assert_allclose(found, [(0.5, 0.25), (0.375, 0.25), (0.25, 0.25), (0.125, 0.25)])
+
+
+def test_a_step_takes_nothing_that_is_not_on_the_devices(tmp_path, monkeypatch):
+    monkeypatch.setattr(sharding, "place", lambda array, mesh, spec: array)
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+        train(tmp_path, run__evaluate_every=0)

@@ -5,6 +5,7 @@ import optax
 import pytest
 
 from biggan_jax.gans import averages, optimizers
+from tests.tiny import tiny_config
 
 
 def test_adam_without_a_first_moment_is_adam_and_stores_less():
@@ -19,6 +20,22 @@ def test_adam_without_a_first_moment_is_adam_and_stores_less():
         np.testing.assert_allclose(x["w"], y["w"], rtol=1e-5, atol=1e-10)
     size = lambda state: sum(leaf.size for leaf in jax.tree.leaves(state) if leaf.ndim)
     assert size(a) == 6 and size(b) == 12
+
+
+def test_each_net_has_its_betas():
+    config = tiny_config(optimizer__beta1=0.5, optimizer__d_beta1=0.0, optimizer__d_beta2=0.9)
+    gradients = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    for net, betas in (("g", (0.5, config.optimizer.beta2)), ("d", (0.0, 0.9))):
+        rate = config.optimizer[f"{net}_lr"]
+        expected = trajectory(optimizers.adam(rate, *betas, config.optimizer.eps), gradients)
+        np.testing.assert_array_equal(list(trajectory(optimizers.build(config, net, 1), gradients)), list(expected))
+
+
+def test_rates_by_step_are_those_of_the_updates():
+    config = tiny_config(optimizer__name="sgd", optimizer__divisor=2.0, optimizer__d_schedule="linear", num_steps=8)
+    rate = optimizers.by_step(config, "d", updates_per_step=3)
+    assert float(rate(0)) == config.optimizer.d_lr
+    np.testing.assert_allclose(rate(4), config.optimizer.d_lr / 2 / 2.0**12, rtol=1e-6)  # half of the steps, 12 updates
 
 
 def test_schedules_count_training_steps():
@@ -62,7 +79,7 @@ def test_rmsprop_and_momentum_follow_pytorchs_rules():
 
 
 def test_momentum_rises_and_the_rate_is_divided_after_each_update():
-    sgd = optimizers.sgd(lambda updates: 0.1, divisor=2.0, momentum=0.5, final_momentum=0.7, momentum_steps=2)
+    sgd = optimizers.sgd(lambda updates: 0.1 / 2.0**updates, momentum=0.5, final_momentum=0.7, momentum_steps=2)
     gradients, velocity, params = np.ones((4, 1), np.float32), 0.0, 1.0
     for i, found in enumerate(trajectory(sgd, gradients)):
         velocity = (0.5, 0.6, 0.7, 0.7)[i] * velocity - 0.1 / 2**i

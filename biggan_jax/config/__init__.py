@@ -16,27 +16,40 @@ from biggan_jax.config.data import arrays, example_shape, kind
 from biggan_jax.config.keys import Key, expected, get, one_of, require
 from biggan_jax.errors import UsageError
 
-NAMES = ("gan.name", "model.name", "dataset", "optimizer.name")  # the keys that decide which others there are
-_DEFAULT_NAMES = ("biggan", "biggan", "tfds:imagenet2012", "adam")
-_TABLES = dict(zip(NAMES, (gans.TABLES, models.TABLES, data.TABLES, optimizers.TABLES)))
+# The keys that decide which others there are: for each of their values, the keys that it brings.
+CHOICES = {
+    "gan.name": gans.TABLES,
+    "model.name": models.TABLES,
+    "dataset": data.TABLES,
+    "optimizer.name": optimizers.TABLES,
+}
 
 __all__ = [
-    "arrays", "default", "example_shape", "flatten", "from_json", "get", "keys_of", "kind", "left_open", "micro_batch",
-    "parse_variant", "put", "require", "require_key", "set_classes", "switch", "to_json", "validate",
+    "CHOICES", "arrays", "choose", "chosen", "default", "example_shape", "flatten", "from_json", "get", "keys_of",
+    "kind", "left_open", "micro_batch", "parse_variant", "put", "require", "require_key", "set_classes", "switch",
+    "to_json", "validate",
 ]  # fmt: skip
 
 
 def default(
-    gan: str = "biggan", model: str = "biggan", dataset: str = "tfds:imagenet2012", optimizer: str = "adam"
+    gan: str = "biggan", model: str | None = None, dataset: str | None = None, optimizer: str | None = None
 ) -> ml_collections.ConfigDict:
-    """The config of a recipe, its nets, an optimizer and a data set; without arguments BigGAN at 128 pixels, row 8 of
-    Table 1, with the paper's hyperparameters (Brock et al. 2018, Appendix C).
+    """The config of a recipe, its nets, a data set and an optimizer, those of the recipe's row where none are named;
+    without arguments BigGAN at 128 pixels, row 8 of Table 1, with the paper's hyperparameters (Brock et al. 2018,
+    Appendix C).
 
     Raises UsageError for a recipe, nets or an optimizer that do not exist.
     """
-    names = gan, model, dataset, optimizer
+    return _default({"gan.name": gan, "model.name": model, "dataset": dataset, "optimizer.name": optimizer})
+
+
+def _default(chosen):
+    """The config of the `chosen` values of CHOICES; a recipe has its own in place of None."""
+    require_known("gan.name", chosen["gan.name"])
+    own = shared.KEYS | gans.TABLES[chosen["gan.name"]]
+    chosen = {name: value or own[name].default for name, value in chosen.items()}
     config = ml_collections.ConfigDict()
-    for name, key in _keys(*names).items():
+    for name, key in _keys(chosen).items():
         *path, last = name.split(".")
         target = config
         for part in path:
@@ -44,24 +57,27 @@ def default(
                 target[part] = ml_collections.ConfigDict()
             target = target[part]
         target[last] = ml_collections.FieldReference(key.default, key.or_none) if key.or_none else key.default
-    for name, value in zip(NAMES, names):
+    for name, value in chosen.items():
         put(config, name, value)
     return config.lock()  # a key that an experiment's file misspells is no new key
+
+
+def chosen(config) -> dict[str, str]:
+    """The values of CHOICES in `config`."""
+    return {name: get(config, name) for name in CHOICES}
 
 
 def keys_of(config) -> dict[str, Key]:
     """The keys that act on `config`, by dotted name. Raises UsageError for a recipe, nets or an optimizer that do not
     exist.
     """
-    return _keys(*(get(config, name) for name in NAMES))
+    return _keys(chosen(config))
 
 
-def _keys(gan, model, dataset, optimizer):
-    chosen = ml_collections.ConfigDict(
-        {"gan": {"name": gan}, "model": {"name": model}, "optimizer": {"name": optimizer}}
-    )
+def _keys(chosen):
     for name in ("gan.name", "model.name", "optimizer.name"):
-        require(get(chosen, name) in _TABLES[name], name, chosen, one_of(*_TABLES[name]).allowed)
+        require_known(name, chosen[name])
+    gan, model, dataset, optimizer = (chosen[name] for name in CHOICES)
     base = shared.KEYS | data.keys(dataset) | optimizers.TABLES[optimizer]
     own = gans.TABLES[gan] | models.TABLES[model]
     # Recipes and nets have defaults of their own for keys of the optimizer and of images, where there are such keys.
@@ -70,16 +86,27 @@ def _keys(gan, model, dataset, optimizer):
     return base | {name: key for name, key in own.items() if not elsewhere(name)}
 
 
+def require_known(name: str, value: str) -> None:
+    """Raises UsageError unless the key `name` of CHOICES may have this value."""
+    if value not in CHOICES[name]:
+        raise UsageError(f"config.{name} is {value!r}; {expected(value, one_of(*CHOICES[name]).allowed)}")
+
+
 def switch(
     config, gan: str | None = None, model: str | None = None, dataset: str | None = None, optimizer: str | None = None
 ):
     """`config` for another recipe, other nets, another data set or optimizer: the keys of those, with the values it was
     given; what it has by default becomes the new default.
     """
-    names = gan, model, dataset, optimizer
-    old = default(*(get(config, name) for name in NAMES))
-    new = default(*(given or get(config, name) for given, name in zip(names, NAMES)))
-    for name in (keys_of(new).keys() & keys_of(config).keys()) - set(NAMES):
+    return choose(config, {"gan.name": gan, "model.name": model, "dataset": dataset, "optimizer.name": optimizer})
+
+
+def choose(config, changes: dict[str, str | None]):
+    """`config` with other values of CHOICES, see `switch`; what is not in `changes`, or None, stays."""
+    before = chosen(config)
+    old = _default(before)
+    new = _default({name: changes.get(name) or value for name, value in before.items()})
+    for name in (keys_of(new).keys() & keys_of(config).keys()) - CHOICES.keys():
         if get(config, name) != get(old, name):
             put(new, name, get(config, name))
     return new
@@ -89,13 +116,13 @@ def require_key(config, name: str) -> None:
     """Raises UsageError unless the key of this dotted name acts on `config`; says which is near, or what it is of."""
     if name in (known := keys_of(config)):
         return
-    owners = [f"{key}={value}" for key, table in _TABLES.items() for value in table if name in table[value]]
+    owners = [f"{key}={value}" for key, table in CHOICES.items() for value in table if name in table[value]]
     near = difflib.get_close_matches(name, known, 1)
     if owners:
         hint = f"; it is of {', '.join(owners)}"
     else:
         hint = f". Did you mean config.{near[0]}?" if near else ""
-    names = ", ".join(f"{key}={get(config, key)}" for key in NAMES)
+    names = ", ".join(f"{key}={value}" for key, value in chosen(config).items())
     raise UsageError(f"config.{name} is no key of a config with {names}{hint}")
 
 
@@ -114,7 +141,7 @@ def validate(config) -> None:
     for name in found:
         require_key(config, name)
     for name in known.keys() - found.keys():
-        names = ", ".join(f"{key}={get(config, key)}" for key in NAMES)
+        names = ", ".join(f"{key}={value}" for key, value in chosen(config).items())
         raise UsageError(f"config.{name} is missing, which acts with {names}; config.switch brings the keys of a name")
     for name, key in known.items():
         require(key.check.allows(found[name]), name, config, key.check.allowed)
@@ -192,7 +219,7 @@ def from_json(text: str) -> ml_collections.ConfigDict:
     """The config that `to_json` wrote, over today's defaults. Raises UsageError for keys this version does not have."""
     try:
         values = flatten(json.loads(text))
-        config = default(*(values.get(name, known) for name, known in zip(NAMES, _DEFAULT_NAMES)))
+        config = _default({name: values.get(name) for name in CHOICES} | {"gan.name": values.get("gan.name", "biggan")})
         for name, value in values.items():
             if name not in keys_of(config):
                 raise KeyError(f"unknown key {name}")

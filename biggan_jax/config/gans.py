@@ -2,6 +2,7 @@
 
 import math
 
+from biggan_jax.config.data import kind
 from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, SHARE, Check, Key, at_least, one_of, require
 
 LOGIT_LOSSES = ("non_saturating", "saturating")  # of a classifier's logit, whose target a label can be
@@ -13,8 +14,7 @@ MATCHING = ("none", "squared_norm", "mean_square", "mean_absolute")
 UNIFORM = {"uniform": (-1.0, 1.0), "uniform_0_1": (0.0, 1.0), "uniform_sqrt3": (-math.sqrt(3.0), math.sqrt(3.0))}
 PRIORS = ("normal", *UNIFORM)
 TRUNCATION_MODES = ("resample", "rescale", "scale", "clip")
-AUTO_ENCODERS = ("autoencoder",)  # nets whose D is one
-OF_AUTO_ENCODERS = ("ebgan", "began")  # the recipes for them
+AUGMENTATIONS = ("color", "translation", "cutout")
 UPDATES = ("alternating", "simultaneous", "by_step")
 
 _ADVERSARIAL = {
@@ -25,7 +25,13 @@ _ADVERSARIAL = {
     "truncation_mode": Key("resample", one_of(*TRUNCATION_MODES), "what truncation means when sampling, see "
                            "gans/latents.py"),
 }  # fmt: skip
-_ONE_LOSS = {
+AUGMENT = {
+    "gan.augment": Key("", Check(lambda kinds: not kinds or set(kinds.split(",")) <= set(AUGMENTATIONS), "empty or "
+                       f"some of {','.join(AUGMENTATIONS)}"), "random changes through which D sees real and generated "
+                       "images, and G learns (Zhao et al. 2020, DiffAugment)"),
+    "gan.cutout": Key(0.5, SHARE, "share of an image's side that cutout hides; 0.2 in Projected GAN's code"),
+}  # fmt: skip
+_ONE_LOSS = AUGMENT | {
     "loss": Key("non_saturating", one_of(*LOSSES), "of both nets"),
     "gan.updates": Key("alternating", one_of(*UPDATES), "D, then G against the new D; or both from where they were; "
                        "or one in each step, G in even ones"),
@@ -60,8 +66,18 @@ _DCGAN_ADAM = {
     "optimizer.beta1": Key(0.5, SHARE, "of Adam"),
     "optimizer.eps": Key(1e-8, FINITE, "of Adam"),
 }
+
+
+def _nets(name):
+    """The row of nets that a recipe has by default."""
+    return {"model.name": Key(name, ANYTHING, "the nets: one of config.models.TABLES")}
+
+
+_AUTO_ENCODER = {
+    "model.name": Key("autoencoder", one_of("autoencoder", also=", whose D is an auto-encoder"), "the nets"),
+}
 TABLES = {
-    "gan": _ADVERSARIAL | _ONE_LOSS | _DCGAN_ADAM,
+    "gan": _ADVERSARIAL | _ONE_LOSS | _DCGAN_ADAM | _nets("dcgan"),
     "biggan": _ADVERSARIAL | _ONE_LOSS | {
         "num_d_steps": Key(2, at_least(1), "discriminator updates before each generator update"),
         "loss": Key("hinge", one_of(*LOSSES), "of both nets"),
@@ -70,7 +86,7 @@ TABLES = {
                          "(BigGAN-PyTorch; the paper does not say)"),
         "orthogonal_reg": Key(1e-4, FINITE, "strength beta of Brock et al. 2018, Equation 3; 0: off"),
     },
-    "wgan_gp": _ADVERSARIAL | PENALTY | {
+    "wgan_gp": _ADVERSARIAL | PENALTY | AUGMENT | _nets("wgan_gp") | {
         "loss": Key("wasserstein", one_of(*LOSSES), "of both nets, beside the penalty"),
         "num_d_steps": Key(5, at_least(1), "critic updates before each generator update (n_critic)"),
         "ema_decay": Key(0.9999, SHARE, "of the moving average of the generator"),
@@ -80,7 +96,7 @@ TABLES = {
         "optimizer.beta2": Key(0.9, SHARE, "of Adam"),
         "optimizer.eps": Key(1e-8, FINITE, "of Adam"),
     },
-    "acgan": _ADVERSARIAL | _DCGAN_ADAM | PENALTY | {
+    "acgan": _ADVERSARIAL | _DCGAN_ADAM | PENALTY | AUGMENT | _nets("acgan") | {
         "loss": Key("non_saturating", one_of(*LOSSES), "of both nets, beside the class losses"),
         "gan.class_weight_real": Key(1.0, FINITE, "of the class loss on real images, in D's loss"),
         "gan.class_weight_fake": Key(1.0, FINITE, "of that on generated ones, in D's loss; 0: real ones only"),
@@ -89,7 +105,7 @@ TABLES = {
         "gan.penalty": Key(0.0, FINITE, "weight of a penalty on the slope of D's logits, for nets without BatchNorm in "
                            "D; 0: none"),
     },
-    "improved_gan": _ADVERSARIAL | _DCGAN_ADAM | {
+    "improved_gan": _ADVERSARIAL | _DCGAN_ADAM | _nets("improved_gan") | {
         "loss": Key("non_saturating", one_of(*LOGIT_LOSSES), "of D, and of G without feature matching"),
         "gan.real_label": _ONE_LOSS["gan.real_label"],
         "gan.matching": Key("mean_square", one_of(*MATCHING), "G's loss, of the mean features of real images and fakes "
@@ -98,12 +114,12 @@ TABLES = {
                                      "learns of data.num_labelled images alone"),
         "gan.history": Key(0.0, FINITE, "weight of historical averaging (Section 3.3) in both losses; 0: none"),
     },
-    "ebgan": _ADVERSARIAL | _DCGAN_ADAM | {
+    "ebgan": _ADVERSARIAL | _DCGAN_ADAM | _AUTO_ENCODER | {
         "gan.margin": Key(1.0, POSITIVE, "energy up to which D raises fakes (Zhao et al. 2017, Equation 1)"),
         "gan.pulling_away": Key(0.1, FINITE, "weight of the term that keeps codes of fakes apart (Equation 4); 0: "
                                 "none"),
     },
-    "began": {name: key for name, key in _ADVERSARIAL.items() if name != "num_d_steps"} | {
+    "began": {name: key for name, key in _ADVERSARIAL.items() if name != "num_d_steps"} | _AUTO_ENCODER | {
         "gan.gamma": Key(0.5, SHARE, "the ratio of L(G(z)) to L(x) that is held (Berthelot et al. 2017, Section 3.3)"),
         "gan.rate": Key(0.001, FINITE, "lambda_k, by which the balance k moves"),
         "optimizer.g_lr": Key(1e-4, FINITE, "learning rate of the generator"),
@@ -111,7 +127,7 @@ TABLES = {
         "optimizer.beta1": Key(0.9, SHARE, "of Adam"),
         "optimizer.eps": Key(1e-8, FINITE, "of Adam"),
     },
-    "infogan": _ADVERSARIAL | _DCGAN_ADAM | {
+    "infogan": _ADVERSARIAL | _DCGAN_ADAM | AUGMENT | _nets("infogan") | {
         "loss": Key("non_saturating", one_of(*LOSSES), "of both nets, beside the information"),
         "optimizer.g_lr": Key(1e-3, FINITE, "learning rate of the generator and of Q"),
         "gan.prior": Key("uniform", one_of(*PRIORS), "of the latents that are no codes"),
@@ -131,9 +147,8 @@ def check(config) -> None:
     gan, model = config.gan, config.model
     if gan.name != "improved_gan" and config.data.get("num_labelled"):
         require(False, "data.num_labelled", config, "0: only gan.name=improved_gan learns of partly labelled images")
-    if gan.name not in OF_AUTO_ENCODERS and model.name in AUTO_ENCODERS:
-        recipes = ", ".join(OF_AUTO_ENCODERS)
-        require(False, "gan.name", config, f"one of {recipes} with model.name={model.name}, whose D has no logits")
+    if gan.get("augment"):
+        require(kind(config) == "image", "gan.augment", config, "empty for points; images can be changed so")
     if gan.get("boost"):
         require(gan.updates == "alternating", "gan.updates", config, "alternating with gan.boost")
     if gan.get("updates", "alternating") != "alternating":
@@ -178,16 +193,9 @@ def _check_improved_gan(config):
         require(config.data.get("num_labelled"), "gan.unlabelled_weight", config, allowed)
 
 
-def _check_auto_encoder(config):
-    allowed = f"one of {', '.join(AUTO_ENCODERS)}: with gan.name={config.gan.name} D is an auto-encoder"
-    require(config.model.name in AUTO_ENCODERS, "model.name", config, allowed)
-
-
 # By recipe: what goes beyond one key, and is its alone.
 CHECKS = {
     "acgan": _check_acgan,
     "infogan": _check_infogan,
     "improved_gan": _check_improved_gan,
-    "ebgan": _check_auto_encoder,
-    "began": _check_auto_encoder,
 }

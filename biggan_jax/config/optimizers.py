@@ -1,11 +1,10 @@
 """Keys of the optimizers, by `optimizer.name`. A recipe has defaults of its own for some of them."""
 
-from biggan_jax.config.keys import ANYTHING, FINITE, SHARE, Check, Key, at_least, one_of
+from biggan_jax.config.keys import FINITE, SHARE, Check, Key, at_least, one_of, optional
 
 SCHEDULES = ("constant", "linear", "cosine")
 
 _RATES = {
-    "optimizer.name": Key("adam", ANYTHING, "one of config.optimizers.TABLES"),
     "optimizer.g_lr": Key(5e-5, FINITE, "learning rate of the generator"),
     "optimizer.d_lr": Key(2e-4, FINITE, "learning rate of the discriminator"),
     "optimizer.g_schedule": Key("constant", one_of(*SCHEDULES), "linear and cosine end at 0 after num_steps"),
@@ -19,12 +18,13 @@ TABLES = {
     "adam": _RATES | {
         "optimizer.beta1": Key(0.0, SHARE, "of Adam"),
         "optimizer.beta2": Key(0.999, SHARE, "of Adam"),
+        "optimizer.d_beta1": Key(None, optional(SHARE), "of the discriminator; None: beta1", or_none=float),
+        "optimizer.d_beta2": Key(None, optional(SHARE), "of the discriminator; None: beta2", or_none=float),
         "optimizer.eps": Key(1e-6, FINITE, "of Adam"),
     },
     "sgd": _RATES | {
         "optimizer.momentum": Key(0.0, SHARE, "at first"),
-        "optimizer.final_momentum": Key(None, Check(lambda value: value is None or SHARE.allows(value), "None or at "
-                                        "least 0 and less than 1"), "at the end of momentum_steps; None: momentum",
+        "optimizer.final_momentum": Key(None, optional(SHARE), "at the end of momentum_steps; None: momentum",
                                         or_none=float),
         "optimizer.momentum_steps": Key(1, at_least(1), "updates over which momentum moves to final_momentum"),
         "optimizer.divisor": Key(1.0, Check(lambda value: value >= 1, "at least 1"), "both rates are divided by it "

@@ -14,6 +14,7 @@ KEYS = {
                    "digits | shapes | image_folder | arrays | idx | hdf5 | prepared | tfds:NAME | points"),
     "gan.name": Key("biggan", ANYTHING, "the recipe: one of config.gans.TABLES"),
     "model.name": Key("biggan", ANYTHING, "the nets: one of config.models.TABLES"),
+    "optimizer.name": Key("adam", ANYTHING, "of all nets: one of config.optimizers.TABLES"),
 }  # fmt: skip
 
 # What a run does besides its steps. It may go on with other values of all of these.

@@ -45,7 +45,7 @@ class ACGAN(pair.Pair):
         fake, g = self.generator.forward(nets["generator"], z, fake_labels, key=z_key)
         if self.same_fakes:
             g = nets["generator"]
-        fake = jax.lax.stop_gradient(fake)
+        fake = self.seen(jax.lax.stop_gradient(fake), flip_key)
         d_net, d = self.discriminator, nets["discriminator"]
         on_real, on_fake, after = discriminate(d_net, d, (real, labels), (fake, fake_labels), noise_key)
         loss, metrics = self.d_objective(on_real, on_fake, labels, fake_labels)
@@ -75,6 +75,7 @@ class ACGAN(pair.Pair):
         z_key, flip_key, noise_key, _ = jax.random.split(key, 4)  # as d_loss: the same key draws the same latents
         z, labels = self.prior(z_key, len(batch["label"]))
         fake, g = self.generator.forward(nets["generator"], z, labels, key=z_key)
+        fake = self.seen(fake, flip_key)
         d_net, d = self.discriminator, nets["discriminator"]
         if self.loss.relative:
             real = self.augmented(batch, flip_key), batch["label"]

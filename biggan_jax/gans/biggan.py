@@ -61,7 +61,7 @@ class BigGAN(pair.Pair):
         fake, g = self.generator.forward(nets["generator"], z, labels, key=z_key)
         if self.same_fakes:
             g = nets["generator"]
-        fakes = jax.lax.stop_gradient(fake), labels
+        fakes = self.seen(jax.lax.stop_gradient(fake), flip_key), labels
         on_real, on_fake, d = discriminate(
             self.discriminator, nets["discriminator"], (real, batch["label"]), fakes, flip_key
         )

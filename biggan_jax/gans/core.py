@@ -43,7 +43,7 @@ class Net:
 
     inputs: shapes and types of what goes in, for a batch of one. optimizer: None for a net that is frozen. symbol:
     what records call it. weights: the variables of a frozen net from elsewhere, read once, on the host, before the
-    first step; None: random ones.
+    first step; None: random ones. rate: the learning rate of the step after so many others, for records.
     """
 
     symbol: str
@@ -51,6 +51,7 @@ class Net:
     inputs: tuple[jax.ShapeDtypeStruct, ...]
     optimizer: optax.GradientTransformation | None = None
     weights: Callable[[], Any] | None = None
+    rate: Callable[[int], float] | None = None
 
     def __post_init__(self):
         if self.weights and self.optimizer:

@@ -43,7 +43,7 @@ class InfoGAN(pair.Pair):
         real = self.augmented(batch, flip_key)
         z, labels = self.prior(z_key, len(real))
         fake, g = self.generator.forward(nets["generator"], z, labels, key=z_key)
-        fakes = jax.lax.stop_gradient(fake), labels
+        fakes = self.seen(jax.lax.stop_gradient(fake), flip_key), labels
         (on_real, _), (on_fake, features), d = discriminate(
             self.discriminator, nets["discriminator"], (real, batch["label"]), fakes, noise_key
         )
@@ -57,6 +57,7 @@ class InfoGAN(pair.Pair):
         z_key, flip_key, noise_key = jax.random.split(key, 3)
         z, labels = self.prior(z_key, len(batch["label"]))
         fake, g = self.generator.forward(nets["generator"], z, labels, key=z_key)
+        fake = self.seen(fake, flip_key)
         d_net, d = self.discriminator, nets["discriminator"]
         if self.loss.relative:
             real = self.augmented(batch, flip_key), batch["label"]
@@ -105,7 +106,7 @@ def build(config) -> InfoGAN:
     q = Q(codes.categorical, codes.continuous, learn_std=config.gan.learn_std, dtype=jnp.dtype(config.compute_dtype))
     return InfoGAN(
         **fields | {"prior": CodedPrior(fields["prior"], codes)},
-        q=Net("q", q, (jax.ShapeDtypeStruct((1, features.shape[1]), features.dtype),), g.optimizer),
+        q=Net("q", q, (jax.ShapeDtypeStruct((1, features.shape[1]), features.dtype),), g.optimizer, rate=g.rate),
         loss=losses.build(config),
         code_weight=config.gan.code_weight,
         continuous_weight=config.gan.continuous_weight,

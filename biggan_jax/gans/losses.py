@@ -10,6 +10,8 @@ from typing import Callable, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from biggan_jax.config import gans
+
 
 class Loss(NamedTuple):
     d: Callable[[jax.Array, jax.Array], jax.Array]
@@ -79,15 +81,7 @@ relativistic_average = Loss(
     d=lambda real, fake: _above(real, fake), g=lambda fake, real: _above(fake, real), boundary=None, relative=True
 )
 
-LOSSES = {
-    "hinge": hinge,
-    "non_saturating": non_saturating,
-    "saturating": saturating,
-    "wasserstein": wasserstein,
-    "least_squares": least_squares,
-    "relativistic": relativistic,
-    "relativistic_average": relativistic_average,
-}
+LOSSES = {name: globals()[name] for name in gans.LOSSES}
 
 
 def build(config) -> Loss:

@@ -10,18 +10,35 @@ def build(config, net: str, updates_per_step: float, clip: float = 0.0) -> optax
     weights stay within it after each of them.
     """
     o = config.optimizer
+    rate = learning_rate(config, net, updates_per_step)
+    if o.name == "adam":
+        beta1, beta2 = (o[key] if net == "g" or o[f"d_{key}"] is None else o[f"d_{key}"] for key in ("beta1", "beta2"))
+        optimizer = adam(rate, beta1, beta2, o.eps)
+    elif o.name == "sgd":
+        optimizer = sgd(rate, o.momentum, o.final_momentum, o.momentum_steps)
+    else:
+        optimizer = rmsprop(rate, o.decay, o.eps)
+    return optax.chain(optimizer, clipped(clip)) if clip else optimizer
+
+
+def learning_rate(config, net: str, updates_per_step: float = 1):
+    """The learning rate of `net`, "g" or "d", as a function of the number of its updates, of which a training step
+    makes `updates_per_step`.
+    """
+    o = config.optimizer
     rate = schedule(
         o[f"{net}_lr"], o[f"{net}_schedule"], o.warmup_steps, config.num_steps, updates_per_step, o.decay_start
     )
     if o.halve_every:
         rate = halved(rate, o.halve_every * updates_per_step)
-    if o.name == "adam":
-        optimizer = adam(rate, o.beta1, o.beta2, o.eps)
-    elif o.name == "sgd":
-        optimizer = sgd(rate, o.divisor, o.momentum, o.final_momentum, o.momentum_steps)
-    else:
-        optimizer = rmsprop(rate, o.decay, o.eps)
-    return optax.chain(optimizer, clipped(clip)) if clip else optimizer
+    divisor = o.get("divisor", 1.0)
+    return rate if divisor == 1 else lambda updates: rate(updates) / divisor**updates
+
+
+def by_step(config, net: str, updates_per_step: float = 1):
+    """The same as a function of the number of training steps."""
+    rate = learning_rate(config, net, updates_per_step)
+    return lambda step: rate(step * updates_per_step)
 
 
 def schedule(
@@ -63,14 +80,13 @@ def adam(rate, beta1: float, beta2: float, eps: float) -> optax.GradientTransfor
 
 
 def sgd(
-    rate, divisor: float = 1.0, momentum: float = 0.0, final_momentum: float | None = None, momentum_steps: int = 1
+    rate, momentum: float = 0.0, final_momentum: float | None = None, momentum_steps: int = 1
 ) -> optax.GradientTransformation:
     """Gradient descent as the 2014 GAN was trained: the velocity becomes momentum * velocity - rate * gradient.
 
-    The rate is divided by `divisor` after each update; momentum moves linearly to `final_momentum` over
-    `momentum_steps` updates.
+    Momentum moves linearly to `final_momentum` over `momentum_steps` updates.
     """
-    falling = optax.scale_by_learning_rate(lambda updates: rate(updates) / divisor**updates)
+    falling = optax.scale_by_learning_rate(rate)
     if momentum == 0.0 and not final_momentum:
         return falling
     if final_momentum is None:

@@ -2,6 +2,7 @@
 of them. Steps and losses are their own.
 """
 
+from collections.abc import Callable
 import dataclasses
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from biggan_jax import config as configs
 from biggan_jax import models
 from biggan_jax.errors import UsageError
-from biggan_jax.gans import averages, images, latents, losses, optimizers, standing_stats
+from biggan_jax.gans import augment, averages, images, latents, losses, optimizers, standing_stats
 from biggan_jax.gans.core import Net, NetState, discriminate
 
 
@@ -27,6 +28,7 @@ class Pair:
     micro_batch: int  # examples that a step holds at a time, over all devices
     flip: bool  # mirror real images at random
     truncation_mode: str
+    augment: Callable | None = None  # (key, images) -> images: what D sees of real and fake ones
     loss: losses.Loss | None = None  # of logits; None: the recipe has another
 
     averaged = ("generator",)
@@ -66,15 +68,22 @@ class Pair:
         return images.floats(batch, self.discriminator.inputs[0].shape[-1])
 
     def augmented(self, batch: dict, key: jax.Array) -> jax.Array:
-        """`reals`, images mirrored at random where the config asks for it."""
+        """`reals` as D learns from them, images mirrored at random where the config asks for it."""
         reals = self.reals(batch)
-        return images.random_flip(key, reals) if self.flip else reals
+        return self.seen(images.random_flip(key, reals) if self.flip else reals, key, 1)
+
+    def seen(self, examples: jax.Array, key: jax.Array, draw: int = 2) -> jax.Array:
+        """Real or generated examples through `augment`, where there is one. `draw`: another gives other changes with
+        the same key.
+        """
+        return self.augment(jax.random.fold_in(key, draw), examples) if self.augment else examples
 
     def adversarial(self, nets: dict, batch: dict, fake: tuple, key: jax.Array) -> tuple[jax.Array, NetState]:
         """`(loss, state of D)`: G's part of `self.loss` on its fakes and their labels, beside real examples where the
         loss is relative.
         """
         net, state = self.discriminator, nets["discriminator"]
+        fake = self.seen(fake[0], key), fake[1]
         if not self.loss.relative:
             on_fake, state = net.forward(state, *fake, key=key)
             return self.loss.g(on_fake), state
@@ -161,20 +170,25 @@ def build(config, **d_fields) -> dict:
             )
     discriminator = discriminator.clone(**d_fields)
     num_d_steps = config.get("num_d_steps", 1)
-    by_step = config.gan.get("updates") == "by_step"
-    g_optimizer = optimizers.build(config, "g", 0.5 if by_step else 1)
-    d_optimizer = optimizers.build(config, "d", 0.5 if by_step else num_d_steps, config.gan.get("clip", 0.0))
+    one_each = config.gan.get("updates") == "by_step"
+    g_updates, d_updates = (0.5, 0.5) if one_each else (1, num_d_steps)
+    g_optimizer = optimizers.build(config, "g", g_updates)
+    d_optimizer = optimizers.build(config, "d", d_updates, config.gan.get("clip", 0.0))
     z = jax.ShapeDtypeStruct((1, config.model.z_dim), jnp.float32)
+    kinds = config.gan.get("augment")
     examples = jax.ShapeDtypeStruct((1, *configs.example_shape(config)), jnp.float32)
     labels = jax.ShapeDtypeStruct((1,), jnp.int32)
     return dict(
-        generator=Net("g", generator, (z, labels), g_optimizer),
-        discriminator=Net("d", discriminator, (examples, labels), d_optimizer),
+        generator=Net("g", generator, (z, labels), g_optimizer, rate=optimizers.by_step(config, "g", g_updates)),
+        discriminator=Net(
+            "d", discriminator, (examples, labels), d_optimizer, rate=optimizers.by_step(config, "d", d_updates)
+        ),
         prior=latents.Prior(config.model.z_dim, config.num_classes, config.gan.prior),
         average=averages.ExponentialAverage(config.ema_decay, config.ema_start),
         num_d_steps=num_d_steps,
         accumulation_steps=config.accumulation_steps,
         micro_batch=configs.micro_batch(config),
         flip=config.data.get("flip", False),
+        augment=augment.Augment(tuple(kinds.split(",")), config.gan.cutout) if kinds else None,
         truncation_mode=config.truncation_mode,
     )

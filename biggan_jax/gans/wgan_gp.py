@@ -40,7 +40,7 @@ class WGANGP(pair.Pair):
         real, labels = self.augmented(batch, flip_key), batch["label"]
         z, _ = self.prior(z_key, len(real))
         fake, g = self.generator.forward(nets["generator"], z, labels, key=z_key)
-        fake = jax.lax.stop_gradient(fake)
+        fake = self.seen(jax.lax.stop_gradient(fake), flip_key)
         critic = self.discriminator
         on_real, on_fake, d = discriminate(critic, nets["discriminator"], (real, labels), (fake, labels), flip_key)
         loss = self.loss.d(on_real, on_fake)

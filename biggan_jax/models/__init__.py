@@ -1,41 +1,15 @@
-"""The nets, one module for each architecture.
+"""The nets, one module for each architecture; its file has the name that `model.name` gives it.
 
 Each has `build(config) -> (generator, discriminator)`, Linen modules with plain fields. A module that has BatchNorm has
 a field `bn_momentum`; the class attribute `watched` names the layers in which collapse shows, with their paths in the
 parameters.
 """
 
-from biggan_jax.models import (
-    acgan,
-    autoencoder,
-    biggan,
-    biggan_deep,
-    dcgan,
-    improved_gan,
-    infogan,
-    mlp,
-    resnet_gan,
-    sagan,
-    sn_dcgan,
-    sngan,
-    wgan_gp,
-)
+import importlib
 
-MODELS = {
-    "biggan": biggan,
-    "biggan_deep": biggan_deep,
-    "resnet_gan": resnet_gan,
-    "wgan_gp": wgan_gp,
-    "dcgan": dcgan,
-    "sngan": sngan,
-    "sn_dcgan": sn_dcgan,
-    "sagan": sagan,
-    "mlp": mlp,
-    "acgan": acgan,
-    "infogan": infogan,
-    "improved_gan": improved_gan,
-    "autoencoder": autoencoder,
-}
+from biggan_jax import config as configs
+
+MODELS = {name: importlib.import_module(f"biggan_jax.models.{name}") for name in configs.models.TABLES}
 
 
 def build(config):

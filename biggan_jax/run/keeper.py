@@ -103,6 +103,8 @@ class Keeper:
         record = self._is_recorded(step)
         if record:
             metrics |= monitor.watched_weights(self._program.gan, state.nets)
+            nets = self._program.gan.nets.values()
+            metrics |= {f"learning_rate/{net.symbol}": net.rate(step - 1) for net in nets if net.rate}
         if self._is_looked_at(step):
             metrics |= self._monitor(state)
         recorder.defer(step, metrics, record)

@@ -38,7 +38,8 @@ def train(config, workdir: str, judge) -> int:
                         if step == config.num_steps:
                             return 0
                         batch = recorder.waiting(batches)
-                        state, metrics = program.step(state, batch, program.gan.phase(step))
+                        with jax.transfer_guard("disallow"):  # all that a step takes is on the devices
+                            state, metrics = program.step(state, batch, program.gan.phase(step))
                         step += 1
                         keeper.record(step, state, metrics, recorder)
             except DivergedError as error:
