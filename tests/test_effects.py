@@ -7,7 +7,7 @@ from PIL import Image
 import pytest
 
 from biggan_jax.errors import UsageError
-from experiments.family import effects, effects_collapse, effects_critics
+from experiments.family import effects, effects_collapse, effects_critics, effects_points
 from experiments.family.effects_runs import Effect, Run
 
 
@@ -45,6 +45,25 @@ def test_a_critic_follows_the_distance_where_a_classifier_cannot(tmp_path):
     assert abs(scores["W estimate"] - 1.05) < 0.1
     assert abs(scores["JSD estimate"] - np.log(2)) < 0.01
     assert scores["gradient, saturating"] < 0.05 < 0.9 < scores["gradient, critic"]
+
+
+@pytest.mark.slow
+def test_estimates_are_compared_with_distances_step_by_step(tmp_path):
+    found = effects_points.run_estimates("WGAN-GP", 0, str(tmp_path), 300)
+    assert found.shown["step"] == [100, 200, 300]
+    # Far from the data the critic's estimate and the distance fall together.
+    assert np.corrcoef(found.shown["estimate"], found.shown["distance"])[0, 1] > 0.9
+    assert found.scores["W1, last"] == found.shown["distance"][-1]
+    picture = effects_points.draw_estimates({"WGAN-GP": found})
+    assert picture.dtype == np.uint8 and picture.std() > 0
+
+
+@pytest.mark.slow
+def test_each_density_is_learned_with_each_number_of_latents(tmp_path, monkeypatch):
+    monkeypatch.setattr(effects_points, "DENSITIES", ("moons", "spiral"))
+    found = effects_points.run_latents("8 latents", 0, str(tmp_path), 2)
+    assert set(found.scores) == {"W1, moons", "W1, spiral"} and all(w > 0 for w in found.scores.values())
+    assert effects_points.draw_latents({"8 latents": found}).shape[2] == 3
 
 
 def test_a_table_has_deviations_and_differences_by_seed():

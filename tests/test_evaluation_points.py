@@ -12,7 +12,9 @@ real = lambda name, split="test", count=700: sources.load(name, split, count).ar
 @pytest.mark.parametrize("name", sources.DISTRIBUTIONS)
 def test_real_points_score_best(name):
     reference, shift = real(name, "train"), 0.3 * sources.DISTRIBUTIONS[name].bound
-    best, shifted = (points.scores(fake, reference, name) for fake in (real(name), real(name) + shift))
+    best, shifted = (
+        points.scores(fake, reference, sources.DISTRIBUTIONS[name]) for fake in (real(name), real(name) + shift)
+    )
     modes = len(sources.DISTRIBUTIONS[name].centers)
     dim = reference.shape[1]
     expected = {"EM", "JSD"} | ({"sliced EM"} if dim == 2 else set())
@@ -28,6 +30,6 @@ def test_real_points_score_best(name):
 def test_a_collapsed_sample_has_one_mode_and_a_stray_does_not_count_for_two():
     collapsed = np.repeat(real("ring8")[:1], 1000, axis=0)
     collapsed[0] = sources.DISTRIBUTIONS["ring8"].centers[5]
-    found = points.scores(collapsed, real("ring8", "train"), "ring8")
+    found = points.scores(collapsed, real("ring8", "train"), sources.DISTRIBUTIONS["ring8"])
     assert found["modes"] == 2 and found["modes over 1%"] == 1 and found["KL"] > 2
-    assert points.scores(collapsed, real("ring8", "train"), "ring8", min_samples=2)["modes"] == 1
+    assert points.scores(collapsed, real("ring8", "train"), sources.DISTRIBUTIONS["ring8"], min_samples=2)["modes"] == 1

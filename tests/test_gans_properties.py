@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from biggan_jax import config as configs
 from biggan_jax import data, gans
 from biggan_jax.devices import processes, sharding
 from biggan_jax.evaluation.in_training import Judge
@@ -19,6 +20,7 @@ from biggan_jax.run.loading import load
 from biggan_jax.sampling.trained import TrainedGAN
 from tests import recipes
 
+SAMPLES = {"image": np.uint8, "points": np.float32}  # types of samples, by kind
 # What a recipe has watched besides what all with one G and one D have.
 WATCHED = {"acgan": {"class_accuracy/train"}, "ebgan": {"energy/train"}, "began": {"error/train"}}
 
@@ -128,7 +130,7 @@ def test_a_resumed_run_equals_the_whole_bit_for_bit_and_can_be_sampled(one_and_e
     trained = load(tmp_path)
     classes = np.arange(3) % max(trained.num_classes, 1)
     images = trained.sample(classes, 0.5)
-    assert images.shape == (3, 8, 8, 3) and images.dtype == np.uint8
+    assert images.shape == (3, *configs.example_shape(config)) and images.dtype == SAMPLES[configs.kind(config)]
     np.testing.assert_array_equal(images[1:], trained.sample(classes[1:], 0.5, start=1))
 
 
@@ -159,7 +161,7 @@ def test_a_run_compiles_each_phase_once_and_what_it_leaves_is_what_it_was(config
         loaded = load(tmp_path)
         classes = np.arange(3) % max(trained.num_classes, 1)
         images = trained.sample(classes, 0.5)
-        assert images.shape == (3, 8, 8, 3) and images.dtype == np.uint8
+        assert images.shape == (3, *configs.example_shape(config)) and images.dtype == SAMPLES[configs.kind(config)]
         np.testing.assert_array_equal(images, loaded.sample(classes, 0.5))
         np.testing.assert_array_equal(images[1:], loaded.sample(classes[1:], 0.5, start=1))
 
@@ -173,16 +175,14 @@ def test_it_is_described_by_its_nets(config, gan):
 
 
 def test_it_is_watched(config, gan, recipe):
-    state, batch = (
-        recipes.random_state(gan),
-        {"image": np.zeros((8, 8, 8, 3), np.uint8), "label": np.zeros(8, np.int32)},
-    )
-    batch["image"][::2] = 255
+    state, (name, (shape, dtype)) = recipes.random_state(gan), next(iter(configs.arrays(config).items()))
+    batch = {name: np.zeros((8, *shape), dtype), "label": np.zeros(8, np.int32)}
+    batch[name][::2] = 255
     look = jax.jit(lambda nets: monitor.watched(gan, nets, {"train": batch}) | monitor.watched_weights(gan, nets))
     found = look(state.nets)
     assert {"variety", "weight/largest", "sigma/g_first", "sigma/g_last", "sigma/d_first", "sigma/d_last"} <= set(found)
     assert WATCHED.get(recipe, set()) <= set(found)
-    drawn = gan.verdicts(state.nets, jnp.zeros((8, 8, 8, 3)), batch["label"])
+    drawn = gan.verdicts(state.nets, jnp.zeros((8, *configs.example_shape(config))), batch["label"])
     assert ("d_accuracy/train" in found) == (drawn is not None)
     assert "d_accuracy" not in str(found) or 0 <= found["d_accuracy/train"] <= 1
     names = monitor.matrices(gan, state.nets)

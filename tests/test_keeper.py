@@ -194,6 +194,11 @@ def test_a_record_has_the_learning_rates_of_its_step(tmp_path):
 
 
 def test_a_step_takes_nothing_that_is_not_on_the_devices(tmp_path, monkeypatch):
+    def step(self, state, batch, phase=None):
+        return state.replace(step=state.step + 1), {"loss/d": batch["point"].mean(), "finite": jnp.ones(())}
+
+    monkeypatch.setattr(BigGAN, "step", step)
+    assert train(tmp_path / "placed", run__evaluate_every=0) == 0
     monkeypatch.setattr(sharding, "place", lambda array, mesh, spec: array)
     with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
-        train(tmp_path, run__evaluate_every=0)
+        train(tmp_path / "not placed", run__evaluate_every=0)

@@ -118,3 +118,15 @@ def test_the_boundary_is_where_a_lone_output_is_worth_as_much_on_either_side(nam
     else:
         least = outputs[values <= values.min() + 1e-6]
         np.testing.assert_allclose((least[0] + least[-1]) / 2, loss.boundary, atol=0.01)
+
+
+@pytest.mark.parametrize("name", [*keys.LOGIT_LOSSES, "hinge", "least_squares", "pearson", "smoothed"])
+@pytest.mark.parametrize("real, fake", [(0.6, 0.2), (0.1, 0.7)])
+def test_the_best_d_has_the_least_loss_where_both_densities_are(name, real, fake):
+    loss = {
+        "pearson": losses.least_squares_with(-1.0, 1.0, 0.0),
+        "smoothed": losses.smoothed(losses.non_saturating, 0.9),
+    }.get(name) or losses.LOSSES[name]
+    outputs, zero = jnp.linspace(-4, 4, 8001), jnp.zeros(1)
+    both = jax.vmap(lambda x: real * loss.d(x[None], zero) + fake * loss.d(zero, x[None]))(outputs)
+    np.testing.assert_allclose(loss.optimum(real, fake), outputs[jnp.argmin(both)], atol=0.01)

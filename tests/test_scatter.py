@@ -1,9 +1,13 @@
 """Pictures of points: what is drawn is what was given."""
 
+import types
+
 import numpy as np
 import pytest
 
-from biggan_jax.sampling import scatter
+from biggan_jax.gans import losses
+from biggan_jax.sampling import scatter, views
+from tests.tiny import tiny_config
 
 REAL = {dim: np.random.default_rng(0).normal(size=(300, dim)) * 0.3 for dim in (1, 2)}
 
@@ -72,3 +76,26 @@ def test_the_surface_has_the_level_sets_beside_it():
     assert picture.shape[1] > 1.5 * picture.shape[0]
     halves = np.split(picture[:, : picture.shape[1] // 2 * 2], 2, axis=1)
     assert all(half.std() > 10 for half in halves)
+
+
+def test_the_best_d_is_drawn_on_a_line_and_has_a_gap_where_nothing_lies():
+    field = np.zeros(scatter.RESOLUTION, np.float32)
+    best = np.where(scatter.places(2.0, 1)[:, 0] > 0, 1.0, np.nan)
+    pictures = [scatter.panels([view(1, field=field, optimum=x)], REAL[1], 2.0) for x in (None, best)]
+    blue = [(picture[..., 2].astype(int) - picture[..., 0] > 60).sum() for picture in pictures]
+    assert blue[1] > blue[0]
+
+
+def test_the_best_d_is_undecided_where_samples_are_data_and_sure_where_they_are_not():
+    config = tiny_config(
+        gan__name="gan", model__name="mlp", dataset="points", data__distribution="mixture1d", num_classes=0
+    )
+    like = lambda loss: types.SimpleNamespace(config=config, gan=types.SimpleNamespace(loss=loss))
+    trained, real = like(losses.non_saturating), views.real_points(config)
+    alike = views.optimum(trained, real)
+    np.testing.assert_allclose(alike[~np.isnan(alike)], 0, atol=1e-6)
+    assert np.isnan(views.optimum(trained, real[real[:, 0] < 0])).any()
+    right = views.optimum(trained, real + 0.3)
+    assert right[~np.isnan(right)][0] > 1 > -1 > right[~np.isnan(right)][-1]
+    assert views.optimum(trained, np.zeros((20, 1))) is None
+    assert views.optimum(like(losses.wasserstein), real) is None and views.optimum(like(None), real) is None

@@ -21,20 +21,31 @@ NETS = ("generator", "discriminator")
 TINY = """
 from tests.tiny import tiny_config
 def get_config(variant=""):
-    return tiny_config(
-        gan__name="gan", model__name="mlp", dataset="points", data__distribution=variant or "ring8", num_classes=0,
-        data__num_examples=500, batch_size=8, ema_decay=0.0, model__widths=(8,), model__z_dim=1,
-        run__standing_stats_batches=0, run__sample_every=2, run__monitor_every=2,
+    data = dict(dataset="points", data__distribution=variant or "ring8", data__num_examples=500)
+    if variant.endswith(".npy"):
+        data = dict(dataset="points_file", data__dir=variant, data__dim=2)
+    config = tiny_config(
+        gan__name="gan", model__name="mlp", num_classes=0, batch_size=8, ema_decay=0.0, model__widths=(8,),
+        model__z_dim=1, run__standing_stats_batches=0, run__sample_every=2, run__monitor_every=2, **data,
     )
+    if variant.endswith(".npy"):
+        config.data.dim = None
+    return config
 """
 
 
-@pytest.fixture(scope="module", params=["ring8", pytest.param("mixture1d", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module", params=["ring8", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mixture1d", "own"))]
+)
 def run(request, tmp_path_factory):
     """A working directory of a run that was stopped at step 2 and went on to step 4, and its config's argument."""
     root = tmp_path_factory.mktemp("points")
     (root / "tiny.py").write_text(TINY)
-    config = f"--config={root / 'tiny.py'}:{request.param}"
+    variant = request.param
+    if variant == "own":
+        variant = root / "own.npy"
+        np.save(variant, np.random.default_rng(0).normal(size=(400, 2)))
+    config = f"--config={root / 'tiny.py'}:{variant}"
     for steps in (2, 4):
         train.main([config, f"--workdir={root / 'run'}", f"--config.num_steps={steps}"])
     return root / "run", config

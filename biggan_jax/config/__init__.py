@@ -162,7 +162,11 @@ def left_open(config) -> list[str]:
     channels = config.model.get("image_channels", 3)
     return [
         name
-        for name, value in (("num_classes", config.num_classes), ("model.image_channels", channels))
+        for name, value in (
+            ("num_classes", config.num_classes),
+            ("model.image_channels", channels),
+            ("data.dim", config.data.get("dim", 0)),
+        )
         if value is None
     ]
 

@@ -1,6 +1,6 @@
 """Keys of the data sets, by the kind of source that `dataset` names."""
 
-from biggan_jax.config.keys import ANYTHING, Key, at_least, one_of
+from biggan_jax.config.keys import ANYTHING, Key, at_least, one_of, optional
 
 # Distributions of `points`, and in how many dimensions each lies.
 POINTS = {
@@ -37,6 +37,11 @@ TABLES = {
     "idx": _IMAGES | _FOLDER,
     "hdf5": _IMAGES | _FOLDER,
     "prepared": _IMAGES | _FOLDER | _SKIP,
+    "points_file": _SPLIT
+    | _FOLDER
+    | {
+        "data.dim": Key(None, optional(one_of(1, 2)), "of the points; None: that of the file", or_none=int),
+    },
     "points": _SPLIT | _GENERATED | {"data.distribution": Key("ring8", one_of(*POINTS), "of points in 1-D or 2-D")},
 }
 
@@ -55,7 +60,11 @@ def _points(config):
     return {"point": ((POINTS[config.data.distribution],), "float32"), "label": ((), "int32")}
 
 
-ARRAYS = {"points": _points}  # by data set; those that are not here are labelled images
+def _points_of_file(config):
+    return {"point": ((config.data.dim,), "float32"), "label": ((), "int32")}
+
+
+ARRAYS = {"points": _points, "points_file": _points_of_file}  # by data set; those that are not here are labelled images
 
 
 def arrays(config) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -168,7 +168,7 @@ TABLES = {
         "model.minibatch_dims": Key(5, at_least(1), "numbers that each kernel compares"),
     },
     "autoencoder": IMAGE_CHANNELS | {
-        "gan.name": Key("ebgan", one_of("ebgan", "began", also=" with these nets, whose D has no logits"), "the recipe"),
+        "gan.name": Key("ebgan", one_of("ebgan", "began", also=" with these nets, whose D has no logits"), "recipe"),
         "image_size": Key(64, one_of(8, 16, 32, 64, 128), "pixels"),
         "compute_dtype": _COMMON["compute_dtype"],
         "model.channels": Key(128, at_least(1), "filters n of the paper's Figure 1"),

@@ -11,7 +11,8 @@ KEYS = {
     "accumulation_steps": Key(1, at_least(1), "micro-batches a batch is cut into; BatchNorm sees one at a time"),
     "num_classes": Key(1000, optional(at_least(0)), "0: unconditional; None: those that the data have", or_none=int),
     "dataset": Key("tfds:imagenet2012", ANYTHING,
-                   "digits | shapes | image_folder | arrays | idx | hdf5 | prepared | tfds:NAME | points"),
+                   "digits | shapes | image_folder | arrays | idx | hdf5 | prepared | tfds:NAME | points | "
+                   "points_file"),
     "gan.name": Key("biggan", ANYTHING, "the recipe: one of config.gans.TABLES"),
     "model.name": Key("biggan", ANYTHING, "the nets: one of config.models.TABLES"),
     "optimizer.name": Key("adam", ANYTHING, "of all nets: one of config.optimizers.TABLES"),

@@ -1,5 +1,6 @@
 """Data: sources of named arrays, and the pure stream of batches drawn from them."""
 
+import copy
 import dataclasses
 import difflib
 import os
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 
 from biggan_jax import config as configs
-from biggan_jax.data import array_files, array_record, digits, image_folder, points, shapes, tfds_source
+from biggan_jax.data import array_files, array_record, digits, image_folder, points, points_file, shapes, tfds_source
 from biggan_jax.data.dataset import Dataset, fingerprint, validate
 from biggan_jax.data.decode import MAX_PIXELS
 from biggan_jax.data.partly_labelled import with_labelled
@@ -54,6 +55,7 @@ SOURCES = {
     **dict.fromkeys(array_files.FORMATS, _array_files),
     "prepared": _prepared,
     "tfds:": _tfds,
+    "points_file": lambda config, split: points_file.load(config.data.dir, split),
     "points": lambda config, split: points.load(config.data.distribution, split, config.data.num_examples),
 }
 
@@ -88,6 +90,21 @@ def load(config, split: str | None = None, labelled: bool = False) -> Dataset:
     return dataset
 
 
+def some_points(config, count: int, split: str | None = None) -> np.ndarray:
+    """At most `count` points [N, D] of a split; of a distribution so many are drawn."""
+    if "num_examples" in config.data:
+        config = copy.deepcopy(config)
+        config.data.num_examples = count
+    return load(config, split).arrays["point"][:count]
+
+
+def support(config) -> points.Support:
+    """Where the points of a config's data lie, and their modes."""
+    if config.dataset == "points_file":
+        return points_file.support(config.data.dir)
+    return points.DISTRIBUTIONS[config.data.distribution]
+
+
 def complete(config) -> None:
     """Sets what `config` leaves to the data, the number of classes and of channels, and says what was found.
 
@@ -103,6 +120,9 @@ def complete(config) -> None:
     if "model.image_channels" in open_keys:
         config.model.image_channels = channels = 1 if _grey(found.images) else 3
         said.append(f"{'grey' if channels == 1 else 'coloured'} images (model.image_channels={channels})")
+    if "data.dim" in open_keys:
+        config.data.dim = dim = found.arrays["point"].shape[1]
+        said.append(f"points in {dim}-D (data.dim={dim})")
     print(f"{found.name}: {', '.join(said)}", file=sys.stderr, flush=True)
 
 

@@ -28,17 +28,22 @@ VERSION = 1  # part of the fingerprint: raise it when the same seed gives other 
 CANDIDATES = 4096  # points tried at a time for a region
 
 
-@dataclasses.dataclass(frozen=True)
-class Distribution:
-    """draw: a NumPy generator and a number N -> points float64 [N, D] and the mode of each, int [N]; 0 without modes.
-    bound: the points lie in [-bound, bound] in every axis, but for tails; pictures and grids cover that.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Support:
+    """Where points lie. bound: within [-bound, bound] in every axis, but for tails; pictures and grids cover that.
     centers, sigmas: of the modes, [K, D] and [K]; empty where there are none.
     """
 
-    draw: Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
     bound: float
     centers: np.ndarray = dataclasses.field(default_factory=lambda: np.empty((0, 2)))
     sigmas: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Distribution(Support):
+    """draw: NumPy generator and number N -> points float64 [N, D] and the mode of each, int [N]; 0 without modes."""
+
+    draw: Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
 
 
 def mixture_points(centers, sigmas, modes: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -70,7 +75,7 @@ def mixture(centers, sigma, bound: float) -> Distribution:
         modes = np.floor(random.random(count) * len(centers)).astype(np.int32)
         return mixture_points(centers, sigmas, modes, random.standard_normal((count, centers.shape[1]))), modes
 
-    return Distribution(draw, bound, centers, sigmas)
+    return Distribution(draw=draw, bound=bound, centers=centers, sigmas=sigmas)
 
 
 def region(inside: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Distribution:
@@ -83,7 +88,7 @@ def region(inside: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Distributi
             kept.append(candidates[inside(*candidates.T)])
         return np.concatenate(kept)[:count], np.zeros(count, np.int32)
 
-    return Distribution(draw, bound=1.25)
+    return Distribution(draw=draw, bound=1.25)
 
 
 def _swiss_roll(random, count):
@@ -148,7 +153,7 @@ DISTRIBUTIONS = {
     "ring8_unrolled": mixture(_ring(2.0), 0.02, bound=3.0),
     "grid25": mixture(_grid(2 / 2.828), 0.05 / 2.828, bound=2.0),
     "grid25_pacgan": mixture(_grid(2.0), 0.05, bound=5.0),
-    "swiss_roll": Distribution(_swiss_roll, bound=2.25),
+    "swiss_roll": Distribution(draw=_swiss_roll, bound=2.25),
     "mixture1d": mixture(
         to_unit(np.array([[-1.5], [0.2]]), _COURSE_LOW, _COURSE_HIGH), _COURSE_SCALE * np.array([0.35, 0.6]), bound=1.5
     ),

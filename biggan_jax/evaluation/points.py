@@ -50,13 +50,12 @@ class Protocol:
         )
 
 
-def scores(fake: np.ndarray, real: np.ndarray, distribution: str, min_samples: int = 1) -> dict[str, float]:
-    """Scores of samples [N, D] beside real points [M, D] of a distribution; those of modes only where it has modes.
+def scores(fake: np.ndarray, real: np.ndarray, of: sources.Support, min_samples: int = 1) -> dict[str, float]:
+    """Scores of samples [N, D] beside real points [M, D]; those of modes only where these have modes.
 
     The exact distance takes the first `em_samples` of both. It is not 0 for two sets of one distribution: compare with
     that of real points.
     """
-    of = sources.DISTRIBUTIONS[distribution]
     found = {}
     if len(of.centers):
         covered = metrics.coverage(fake, of.centers, of.sigmas, min_samples)
@@ -128,13 +127,12 @@ class Evaluator:
 
     def score_real(self) -> tables.Record:
         """The record of as many real points of another split: what a perfect generator would score."""
-        distribution = self.config.data.distribution
         split = next(split for split in ("test", "validation") if not self.dataset.name.endswith(split))
-        real = sources.load(distribution, split, self.num_samples)
-        return tables.Record(None, self._scores(real.arrays["point"]), self.protocol())
+        real = data.some_points(self.config, self.num_samples, split)
+        return tables.Record(None, self._scores(real), self.protocol())
 
     def _scores(self, fake):
-        return scores(fake, self._real, self.config.data.distribution, self.min_samples)
+        return scores(fake, self._real, data.support(self.config), self.min_samples)
 
 
 def create(

@@ -19,6 +19,7 @@ class Loss(NamedTuple):
     boundary: float | None
     relative: bool = False
     distance: Callable[[jax.Array], dict[str, jax.Array]] = lambda d_loss: {}  # what D's loss estimates, by its name
+    optimum: Callable[[jax.Array, jax.Array], jax.Array] | None = None  # D's best output, of both densities at a place
 
 
 # Lim & Ye 2017, Tran et al. 2017: BigGAN's. The two halves are added, not averaged.
@@ -26,6 +27,7 @@ hinge = Loss(
     d=lambda real, fake: jnp.mean(jax.nn.relu(1.0 - real)) + jnp.mean(jax.nn.relu(1.0 + fake)),
     g=lambda fake: -jnp.mean(fake),
     boundary=0.0,
+    optimum=lambda real, fake: jnp.sign(real - fake),
 )
 
 # Goodfellow et al. 2014, Section 3: G maximises log D(G(z)).
@@ -35,6 +37,7 @@ non_saturating = Loss(
     boundary=0.0,
     # V(D*) = 2 JSD - log 4; of any other D a lower bound (Section 4.1).
     distance=lambda d_loss: {"jensen_shannon": math.log(2.0) - 0.5 * d_loss},
+    optimum=lambda real, fake: jnp.log(real) - jnp.log(fake),  # the logit of Proposition 1
 )
 
 # The same paper, Equation 1: G minimises log(1 - D(G(z))), whose gradient vanishes where D is sure.
@@ -57,6 +60,7 @@ def least_squares_with(a: float, b: float, c: float) -> Loss:
         d=lambda real, fake: 0.5 * jnp.mean(jnp.square(real - b)) + 0.5 * jnp.mean(jnp.square(fake - a)),
         g=lambda fake: 0.5 * jnp.mean(jnp.square(fake - c)),
         boundary=(a + b) / 2,
+        optimum=lambda real, fake: (b * real + a * fake) / (real + fake),  # Equation 5
     )
 
 
@@ -98,4 +102,5 @@ def smoothed(loss: Loss, real_label: float) -> Loss:
     """
     cross_entropy = lambda logits: jax.nn.softplus(-logits) + (1 - real_label) * logits
     d = lambda real, fake: jnp.mean(cross_entropy(real)) + jnp.mean(jax.nn.softplus(fake))
-    return loss._replace(d=d, distance=lambda d_loss: {})
+    optimum = lambda real, fake: jnp.log(real_label * real) - jnp.log((1 - real_label) * real + fake)
+    return loss._replace(d=d, distance=lambda d_loss: {}, optimum=optimum)

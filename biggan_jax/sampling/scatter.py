@@ -1,8 +1,8 @@
 """Pictures of points: data, samples, and D's output where they lie. Pure functions of arrays to uint8 [H, W, 3].
 
 In the plane D's output is drawn as filled level sets, data and samples as dots; on a line data and samples are
-densities, D's output a curve, and with one latent number the way from z to x is drawn below (Goodfellow et al. 2014,
-Figure 1).
+densities, D's output a curve beside that of the best D for these samples, and with one latent number the way from z to
+x is drawn below (Goodfellow et al. 2014, Figure 1).
 """
 
 from typing import NamedTuple
@@ -22,12 +22,14 @@ class View(NamedTuple):
     """One panel: a state of a run.
 
     samples: [N, D]. field: D's output at `places(bound, D)`, or None. path: for one latent number, (z [K], x [K]).
+    optimum: what the best D would give there, NaN where nothing lies; on a line only.
     """
 
     title: str
     samples: np.ndarray
     field: np.ndarray | None = None
     path: tuple[np.ndarray, np.ndarray] | None = None
+    optimum: np.ndarray | None = None
 
 
 def places(bound: float, dim: int) -> np.ndarray:
@@ -97,6 +99,9 @@ def _line(axes, view, real, bound):
     if view.field is not None:
         other = axes.twinx()
         other.plot(places(bound, 1)[:, 0], view.field, color=D, linewidth=1.2)
+        if view.optimum is not None:
+            other.plot(places(bound, 1)[:, 0], view.optimum, color=D, linewidth=1.0, linestyle=":")
+            axes.plot([], [], color=D, linestyle=":", label="the best D's")
         other.tick_params(labelsize=6, colors=D)
         low, high = other.get_ylim()
         other.set_ylim(low - below * (high - low), high)

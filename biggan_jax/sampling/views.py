@@ -4,23 +4,24 @@ import functools
 
 import jax
 import numpy as np
+from scipy import stats
 
-from biggan_jax.data import points
+from biggan_jax import data
 from biggan_jax.devices import sharding
 from biggan_jax.sampling import grids, scatter
 
+NEAR = 1e-4  # of the highest density; below it an estimate says nothing
 SHOWN = 20_000  # data at most beside samples: enough for densities on a line
 
 
 def real_points(config) -> np.ndarray:
     """Points [N, D] of those that a run is trained on, as many as pictures need."""
-    data = config.data
-    return points.load(data.distribution, data.split, min(data.num_examples, SHOWN)).arrays["point"]
+    return data.some_points(config, min(SHOWN, config.data.get("num_examples", SHOWN)))
 
 
 def bound(config) -> float:
     """Pictures show [-bound, bound] of every axis."""
-    return points.DISTRIBUTIONS[config.data.distribution].bound
+    return data.support(config).bound
 
 
 def view(
@@ -42,10 +43,27 @@ def view(
     if dim == 1 and trained.config.model.z_dim == 1:
         z = np.sort(np.asarray(trained.gan.latents(jax.random.key(seed), np.arange(scatter.LINES))), axis=0)
         path = z[:, 0], trained.generate(z, np.zeros(len(z), int))[:, 0]
-    field = None
+    field = best = None
     if discriminator is not None:
         field = output(trained.gan, discriminator, scatter.places(bound(trained.config), dim), classes)
-    return scatter.View(title or f"step {trained.step}", samples, field, path)
+        best = optimum(trained, samples) if dim == 1 and classes == 1 else None
+    return scatter.View(title or f"step {trained.step}", samples, field, path, best)
+
+
+def optimum(trained, samples: np.ndarray) -> np.ndarray | None:
+    """What the best D for `samples` [N, 1] would give at `scatter.places`, by its loss; NaN where no point is near.
+
+    Densities are kernel estimates, of the data too, so that both are blurred alike. None where the loss has no best D,
+    or all samples are one.
+    """
+    loss = getattr(trained.gan, "loss", None)
+    if loss is None or loss.optimum is None or np.ptp(samples) == 0:
+        return None
+    places = scatter.places(bound(trained.config), 1)[:, 0]
+    real, fake = (stats.gaussian_kde(points[:, 0])(places) for points in (real_points(trained.config), samples))
+    near = np.minimum(real, fake) > NEAR * np.maximum(real.max(), fake.max())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(near, loss.optimum(real, fake), np.nan)
 
 
 def picture(trained, nets, dataset, seed: int) -> np.ndarray:

@@ -17,12 +17,21 @@ from biggan_jax.errors import UsageError
 from biggan_jax.run import storage
 from biggan_jax.run.records import save_png
 from experiments import tables
-from experiments.family import effects_classes, effects_collapse, effects_critics, effects_images, effects_runs
+from experiments.family import (
+    effects_classes,
+    effects_collapse,
+    effects_critics,
+    effects_images,
+    effects_points,
+    effects_runs,
+)
 
 EFFECTS = {
     "collapse": effects_collapse.EFFECT,
     "clipping": effects_critics.CLIPPING,
     "distance": effects_critics.DISTANCE,
+    "estimates": effects_points.ESTIMATE,
+    "latents": effects_points.LATENT,
     "batchnorm": effects_images.BATCHNORM,
     "spectral": effects_images.SPECTRAL,
     "attention": effects_images.ATTENTION,

@@ -30,7 +30,9 @@ def run(row: str, seed: int, workdir: str, steps: int | None) -> runs.Run:
     else:
         trained = runs.train(config(target, kind), seed, workdir, steps)
         samples = trained.sample(np.zeros(SAMPLES, int), seed=seed, batch_size=SAMPLES)
-    found = scores(samples, points.load(target, "test", SAMPLES).arrays["point"], target, MIN_SAMPLES)
+    found = scores(
+        samples, points.load(target, "test", SAMPLES).arrays["point"], points.DISTRIBUTIONS[target], MIN_SAMPLES
+    )
     names = {"modes": "modes", "high quality": "high quality", "W1": "EM"}
     return runs.Run({name: float(found[key]) for name, key in names.items()}, {"samples": samples[: scatter.DRAWN]})
 

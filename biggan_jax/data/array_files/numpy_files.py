@@ -44,7 +44,7 @@ def _folder(path):
     found, names = {}, {}
     for file in files:
         if file.stem == NAMES and file.suffix == ".npy":
-            names[file] = _class_names(_load(file))
+            names[file] = _class_names(load(file))
         elif not file.stem.endswith("_labels") or file.suffix == ".npz":
             of_file, names_there = _file(file, file.stem)
             for split, part in of_file.items():
@@ -62,16 +62,16 @@ def _file(path, unnamed):
     """The splits in one file and its class names; `unnamed` is the split of arrays that do not say theirs."""
     if not zipfile.is_zipfile(path):
         labels = path.with_name(f"{path.stem}_labels.npy")
-        read_labels = functools.partial(_load, labels) if labels.exists() else None
-        return {unnamed: Part(str(path), path, functools.partial(_load, path), read_labels, f"a file {labels}")}, None
+        read_labels = functools.partial(load, labels) if labels.exists() else None
+        return {unnamed: Part(str(path), path, functools.partial(load, path), read_labels, f"a file {labels}")}, None
     keys, found = _keys(path), {}
     for key in keys:
         split, labels = _split_and_labels(key, unnamed)
         if split:
-            read_labels = functools.partial(_load, path, labels) if labels in keys else None
-            read_images = functools.partial(_load, path, key)
+            read_labels = functools.partial(load, path, labels) if labels in keys else None
+            read_images = functools.partial(load, path, key)
             _add(found, split, Part(f"{path}: {key}", path, read_images, read_labels, f"an array {labels}"))
-    return found, _class_names(_load(path, NAMES)) if NAMES in keys else None
+    return found, _class_names(load(path, NAMES)) if NAMES in keys else None
 
 
 def _split_and_labels(key, unnamed):
@@ -103,8 +103,8 @@ def _keys(path):
         return npz.files
 
 
-def _load(path, key=None):
-    """The array in a .npy file, mapped into memory, or the one called `key` in a .npz file, read."""
+def load(path: pathlib.Path, key: str | None = None) -> np.ndarray:
+    """The array in a .npy file, mapped into memory, or the one called `key` in a .npz file, read. Raises DataError."""
     where = f"{path}: {key}" if key else path
     with _readable(where):
         if key is None:
