@@ -15,6 +15,9 @@ Jensen-Shannon divergence, in DIR/eval/points.jsonl, points.md, TensorBoard even
 
 --probe=N: how well linear classifiers that learn from N labelled images do on D's hidden values, on those of an
 untrained D and on pixels, in DIR/eval/probe.jsonl and probe.md.
+
+--test_error: of a D that was taught classes from partly labelled data, on held-out images; with --supervised=DIR
+beside a run of the same seed that learned from the same labels alone; in DIR/eval/test_error.jsonl and .md.
 """
 
 import argparse
@@ -32,6 +35,7 @@ from biggan_jax.evaluation import (
     probe,
     results,
     scoring,
+    semi_supervised,
     steps,
     table2,
 )
@@ -45,6 +49,8 @@ REFUSED = {
     "points": _OF_IMAGES,
     "parzen": _OF_IMAGES | {"min_samples", "config", "reference_split", "probe"},
     "probe": _OF_IMAGES | {"min_samples", "config", "reference_split", "num_samples"},
+    "test_error": _OF_IMAGES
+    | {"min_samples", "config", "reference_split", "num_samples", "probe", "parzen", "batch_size"},
 }
 
 
@@ -101,6 +107,12 @@ def parse(arguments):
     parser.add_argument(
         "--probe", type=int, metavar="N", help="linear classifiers of D's hidden values, of N labelled images, instead"
     )
+    parser.add_argument(
+        "--test_error", action="store_true", help="of a D that was taught classes from partly labelled data, instead"
+    )
+    parser.add_argument(
+        "--supervised", metavar="DIR", help="with --test_error: a run that learned from the same labels alone"
+    )
     parser.add_argument("--reference_split", help="split of the data set to compare with (default: the one trained on)")
     parser.add_argument(
         "--features",
@@ -131,7 +143,9 @@ def _check(options) -> None:
         raise UsageError("--workdir=DIR is needed, or --images=DIR_OR_NPZ with --config=FILE.py")
     if options.step not in ("latest", "all") and not options.step.isdecimal():
         raise UsageError(f"--step={options.step}; it must be a number, latest or all")
-    for name in ("parzen", "probe"):
+    if options.supervised and not options.test_error:
+        raise UsageError("--supervised is the run to compare with --test_error")
+    for name in ("parzen", "probe", "test_error"):
         if getattr(options, name) and not options.workdir:
             raise UsageError(f"--{name} needs --workdir=DIR")
     if options.images and (options.watch or options.sweep or options.truncations):
@@ -163,12 +177,15 @@ def evaluate_run(options, overrides, mesh) -> None:
     step = int(options.step) if options.step.isdecimal() else None
     poll_seconds = options.poll_seconds if options.watch else None
     config, own_statistics = steps.first_checkpoint(options.workdir, step, poll_seconds)
-    what = "parzen" if options.parzen else "probe" if options.probe is not None else kind(config)
+    asked = ("test_error", options.test_error), ("parzen", options.parzen), ("probe", options.probe is not None)
+    what = next((name for name, given in asked if given), kind(config))
     if refused := sorted(options.given & REFUSED[what]):
         beside = {"image": "a run on images", "points": "a run on points"}.get(what, f"--{what}")
         raise UsageError(f"--{refused[0]} does not go with {beside}")
     run = dict(step=options.step if step is None else step, poll_seconds=poll_seconds)
-    if options.parzen:
+    if what == "test_error":
+        semi_supervised.SemiSupervised(options.workdir, config, mesh, options.supervised, **run).evaluate()
+    elif what == "parzen":
         evaluate_parzen(options, config, mesh, run)
     elif what == "probe":
         evaluate_probe(options, config, mesh, run)

@@ -47,6 +47,8 @@ CONFIGS = {
              "gan__clip": 0.05, "optimizer__beta1": 0.0},
     "sngan": {"gan__name": "gan", "model__name": "sngan", "loss": "hinge"},
     "sn_dcgan": {"gan__name": "gan", "model__name": "sn_dcgan", "loss": "hinge"},
+    "virtual": {"gan__name": "improved_gan", "model__name": "improved_gan", "model__channels": 16, "num_classes": 0,
+                "gan__matching": "none", "gan__real_label": 0.9, "model__norm_g": "virtual"},
     "points": {"gan__name": "gan", "model__name": "mlp", "dataset": "points", "num_classes": 0},
     "points_gp": {"gan__name": "wgan_gp", "model__name": "mlp", "dataset": "points", "num_classes": 0},
     "sagan": {"gan__name": "gan", "model__name": "sagan", "loss": "hinge", "model__attention_resolutions": (4,)},

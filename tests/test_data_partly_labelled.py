@@ -47,3 +47,36 @@ def test_too_few_for_the_classes_and_more_than_the_data_has_are_refused_with_the
         partly_labelled.with_labelled(dataset, 9, 0, seed=0)
     with pytest.raises(DataError, match="digits:train: class 0 has 142 examples, data.num_labelled=1500 asks for 150"):
         partly_labelled.with_labelled(dataset, 1500, 10, seed=0)
+
+
+def test_a_file_says_which_examples_are_labelled(dataset, tmp_path):
+    file = tmp_path / "labelled.txt"
+    first = [int(np.flatnonzero(dataset.labels == label)[0]) for label in range(10)]
+    file.write_text("\n".join(map(str, first[::-1])) + "\n\n")
+    partly = partly_labelled.with_labelled(dataset, 10, 10, seed=0, file=str(file))
+    batch = batches.train_batch(partly, seed=0, start=0, micro_batches=1, batch_size=64)
+    found = {(image.tobytes(), label) for image, label in zip(batch["labelled_image"][0], batch["labelled_label"][0])}
+    assert found == {(dataset.images[i].tobytes(), dataset.labels[i]) for i in first}
+    file.write_text("\n".join(map(str, [*first[:-1], int(np.flatnonzero(dataset.labels == 9)[1])])))
+    assert partly_labelled.with_labelled(dataset, 10, 10, 0, str(file)).fingerprint != partly.fingerprint
+
+
+@pytest.mark.parametrize(
+    "lines, error, reason",
+    [
+        ("0\n1\nx", DataError, "line 3: 'x'; allowed: 0 to 1437, of digits:train"),
+        ("0\n-1", DataError, "line 2: '-1'; allowed: 0 to 1437"),
+        ("0\n1438", DataError, "line 2: '1438'; allowed: 0 to 1437"),
+        ("5\n7\n5", DataError, "line 3: 5 is on line 1 already"),
+        ("1\n2\n3", UsageError, "data.num_labelled is 10; .* lists 3 examples"),
+        ("1\n11\n21\n31\n41\n51\n61\n71\n81\n91", DataError, "no example of class . among the 10 listed"),
+        (b"\xff\xfe", DataError, "data.labelled_file=.*cannot be read"),
+        (None, DataError, "data.labelled_file=.*cannot be read: .*No such file"),
+    ],
+)
+def test_a_bad_list_of_labelled_examples_is_refused_with_its_line(dataset, tmp_path, lines, error, reason):
+    file = tmp_path / "labelled.txt"
+    if lines is not None:
+        file.write_bytes(lines if isinstance(lines, bytes) else lines.encode())
+    with pytest.raises(error, match=reason):
+        partly_labelled.with_labelled(dataset, 10, 10, seed=0, file=str(file))

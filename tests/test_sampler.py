@@ -8,6 +8,7 @@ from biggan_jax.devices import sharding
 from biggan_jax.gans.images import to_uint8
 from biggan_jax.gans.latents import Truncation
 from biggan_jax.sampling import grids, sampler
+from tests import recipes
 from tests.tiny import random_variables, tiny_config
 
 HALF = Truncation(0.5, "resample")
@@ -89,3 +90,13 @@ def test_grid_puts_rows_under_each_other():
     assert picture[0, 0, 0] == 0 and picture[0, 3, 0] == 1 and picture[3, 3, 0] == 4 and picture[2, 0, 0] == 255
     assert picture[3, 6, 0] == 255  # the missing sixth image
     assert grids.grid(images, 3, min_size=7, gap=0).shape == (16, 24, 3)
+
+
+@pytest.mark.parametrize("recipe", ["ebgan", pytest.param("began", marks=pytest.mark.slow)])
+def test_reconstructions_are_beside_the_images_they_are_of(recipe):
+    gan = gans.build(recipes.tiny(recipe, batch_size=8))
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
+    found = sampler.reconstructions(gan, recipes.random_state(gan).nets, images, np.zeros(3, np.int32))
+    assert found.shape == (3, 2, 8, 8, 3) and found.dtype == np.uint8
+    np.testing.assert_array_equal(found[:, 0], images)
+    assert (found[:, 1] != images).any(axis=(1, 2, 3)).all()

@@ -15,6 +15,7 @@ _IMAGES = _SPLIT | {
     "data.flip": Key(True, ANYTHING, "mirror each real image with probability one half, inside the step"),
     "data.num_labelled": Key(0, at_least(0), "images whose labels may be learned from, as many of each class, drawn by "
                              "the seed; 0: labels are not told apart so"),
+    "data.labelled_file": Key("", ANYTHING, "their numbers in the split, one on a line, instead of a draw"),
     "data.cache_dir": Key("", ANYTHING, "decoded images and evaluations' references are kept here; empty: "
                           "~/.cache/biggan_jax", may_change=True),
 }  # fmt: skip

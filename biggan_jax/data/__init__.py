@@ -86,7 +86,7 @@ def load(config, split: str | None = None, labelled: bool = False) -> Dataset:
         dataset = _without_classes(dataset)
     validate(dataset, configs.arrays(config), num_classes)
     if split == config.data.split and (num_labelled := config.data.get("num_labelled")):
-        return with_labelled(dataset, num_labelled, num_classes, config.seed)
+        return with_labelled(dataset, num_labelled, num_classes, config.seed, config.data.labelled_file)
     return dataset
 
 

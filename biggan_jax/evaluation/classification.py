@@ -43,10 +43,15 @@ def held_out(config) -> data.Dataset | None:
 
 def held_out_error(trained, dataset: data.Dataset) -> HeldOutError:
     """The error of a TrainedGAN's averaged D on the held-out images `dataset`."""
+    error = float(wrong(trained, dataset).mean())
+    return HeldOutError(error, len(dataset), trained.config.data.num_labelled, dataset.name, trained.step)
+
+
+def wrong(trained, dataset: data.Dataset) -> np.ndarray:
+    """Whether a TrainedGAN's averaged D puts each image of `dataset` into another class, bool [N]."""
     gan, images = trained.gan, np.asarray(dataset.images[np.arange(len(dataset))])
     classes = sampler.in_batches(functools.partial(_classes, gan, trained.variables()), sampler.BATCH_SIZE, images)
-    wrong = float(np.mean(classes != dataset.labels))
-    return HeldOutError(wrong, len(dataset), trained.config.data.num_labelled, dataset.name, trained.step)
+    return classes != dataset.labels
 
 
 @functools.partial(jax.jit, static_argnames="gan")

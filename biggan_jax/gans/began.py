@@ -46,9 +46,12 @@ class BEGAN(pair.Pair):
 
     def watch(self, nets, batch, key):
         """With D's reconstruction error of real images, which shows what D has learned by heart."""
+        return super().watch(nets, batch, key) | {"error/real": error(*self.reconstruct(nets, batch))}
+
+    def reconstruct(self, nets, batch) -> tuple[jax.Array, jax.Array]:
+        """Real images and what D makes of them, float [N, H, W, C]."""
         reals = self.reals(batch)
-        reconstructions, _ = self.discriminator.apply(nets["discriminator"].variables, reals)
-        return super().watch(nets, batch, key) | {"error/real": error(reals, reconstructions)}
+        return reals, self.discriminator.apply(nets["discriminator"].variables, reals)[0]
 
 
 def error(images: jax.Array, reconstructions: jax.Array) -> jax.Array:

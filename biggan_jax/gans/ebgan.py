@@ -76,9 +76,13 @@ class EBGAN(pair.Pair):
 
     def watch(self, nets, batch, key):
         """With the energy of real images, which shows what D has learned by heart."""
-        reals = self.reals(batch)
-        reconstructions, _ = self.discriminator.apply(nets["discriminator"].variables, reals, batch["label"])
+        reals, reconstructions = self.reconstruct(nets, batch)
         return super().watch(nets, batch, key) | {"energy/real": energy(reals, reconstructions).mean()}
+
+    def reconstruct(self, nets, batch) -> tuple[jax.Array, jax.Array]:
+        """Real images and what D makes of them, float [N, H, W, C]."""
+        reals = self.reals(batch)
+        return reals, self.discriminator.apply(nets["discriminator"].variables, reals, batch["label"])[0]
 
 
 def build(config) -> EBGAN:

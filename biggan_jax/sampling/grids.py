@@ -5,6 +5,9 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
+from biggan_jax.data import batches
+from biggan_jax.sampling import sampler
+
 ROWS, COLUMNS = 10, 10
 BETWEEN = 12  # pixels between blocks of images, such as what two codes do
 TRUNCATIONS = (None, 1.0, 0.5, 0.04)  # rows of a truncation grid, after Figure 2 of Brock et al. 2018
@@ -61,6 +64,13 @@ def code_grid(trained, seed: int) -> np.ndarray:
         images = trained.generate(z.reshape(-1, z_dim), np.zeros(rows * columns, np.int32))
         blocks.append(grid(images, columns))
     return stacked(blocks)
+
+
+def reconstruction_grid(trained, nets, dataset, seed: int) -> np.ndarray:
+    """Real images, each left of what D makes of it. `nets`: NetStates by name, D's an auto-encoder."""
+    rows = batches.example_indices(seed, 0, ROWS * COLUMNS // 2, len(dataset))
+    found = sampler.reconstructions(trained.gan, nets, np.asarray(dataset.images[rows]), dataset.labels[rows])
+    return grid(found.reshape(-1, *found.shape[2:]), COLUMNS)
 
 
 def stacked(blocks: list[np.ndarray]) -> np.ndarray:

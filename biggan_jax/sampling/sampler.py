@@ -34,6 +34,17 @@ def _read(gan, variables, images):
     )
 
 
+@functools.partial(jax.jit, static_argnames="gan")
+def _reconstruct(gan, nets, batch):
+    both = gan.reconstruct(nets, jax.tree.map(sharding.shard_batch, batch))
+    return _everywhere(jnp.stack([_readable(images) for images in both], axis=1))
+
+
+def reconstructions(gan, nets, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Images, and what a D that is an auto-encoder makes of them, uint8 [N, 2, H, W, 3]. `nets`: NetStates by name."""
+    return in_batches(lambda batch: _reconstruct(gan, nets, batch), BATCH_SIZE, {"image": images, "label": labels})
+
+
 def _readable(images):
     """uint8 levels of three channels, of points the numbers; on every process."""
     if images.ndim == 4:
@@ -51,7 +62,7 @@ def in_batches(function, batch_size: int, *arrays) -> np.ndarray:
     """`function(*slices)` over slices of `batch_size` rows of `arrays`, which may be trees of arrays, joined. The last
     slice is padded.
     """
-    count = len(arrays[0])
+    count = len(jax.tree.leaves(arrays)[0])
     outputs = []
     for start in range(0, count, batch_size):
         rows = np.minimum(np.arange(start, start + batch_size), count - 1)
