@@ -192,8 +192,10 @@ class _Patience:
         return now - self._last_sign > QUIET_SECONDS or total - self._computed_at_word > BUSY_SECONDS
 
 
-def group(workdir, *faults, processes=2, **keywords) -> Group:
-    """A run of several processes, each of which compiles for itself, as on a slice."""
+def group(workdir, *faults, processes=2, unlike=None, **keywords) -> Group:
+    """A run of several processes, each of which compiles for itself, as on a slice. `unlike`: changes of one process
+    that the others do not have, by its number.
+    """
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
@@ -202,7 +204,10 @@ def group(workdir, *faults, processes=2, **keywords) -> Group:
         "JAX_NUM_PROCESSES": str(processes),
         "JAX_PROCESS_ID": str(i),
     }
-    return Group(Process(workdir, *faults, environment=environment(i), **keywords) for i in range(processes))
+    own = unlike or {}
+    return Group(
+        Process(workdir, *faults, environment=environment(i), **keywords | own.get(i, {})) for i in range(processes)
+    )
 
 
 def run(workdir, *faults, **keywords) -> tuple[int, str]:

@@ -12,7 +12,8 @@ import biggan_jax
 from biggan_jax import evaluate
 from biggan_jax.data import digits
 from biggan_jax.errors import DataError, UsageError
-from biggan_jax.evaluation import evaluator, results, scoring
+from biggan_jax.evaluation import best, evaluator, gallery, results, scoring
+from biggan_jax.run import storage
 from tests import evaluation_runs
 
 
@@ -72,12 +73,12 @@ def test_the_table_lists_them_under_the_protocol(evaluated, run):
 
 
 def test_the_best_checkpoint_is_kept_and_loads(evaluated, run):
-    best = min((r for r in evaluated if r.protocol.truncation is None), key=lambda r: r.scores["FID"])
-    assert json.loads((run / "eval" / "best.json").read_text())["step"] == best.step
+    least = min((r for r in evaluated if r.protocol.truncation is None), key=lambda r: r.scores["FID"])
+    assert json.loads((run / "eval" / "best.json").read_text())["step"] == least.step
     kept = biggan_jax.load(run / "eval" / "best")
-    assert kept.step == best.step and not (run / "eval" / "held").exists()
+    assert kept.step == least.step and not (run / "eval" / "held").exists()
     np.testing.assert_allclose(
-        kept.sample([3]).astype(int), biggan_jax.load(run, best.step).sample([3]).astype(int), atol=1
+        kept.sample([3]).astype(int), biggan_jax.load(run, least.step).sample([3]).astype(int), atol=1
     )
 
 
@@ -97,6 +98,29 @@ def test_what_was_scored_is_not_scored_again(evaluated, run, capsys):
     command(f"--workdir={run}", "--step=4")
     assert "step 4: scored before" in capsys.readouterr().out
     assert (run / "eval" / "scores.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("place", [(best, "update"), (gallery, "draw"), (storage.Lines, "write")])
+def test_what_a_kill_left_undone_is_done_by_the_next_call(copy, monkeypatch, place):
+    class Killed(BaseException):
+        pass
+
+    def kill(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(*place, kill)
+        command(f"--workdir={copy}")
+    before = results.read(copy)
+    assert len(before) == (place[1] != "write")
+    for _ in range(2):
+        command(f"--workdir={copy}")
+        (record,) = results.read(copy)
+        assert before in ([], [record])
+        assert json.loads((copy / "eval" / "best.json").read_text())["step"] == 4
+        assert (copy / "eval" / "scores.md").read_text().count("| 4 | none |") == 1
+        assert (copy / "eval" / "classes.png").exists() and (copy / "eval" / "neighbours.png").exists()
+    assert len((copy / "eval" / "scores.jsonl").read_text().splitlines()) == 1 + (place[1] != "write")
 
 
 def test_a_sweep_writes_table_2_and_the_curve(evaluated, run, capsys):

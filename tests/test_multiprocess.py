@@ -134,3 +134,57 @@ def test_a_checkpoint_of_two_processes_continues_on_another_number(finished, tmp
     shutil.rmtree(moved / "checkpoints" / str(STEPS))
     train(moved, processes, "biggan")
     assert_same_state(finished(2, "biggan"), moved)
+
+
+@pytest.fixture
+def start():
+    """Starts groups, and leaves none of their processes behind."""
+    started = []
+
+    def start_group(*arguments, **keywords):
+        started.append(group := runs.group(*arguments, **keywords))
+        return group
+
+    yield start_group
+    for group in started:
+        group.kill()
+
+
+@pytest.mark.parametrize(
+    "unlike, said",
+    [
+        ({"optimizer__g_lr": 0.5, "num_steps": 9}, "config.num_steps is '9', on process 0 '3'; config.optimizer.g_lr"),
+        *(
+            pytest.param(changes, f"config.{key} is '{value}', on process 0 '{other}'", marks=pytest.mark.slow)
+            for changes, key, value, other in (
+                ({"seed": 1}, "seed", 1, 0),
+                ({"batch_size": 16}, "batch_size", 16, BATCH_SIZE),
+                ({"run__checkpoint_every": 7}, "run.checkpoint_every", 7, 2),
+                ({"model__channels": 8}, "model.channels", 8, 4),
+            )
+        ),
+    ],
+)
+def test_processes_that_were_started_unlike_end_before_they_compute(start, tmp_path, unlike, said):
+    group = start(tmp_path / "run", unlike={1: unlike}, **CHANGES | NETS["dcgan"])
+    assert group.wait() == [2, 2], group.story()
+    for process in group:
+        assert f"process 1 is of another run: {said}" in process.output(), group.story()
+        assert "Traceback" not in process.output()
+    assert not runs.steps(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_processes_with_other_data_end_before_they_compute(start, tmp_path):
+    images, labels = np.zeros((40, 8, 8), np.uint8), np.arange(40) % 10
+    for i in range(2):
+        (tmp_path / str(i)).mkdir()
+        np.savez(tmp_path / str(i) / "own.npz", images=images + i, labels=labels)
+    of = lambda i: {"data__dir": str(tmp_path / str(i) / "own.npz")}
+    group = start(tmp_path / "run", dataset="arrays", unlike={1: of(1)}, **CHANGES | NETS["dcgan"] | of(0))
+    assert group.wait() == [2, 2], group.story()
+    assert "process 1 is of another run: data is" in group[0].output(), group.story()
+    (tmp_path / "1" / "own.npz").unlink()
+    group = start(tmp_path / "run", dataset="arrays", unlike={1: of(1)}, **CHANGES | NETS["dcgan"] | of(0))
+    assert group.wait() == [2, 3], group.story()
+    assert "own.npz" in group[0].output() and "own.npz: no such file" in group[1].output()

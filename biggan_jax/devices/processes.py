@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from biggan_jax.devices import sharding
+from biggan_jax.errors import UsageError
 
 # Processes end, with code 134, when one of them is not heard of for so long, or when not all have come together by
 # then.
@@ -72,10 +74,38 @@ def from_first(value):
     """Process 0's `value` (JSON, under 64 kB) on every process; all of them must call this together."""
     if jax.process_count() == 1:
         return value
-    text = json.dumps(value).encode()
+    return _value(multihost_utils.broadcast_one_to_all(_message(value)))
+
+
+def agree(values: dict) -> None:
+    """Raises UsageError on every process unless all of them give the same `values` (JSON, under 64 kB), with the first
+    process and what differs there; all of them must call this together.
+
+    Where they agree, 32 bytes of each are exchanged.
+    """
+    if jax.process_count() == 1:
+        return
+    message = _message(values)
+    digests = multihost_utils.process_allgather(np.frombuffer(hashlib.sha256(message).digest(), np.uint8))
+    if (digests == digests[0]).all():
+        return
+    first, *others = map(_value, multihost_utils.process_allgather(message))
+    for process, found in enumerate(others, 1):
+        if differing := [name for name in sorted(first | found) if first.get(name) != found.get(name)]:
+            said = "; ".join(f"{name} is {found.get(name)!r}, on process 0 {first.get(name)!r}" for name in differing)
+            raise UsageError(f"process {process} is of another run: {said}. All processes must be started alike")
+
+
+def _message(value) -> np.ndarray:
+    """JSON as bytes, uint8 [_BYTES]."""
+    text = json.dumps(value, sort_keys=True).encode()
     message = np.zeros(_BYTES, np.uint8)
     message[: len(text)] = np.frombuffer(text, np.uint8)
-    return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(message)).tobytes().rstrip(b"\0"))
+    return message
+
+
+def _value(message):
+    return json.loads(np.asarray(message).tobytes().rstrip(b"\0"))
 
 
 def on_request_to_stop() -> Callable[[], bool]:

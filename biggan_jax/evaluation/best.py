@@ -76,6 +76,13 @@ def update(workdir, records: list, record) -> bool:
     return best.step == record.step
 
 
+def settle(workdir, records: list, protocol) -> None:
+    """`update` for what was scored by `protocol` before: a kill may have come between a score and that."""
+    scored = [record for record in records if record.protocol == protocol and record.step is not None]
+    if scored:
+        update(workdir, records, scored[-1])
+
+
 def ratio(records: list, record) -> float:
     """The main score of `record` over the least by its protocol among `records` of checkpoints, itself included."""
     same = [r.main[1] for r in records if r.protocol == record.protocol and r.step is not None]

@@ -31,6 +31,8 @@ class PointsScoring:
             say(f"real points: {tables.one_line(record)}")
         with jax.set_mesh(self._mesh):
             looked_at = steps.follow(self._workdir, self._step, self._poll_seconds, self._missing, self._score)
+        if is_first():
+            best.settle(self._workdir, read(self._workdir), self._evaluator.protocol())
         drawn = draw(self._workdir, looked_at[-1], self._evaluator)
         say(f"pictures in {results.folder(self._workdir)}: {', '.join(drawn)}")
 

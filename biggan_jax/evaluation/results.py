@@ -75,19 +75,24 @@ def find(records, step, protocol) -> Record | None:
     return next((record for record in records if (record.step, record.protocol) == (step, protocol)), None)
 
 
+def added(records: list, record) -> list:
+    """`records` with `record`, in place of an older one of its step and protocol."""
+    return [other for other in records if (other.step, other.protocol) != (record.step, record.protocol)] + [record]
+
+
 def write(workdir, record: Record) -> None:
-    """Adds a record to scores.jsonl and TensorBoard, and rewrites scores.md."""
+    """Adds a record to TensorBoard, scores.md and, last, scores.jsonl: what stands there is finished everywhere."""
     root = folder(workdir)
-    lines = storage.Lines(root / "scores.jsonl")
-    lines.write(to_json(record))
-    lines.close()
     if record.step is not None:
         truncation = record.protocol.truncation
         prefix = "eval/" if truncation is None else f"eval/truncation {truncation:g}/"
         events = Events(root)
         events.scalars(record.step, {prefix + name: value for name, value in record.named_scores().items()})
         events.close()
-    storage.write_text(root / "scores.md", markdown(read(workdir)))
+    storage.write_text(root / "scores.md", markdown(added(read(workdir), record)))
+    lines = storage.Lines(root / "scores.jsonl")
+    lines.write(to_json(record))
+    lines.close()
 
 
 def markdown(records) -> str:

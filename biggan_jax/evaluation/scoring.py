@@ -1,9 +1,11 @@
 """The evaluation of a run's checkpoints, as `python -m biggan_jax.evaluate` asks for it."""
 
+import json
 import time
 
 import jax
 
+from biggan_jax.devices import processes
 from biggan_jax.evaluation import best, classification, estimates, gallery, pictures, results, steps, table2
 from biggan_jax.evaluation.steps import is_first, say
 from biggan_jax.run import storage
@@ -39,6 +41,12 @@ class Scoring:
         say(f"{self._protocol(None).describe()}.\n")
         with jax.set_mesh(self._evaluator.mesh):
             looked_at = steps.follow(self._workdir, self._step, self._poll_seconds, self._missing, self._score)
+            last = looked_at[-1] if looked_at else None
+            if None in self._truncations and processes.from_first(is_first() and self._undrawn(last)):
+                # A kill came between its score and its pictures, which are of samples that have to be made again.
+                steps.follow(self._workdir, last, None, lambda step: [None], self._score)
+        if is_first():
+            best.settle(self._workdir, results.read(self._workdir), self._protocol(None))
         if self._sweep:
             self._write_table2(looked_at[-1])
         self._draw_pictures()
@@ -91,12 +99,27 @@ class Scoring:
         pictures.truncation_curve(root / "truncation_curve.png", records, score)
         print(f"\n{text}")
 
+    def _undrawn(self, step: int | None) -> bool:
+        """Whether this process has not scored `step` just now, and pictures of it were never finished."""
+        return step is not None and self._last is None and self._mark(step) not in self._drawn()
+
+    def _drawn(self) -> list:
+        """What `pictures.json` says was drawn."""
+        found = storage.read_json(results.folder(self._workdir) / "pictures.json").get("drawn")
+        return found if isinstance(found, list) else []
+
+    def _mark(self, step) -> list:
+        return [step, self._protocol(None).describe()]
+
     def _draw_pictures(self) -> None:
         """Draws the last checkpoint that was scored in this call, and the curves over all that ever were."""
         if self._last:
             trained_gan, found = self._last
             note = gallery.draw(self._workdir, self._evaluator, trained_gan, found, self._mode)
             say(f"pictures of step {trained_gan.step} in {results.folder(self._workdir)}{note}")
+            if is_first():
+                drawn = [*self._drawn(), self._mark(trained_gan.step)]
+                storage.write_text(results.folder(self._workdir) / "pictures.json", json.dumps({"drawn": drawn}))
         if is_first():
             protocol = self._protocol(None)
             records = [r for r in results.read(self._workdir) if r.protocol == protocol and r.step is not None]

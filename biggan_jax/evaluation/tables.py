@@ -10,7 +10,7 @@ import math
 from typing import Any, NamedTuple
 
 from biggan_jax.errors import DataError
-from biggan_jax.evaluation.results import folder
+from biggan_jax.evaluation.results import added, folder
 from biggan_jax.run import storage
 from biggan_jax.run.records import Events
 
@@ -45,17 +45,20 @@ def read(workdir, name: str, protocol: type) -> list[Record]:
 
 
 def write(workdir, name: str, title: str, record: Record, note: str = "") -> None:
-    """Adds a record to NAME.jsonl and TensorBoard, and rewrites NAME.md, which ends with `note`."""
+    """Adds a record to TensorBoard, NAME.md, which ends with `note`, and, last, NAME.jsonl: what stands there is
+    finished everywhere.
+    """
     root = folder(workdir)
-    lines = storage.Lines(root / f"{name}.jsonl")
-    lines.write(_to_json(record))
-    lines.close()
     if record.step is not None:
         events = Events(root)
         scores = {f"eval/{score}": value for score, value in record.scores.items() if math.isfinite(value)}
         events.scalars(record.step, scores)
         events.close()
-    storage.write_text(root / f"{name}.md", markdown(title, read(workdir, name, type(record.protocol))) + note)
+    records = added(read(workdir, name, type(record.protocol)), record)
+    storage.write_text(root / f"{name}.md", markdown(title, records) + note)
+    lines = storage.Lines(root / f"{name}.jsonl")
+    lines.write(_to_json(record))
+    lines.close()
 
 
 def markdown(title: str, records: list[Record]) -> str:

@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 
+import jax
 import ml_collections
 
 from biggan_jax import config as configs
@@ -25,7 +26,17 @@ from biggan_jax.config import optimizers
 from biggan_jax.errors import UsageError
 from biggan_jax.run import checkpoint, storage
 
+OF_A_HOST = ("data.dir", "data.cache_dir")  # keys in which the processes of a run may differ
+FLAGS = ("jax_default_matmul_precision", "jax_numpy_dtype_promotion")  # of JAX, that numbers depend on
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_collections")
+
+
+def alike(workdir, config) -> dict[str, str]:
+    """What the processes of a run must agree in before they compute together, by name."""
+    values = configs.flatten(config.to_dict())
+    keys = {f"config.{name}": repr(value) for name, value in values.items() if name not in OF_A_HOST}
+    flags = {name: str(getattr(jax.config, name)) for name in FLAGS}
+    return {"--workdir": str(workdir), "code": _code_version()} | keys | flags | _packages()
 
 
 def check_config(workdir, config) -> None:
@@ -116,7 +127,7 @@ def write_identity(workdir, dataset, devices) -> None:
         "host": socket.gethostname(),
         "code": _code_version(),
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": _packages(),
         "devices": f"{len(devices)} x {devices[0].device_kind}",
         "processes": len({device.process_index for device in devices}),
         "data": dataset.name,
@@ -133,6 +144,10 @@ def class_names(workdir) -> tuple[str, ...]:
     """The names of a run's classes; empty where they are not known."""
     found = storage.read_json(storage.path(workdir) / "run.json").get("class_names")
     return tuple(map(str, found)) if isinstance(found, list) else ()
+
+
+def _packages() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 def _code_version() -> str:

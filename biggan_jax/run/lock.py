@@ -58,8 +58,11 @@ def lock(workdir):
                 raise StorageError(
                     f"{directory / 'lock'} was removed or replaced, and what else {workdir} held with it"
                 )
-            if storage.is_bucket(workdir) and not _is_ours(record, owner):
-                raise StorageError(f"{record} is gone, or another process's: {workdir} was removed or replaced")
+            if not held and not _is_ours(record, owner):
+                if taker := storage.read_json(record):
+                    who = f"process {taker.get('pid')} on {taker.get('host')}"
+                    raise StorageError(f"{workdir} was taken over by {who}; this process was not heard of for too long")
+                raise StorageError(f"{record} is gone: {workdir} was removed or replaced")
 
         def renew(beat):
             check()

@@ -10,7 +10,7 @@ import jax
 from biggan_jax import config as configs
 from biggan_jax import data
 from biggan_jax.devices import processes, sharding
-from biggan_jax.errors import EXIT_STOPPED_WITH_STATE_SAVED, DivergedError
+from biggan_jax.errors import EXIT_STOPPED_WITH_STATE_SAVED, BigGANError, DivergedError, UsageError
 from biggan_jax.programs import description
 from biggan_jax.programs.program import Program
 from biggan_jax.run import identity, lock, restarts, storage
@@ -52,6 +52,7 @@ def begun(config, workdir: str, judge):
     asked to stop, once all that can be wrong before the first step was found right.
     """
     processes.initialize()
+    processes.agree(identity.alike(workdir, config))
     stop_requested = processes.on_request_to_stop()
     program = Program(config, sharding.make_mesh())
     if config.run.standing_stats_batches:
@@ -80,11 +81,23 @@ def open_workdir(workdir: str, program: Program):
     with storage.disk_errors(workdir):
         identity.check_config(workdir, program.config)
         with (lock.lock if jax.process_index() == 0 else storage.held)(workdir) as check_workdir:
-            dataset = data.load(program.config)
+            dataset = load_alike(program.config)
             if jax.process_index() == 0:
                 identity.write_identity(workdir, dataset, program.mesh.devices.flat)
                 identity.write_config(workdir, program.config)
             yield dataset, check_workdir
+
+
+def load_alike(config):
+    """The data set of a config, found to be the same on all processes."""
+    try:
+        dataset = data.load(config)
+    except BigGANError as error:
+        with contextlib.suppress(UsageError):  # that others could read theirs; this one says what it could not read
+            processes.agree({"data": str(error)})
+        raise
+    processes.agree({"data": f"{dataset.name}, fingerprint {dataset.fingerprint}"})
+    return dataset
 
 
 def summary(program: Program, dataset, start: int) -> str:
