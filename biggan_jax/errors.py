@@ -49,6 +49,12 @@ class CrashLoopError(BigGANError):
     exit_code = 4
 
 
+class WaitedError(BigGANError):
+    """What was waited for did not come. All that was there is done; the same command goes on."""
+
+    exit_code = EXIT_STOPPED_WITH_STATE_SAVED
+
+
 class StorageError(BigGANError):
     """A file could not be written: the disk is full, read-only or gone. What was saved before is intact."""
 

@@ -81,7 +81,10 @@ def parse(arguments):
     )
     parser.add_argument("--sweep", action="store_true", help="the FID-IS curve over thresholds and the paper's Table 2")
     parser.add_argument(
-        "--watch", action="store_true", help="follow a training run: score each new checkpoint until its last step"
+        "--watch",
+        action="store_true",
+        help="follow a training run: score each new checkpoint until its last step, or until nobody has trained there "
+        "for an hour (42)",
     )
     parser.add_argument(
         "--poll_seconds", type=float, default=30.0, help="with --watch: time between looks (default: 30)"

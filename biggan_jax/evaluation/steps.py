@@ -7,9 +7,11 @@ import time
 import jax
 
 from biggan_jax.devices import processes
-from biggan_jax.errors import DataError
+from biggan_jax.errors import DataError, WaitedError
 from biggan_jax.evaluation import best, results
-from biggan_jax.run import checkpoint, identity, loading
+from biggan_jax.run import checkpoint, identity, loading, lock
+
+WAIT_SECONDS = 3600.0  # for a run in which nobody trains
 
 
 def first_checkpoint(workdir, step: int | None = None, poll_seconds: float | None = None):
@@ -20,7 +22,9 @@ def first_checkpoint(workdir, step: int | None = None, poll_seconds: float | Non
     """
     if poll_seconds and not checkpoint.exist(workdir):
         say(f"waiting for the first checkpoint in {workdir}/checkpoints")
+        patience = Patience(workdir, poll_seconds)
         while not checkpoint.exist(workdir):
+            patience.check("no checkpoint yet")
             time.sleep(poll_seconds)
     checkpoints, step = checkpoint.open_for_reading(workdir, step)
     found = checkpoints.config(step), "truncation_stats" in checkpoints.items(step)
@@ -37,6 +41,7 @@ def follow(
     step: a number, "latest" or "all". poll_seconds: look for new checkpoints so often until the run's last; None: take
     what is there. Every process calls it, inside the mesh; `missing`, a list that JSON can hold, is process 0's.
     """
+    patience = Patience(workdir, poll_seconds)
     while True:
         steps, finished = processes.from_first(_plan(workdir, step, poll_seconds, missing) if is_first() else None)
         for each in steps:
@@ -46,7 +51,27 @@ def follow(
                 say(f"step {each}: scored before, see {results.folder(workdir)}")
         if not poll_seconds or finished:
             return steps
+        patience.check("not the last step yet")
         time.sleep(poll_seconds)
+
+
+class Patience:
+    """How long a run is waited for in which nobody trains: it may be started again."""
+
+    def __init__(self, workdir, poll_seconds: float | None):
+        self._workdir, self._pulse, self._said = workdir, lock.Pulse(workdir), False
+        self._remark_after = lock.STALE_AFTER_SECONDS + (poll_seconds or 0.0)
+
+    def check(self, why: str) -> None:
+        """Says once that nobody trains, and raises WaitedError, on all processes, after WAIT_SECONDS of that. `why`:
+        what is waited for.
+        """
+        quiet = processes.from_first(self._pulse.quiet())
+        if quiet > WAIT_SECONDS:
+            raise WaitedError(f"{self._workdir}: {why}, and nobody has trained there for {quiet / 60:.0f} minutes")
+        if quiet > self._remark_after and not self._said:
+            say(f"{self._workdir}: {why}, but nobody trains there now; waiting for {WAIT_SECONDS / 60:.0f} minutes")
+        self._said = quiet > self._remark_after
 
 
 def _plan(workdir, step, poll_seconds, missing) -> tuple[list[int], bool]:

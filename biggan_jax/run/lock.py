@@ -150,6 +150,21 @@ def _in_use(record) -> UsageError:
     return UsageError(f"{record.parent} is being written by {who}; stop it, or choose another --workdir")
 
 
+class Pulse:
+    """Tells for how long nobody has written to a directory, from outside: a writer renews its lock."""
+
+    def __init__(self, workdir):
+        self._record = storage.path(workdir) / "lock.json"
+        self._seen, self._since = {}, time.monotonic()
+
+    def quiet(self) -> float:
+        """Seconds since the lock was last found new, or since the first look."""
+        found = storage.read_json(self._record)
+        if found and found != self._seen:
+            self._seen, self._since = found, time.monotonic()
+        return time.monotonic() - self._since
+
+
 @contextlib.contextmanager
 def _repeat(renewal):
     """Calls `renewal(1)`, `renewal(2)`, ... every HEARTBEAT_SECONDS in a thread."""
