@@ -112,7 +112,8 @@ def test_a_default_config_is_described_trained_and_sampled(name, tmp_path, capsy
     assert [r["step"] for r in records if "loss/d" in r] == [1, 2] and all(r.get("finite", 1) == 1 for r in records)
     assert sample.main([f"--workdir={tmp_path}/run", f"--out={tmp_path}/out", "--num=4", "--npz"]) == 0
     images = np.load(tmp_path / "out/samples.npz")["images"]
-    assert images.shape == (4, 8, 8, 3) and images.dtype == np.uint8 and (images == images[..., :1]).all()
+    size = cli.load_config(f"experiments/family/{name}.py").image_size
+    assert images.shape == (4, size, size, 3) and images.dtype == np.uint8 and (images == images[..., :1]).all()
     assert Image.open(tmp_path / "out/grid.png").width > 90
 
 

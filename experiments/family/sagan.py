@@ -1,5 +1,5 @@
-r"""SA-GAN (Zhang et al. 2018) on scikit-learn's handwritten digits (minutes on two cores), on coloured shapes at 16
-pixels, or as published.
+r"""SA-GAN (Zhang et al. 2018) on scikit-learn's handwritten digits (minutes on two cores) or coloured shapes, both at
+16 pixels, or as published.
 
 python -m biggan_jax.train --config=experiments/family/sagan.py --workdir=runs/sagan
 python -m biggan_jax.train --config=experiments/family/sagan.py:attention=none --workdir=runs/sagan_without_attention
@@ -11,7 +11,8 @@ python -m biggan_jax.train --config=experiments/family/sagan.py:scale=imagenet -
 
 Every pixel looks at all others of its map; both nets are spectrally normalised; D learns four times as fast as G (two
 time-scale update rule), one update of each in a step; the hinge. Where attention stands is a key, by the size of the
-maps: --config.model.attention_resolutions="(4,)"; `attention=none` leaves it out.
+maps: --config.model.attention_resolutions="(4,)"; `attention=none` leaves it out. Digits are asked for by class, shapes
+are not.
 
 `scale=paper` is the plain 64 pixel form that is most often met (heykeetae/Self-Attention-GAN): attention at 16 and 32
 pixels in G, at 8 and 4 in D, no labels. `scale=imagenet` is the paper's: residual nets at 128 pixels, the label in
@@ -35,7 +36,7 @@ def get_config(variant=""):
 def _plain(scale, size):
     dataset = "prepared" if scale == "paper" else scale
     c = config.default(gan="gan", model="sagan", dataset=dataset)
-    c.image_size = size or {"digits": 8, "shapes": 16, "paper": 64}[scale]
+    c.image_size = size or {"digits": 16, "shapes": 16, "paper": 64}[scale]
     c.loss, c.num_classes, c.batch_size = "hinge", 0, 64
     c.optimizer.g_lr, c.optimizer.d_lr, c.optimizer.beta1, c.optimizer.beta2 = 1e-4, 4e-4, 0.0, 0.9
     c.compute_dtype, c.run.standing_stats_batches = "float32", 0
@@ -49,7 +50,7 @@ def _plain(scale, size):
     c.model.channels, c.model.z_dim = 32, 32
     c.model.attention_resolutions = (4,) if c.image_size == 8 else (8,)
     c.model.attention_resolutions_d = None
-    c.num_steps = 2000
+    c.num_steps = 3000 if scale == "digits" else 2000
     c.optimizer.g_lr, c.optimizer.d_lr = 5e-4, 2e-3
     c.run.log_every, c.run.sample_every, c.run.checkpoint_every, c.run.keep_every = 20, 500, 500, 500
     c.run.monitor_every = 500
