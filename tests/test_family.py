@@ -10,6 +10,7 @@ from biggan_jax import cli, data, describe, sample, train
 from biggan_jax.errors import UsageError
 from biggan_jax.programs import description
 from experiments.family import defaults
+from tests.test_report import make_run
 from tests.tiny import tiny_config
 
 # Parameters of G and D of published nets, counted in their code or, where a sum stands, by their papers' layers.
@@ -145,3 +146,9 @@ def test_real_digits_are_recognised_with_classes_and_without_and_noise_is_not(nu
     noise = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 1), np.uint8).repeat(3, 3)
     assert defaults.judge(noise, None, *real).found.recognized < 0.7
     assert defaults.draw({"a": judged, "b": judged}).shape[2] == 3
+
+
+def test_runs_on_other_data_are_refused(tmp_path):
+    make_run(tmp_path / "toy", cli.load_config("experiments/family/toys.py"))
+    with pytest.raises(UsageError, match="toy is of points; all must be of digits"):
+        defaults.main([f"--workdirs={tmp_path}", f"--out={tmp_path}/out"])

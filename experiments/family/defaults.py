@@ -15,7 +15,6 @@ import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
 
 from biggan_jax import cli, data
-from biggan_jax.config import kind
 from biggan_jax.data.dataset import Dataset
 from biggan_jax.errors import UsageError
 from biggan_jax.metrics.recognition import Recognition, recognition, spread
@@ -52,7 +51,7 @@ def main(arguments) -> int:
     options = parser.parse_args(arguments)
     found = {storage.path(run.workdir).name: run for run in runs.find(options.workdirs)}
     for name, run in found.items():
-        if kind(run.config) != "image" or run.config.dataset != "digits":
+        if run.config.dataset != "digits":
             raise UsageError(f"--workdirs={options.workdirs}: {name} is of {run.config.dataset}; all must be of digits")
     judged, rows = {}, [HEADER]
     for name, run in found.items():
