@@ -123,11 +123,16 @@ def norms_of(case: str, family: str, trees: dict, kind: str) -> dict:
     return {k: v for net, found in named.items() for k, v in prefixed(f"{NETS[net]}_{kind}/", found).items()}
 
 
-def compare_nets(case: str, family: str, before: dict, after: dict, expected: dict, rtol: float = RTOL) -> None:
-    """Norms of the parameters after the updates and of their changes; `expected` has no changes that are exactly 0."""
+def changes(case: str, family: str, before: dict, after: dict) -> dict:
+    """Norms of the parameters after the updates and of their changes, under names like the file's."""
     params = {net: after[net].params for net in NETS}
-    changes = {net: jax.tree.map(jnp.subtract, after[net].params, before[net].params) for net in NETS}
-    found = norms_of(case, family, params, "norm") | norms_of(case, family, changes, "change_norm")
+    moved = {net: jax.tree.map(jnp.subtract, after[net].params, before[net].params) for net in NETS}
+    return norms_of(case, family, params, "norm") | norms_of(case, family, moved, "change_norm")
+
+
+def compare_nets(case: str, family: str, before: dict, after: dict, expected: dict, rtol: float = RTOL) -> None:
+    """Asserts that the `changes` are the expected ones, which leave out those that are exactly 0."""
+    found = changes(case, family, before, after)
     wanted = {name: value for name, value in expected.items() if "norm/" in name}
     assert wanted
     compare({name: found[name] for name in wanted}, wanted, rtol, atol=1e-12)

@@ -1,15 +1,17 @@
 """Recipe, loss, penalty, net, conditioning and normalization go together, or are refused with the reason."""
 
+import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from biggan_jax import gans
 from biggan_jax.config.gans import LOSSES, PENALTIES
 from biggan_jax.errors import UsageError
-from biggan_jax.gans import core
+from biggan_jax.gans import core, losses, penalties
 from tests import recipes
 from tests.tiny import tiny_config
 
@@ -96,3 +98,88 @@ def test_what_contradicts_is_refused_with_the_reason(changes, reason):
     net = {"improved_gan": "improved_gan", "infogan": "infogan"}.get(changes["gan__name"], "dcgan")
     with pytest.raises(UsageError, match=reason):
         tiny_config(**{"model__name": net} | changes)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Penalties, codes, labels' targets, the same fakes, clipping
+# ---------------------------------------------------------------------------------------------------------------------
+SMALL = {"model__name": "mlp", "model__widths": (4,), "batch_size": 8, "num_d_steps": 1}
+BESIDE_PENALTIES = {
+    "codes": losses.least_squares_with(-1.0, 1.0, 0.0),
+    "real_label": losses.smoothed(losses.non_saturating, 0.9),
+    "relative": losses.relativistic_average,
+    "critic": losses.wasserstein,
+}
+BOUND = 0.05
+
+
+def small(**changes):
+    """The recipe, its state and a step's batch."""
+    config = recipes.tiny(**SMALL | changes)
+    gan = gans.build(config)
+    return gan, recipes.random_state(gan), recipes.random_batch(config, gan)
+
+
+@pytest.fixture(scope="module")
+def together():
+    """What a program of all combinations says: losses of D by loss and penalty; steps on the same fakes."""
+    gan, state, batch = small(recipe="acgan", gan__penalty=2.0, gan__penalty_every=3, gan__same_fakes=True)
+    clip = dict(gan__clip=BOUND, gan__same_fakes=True, loss="least_squares", gan__codes=(-1.0, 1.0, 0.0))
+    clipped, clipped_state, clipped_batch = small(recipe="gan", optimizer__name="rmsprop", num_classes=0, **clip)
+    key = jax.random.key(3)
+
+    def d_losses(loss, kind):
+        changed = dataclasses.replace(gan, loss=loss, penalty=penalties.SlopePenalty(kind, 2.0, 3))
+        one = jax.tree.map(lambda x: x[0], batch)
+        of = lambda penalize: changed.d_loss(state.nets, one, key, penalize=penalize)
+        (whole, (_, metrics)), (without, _) = of(True), of(False)
+        return whole, without, metrics["gradient_penalty"]
+
+    @jax.jit
+    def everything():
+        found = {(name, kind): d_losses(loss, kind) for name, loss in BESIDE_PENALTIES.items() for kind in PENALTIES}
+        after, metrics = gan.step(state, batch, True)
+        of_d = jax.random.fold_in(jax.random.fold_in(state.keys(2)[0], 0), 0)  # the key of D's only update
+        of_g = gan.g_loss(state.nets | {"discriminator": after.nets["discriminator"]}, {"label": jnp.zeros(8)}, of_d)
+        return found, metrics, of_g[0], clipped.step(clipped_state, clipped_batch)
+
+    return jax.device_get(everything())
+
+
+@pytest.mark.parametrize("kind", PENALTIES)
+@pytest.mark.parametrize("loss", BESIDE_PENALTIES)
+def test_a_penalty_adds_its_weight_to_any_loss(together, loss, kind):
+    whole, without, penalty = together[0][loss, kind]
+    assert np.isfinite(whole) and penalty > 0
+    np.testing.assert_allclose(whole, without + 3 * 2.0 * penalty, rtol=1e-5)  # due in every third step
+
+
+def test_g_learns_from_the_fakes_of_the_last_update_of_d_with_a_penalty_too(together):
+    _, metrics, of_g, _ = together
+    assert metrics["finite"] == 1 and metrics["gradient_penalty"] > 0
+    np.testing.assert_allclose(metrics["loss/g"], of_g, rtol=1e-5)
+
+
+def test_a_clipped_critic_learns_with_codes_and_the_same_fakes(together):
+    after, metrics = together[-1]
+    weights = jax.tree.leaves(after.nets["discriminator"].params)
+    assert metrics["finite"] == 1 and max(np.abs(w).max() for w in weights) <= BOUND * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes, reason",
+    [
+        # A critic is held by a penalty or by clipping: no recipe has the keys of both.
+        (dict(gan__name="wgan_gp", gan__clip=0.1), "gan.clip is no key of .*gan.name=wgan_gp.*; it is of gan.name=gan"),
+        (dict(gan__name="gan", gan__penalty=1.0), "gan.penalty is no key of .*; it is of gan.name=wgan_gp"),
+        (dict(gan__name="wgan_gp", model__norm_d="batch"), "BatchNorm or another layer that mixes them"),
+        (dict(gan__name="wgan_gp", model__minibatch_kernels=3), "or another layer that mixes them"),
+        (dict(gan__name="acgan", gan__penalty=1.0, model__norm_d="batch"), "take nets without it"),
+        (dict(gan__name="gan", loss="relativistic", gan__real_label=0.9), "a label is a target of a logit"),
+        (dict(gan__name="gan", gan__updates="by_step", gan__same_fakes=True), "whose steps have one update each"),
+    ],
+)
+def test_bounds_and_targets_that_contradict_are_refused_in_one_line(changes, reason):
+    with pytest.raises(UsageError, match=reason) as refused:
+        gans.build(tiny_config(model__name="mlp", **changes))
+    assert "\n" not in str(refused.value)

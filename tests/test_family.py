@@ -1,10 +1,17 @@
 """The configs of BigGAN's relatives: their full size, their variants, and mistakes in these."""
 
+import json
+
+import numpy as np
+from PIL import Image
 import pytest
 
-from biggan_jax import cli, data
+from biggan_jax import cli, data, describe, sample, train
 from biggan_jax.errors import UsageError
 from biggan_jax.programs import description
+from experiments.family import defaults
+from tests.test_report import make_run
+from tests.tiny import tiny_config
 
 # Parameters of G and D of published nets, counted in their code or, where a sum stands, by their papers' layers.
 PUBLISHED = {
@@ -79,3 +86,69 @@ def test_a_size_that_is_asked_for_has_data(spec, size):
 def test_a_wrong_variant_is_named_with_what_is_allowed(spec, part_of_message):
     with pytest.raises(UsageError, match=part_of_message):
         cli.load_config(f"experiments/family/{spec}")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The commands, over the default configs
+# ---------------------------------------------------------------------------------------------------------------------
+NARROW_LAYERS = ("model.widths=(8, 8)", "model.widths_d=(8, 8)")
+NARROW_MAPS = ("model.channels=4",)
+NARROW = dict.fromkeys(("gan", "cgan", "lsgan"), NARROW_LAYERS)
+NARROW |= dict.fromkeys(("dcgan", "wgan", "wgan_gp", "sngan", "sagan"), NARROW_MAPS)
+QUICK = ("wgan",)  # convolutions, BatchNorm in G, clipping, RMSProp
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NARROW]
+)
+def test_a_default_config_is_described_trained_and_sampled(name, tmp_path, capsys):
+    changed = NARROW[name] + (("num_d_steps=2",) if name in ("wgan", "wgan_gp", "sngan") else ())
+    run = ("num_steps=2", "batch_size=16", "run.log_every=1", "run.monitor_every=0", "run.sample_every=0")
+    config = [f"--config=experiments/family/{name}.py", *(f"--config.{key}" for key in (*changed, *run))]
+    assert describe.main([*config, "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)["params"]
+    assert counts.keys() == {"generator", "discriminator"} and min(counts.values()) > 100
+    assert train.main([*config, f"--workdir={tmp_path}/run"]) == 0
+    records = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records if "loss/d" in r] == [1, 2] and all(r.get("finite", 1) == 1 for r in records)
+    assert sample.main([f"--workdir={tmp_path}/run", f"--out={tmp_path}/out", "--num=4", "--npz"]) == 0
+    images = np.load(tmp_path / "out/samples.npz")["images"]
+    size = cli.load_config(f"experiments/family/{name}.py").image_size
+    assert images.shape == (4, size, size, 3) and images.dtype == np.uint8 and (images == images[..., :1]).all()
+    assert Image.open(tmp_path / "out/grid.png").width > 90
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Runs beside each other
+# ---------------------------------------------------------------------------------------------------------------------
+class Copy:
+    """Samples of held-out digits, of the classes asked for, or of any."""
+
+    def __init__(self, num_classes):
+        self.num_classes, self._real = num_classes, data.load(tiny_config(), "test")
+
+    def sample(self, asked):
+        images, labels = self._real.images, self._real.labels
+        if not self.num_classes:
+            return images[np.arange(asked) % len(images)]
+        return np.stack([images[labels == label][i // 10 % 30] for i, label in enumerate(asked)])
+
+
+@pytest.mark.parametrize("num_classes", [0, 10])
+def test_real_digits_are_recognised_with_classes_and_without_and_noise_is_not(num_classes, monkeypatch):
+    monkeypatch.setattr(defaults, "SAMPLES", 300)
+    real = data.load(tiny_config(), "train"), data.load(tiny_config(), "test")
+    judged = defaults.sampled(Copy(num_classes), *real)
+    assert judged.asked == bool(num_classes) and judged.found.recognized > 0.96
+    share, ratio, rarest = judged.cells()
+    assert share == f"{judged.found.recognized:.1%}" and 0.85 < float(ratio) < 1.15
+    assert rarest == "–" if num_classes else float(rarest.rstrip("%")) > 6
+    noise = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 1), np.uint8).repeat(3, 3)
+    assert defaults.judge(noise, None, *real).found.recognized < 0.7
+    assert defaults.draw({"a": judged, "b": judged}).shape[2] == 3
+
+
+def test_runs_on_other_data_are_refused(tmp_path):
+    make_run(tmp_path / "toy", cli.load_config("experiments/family/toys.py"))
+    with pytest.raises(UsageError, match="toy is of points; all must be of digits"):
+        defaults.main([f"--workdirs={tmp_path}", f"--out={tmp_path}/out"])

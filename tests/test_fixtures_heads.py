@@ -64,15 +64,32 @@ def test_acgans_losses_and_their_gradients_are_the_recorded_ones(case):
         np.testing.assert_allclose(gradient[name], found[f"{case}/G/grad/{name}_fake"], rtol=1e-5, atol=1e-9)
 
 
+def test_the_papers_two_parts_are_the_recorded_ones():
+    """L_S and L_C (Odena et al. 2017, Equations 2 and 3) are to be maximised."""
+    found, gan = recorded.load("acgan_losses"), with_weights(*CASES["odena"])
+    outputs = lambda side: (jnp.asarray(found[f"adv_{side}"]), jnp.asarray(found[f"cls_{side}"]))
+    real, fake = outputs("real"), outputs("fake")
+    np.testing.assert_allclose(-gan.loss.d(real[0], fake[0]), found["L_S"], rtol=RTOL)
+    metrics = gan.d_objective(real, fake, found["y_real"], found["y_fake"])[1]
+    np.testing.assert_allclose(-metrics["class_loss/real"] - metrics["class_loss/fake"], found["L_C"], rtol=RTOL)
+
+
 def test_the_double_softmax_of_a_public_code_is_told_apart():
-    found, gan = recorded.load("acgan_losses"), with_weights("non_saturating", 1.0, 1.0, 1.0)
-    outputs = lambda side, f=lambda x: x: (jnp.asarray(found[f"adv_{side}"]), f(jnp.asarray(found[f"cls_{side}"])))
-    quarter = lambda f: (
-        0.25 * gan.d_objective(outputs("real", f), outputs("fake", f), found["y_real"], found["y_fake"])[0]
-    )
-    ours, slip = quarter(lambda x: x), quarter(jax.nn.softmax)
-    np.testing.assert_allclose(slip, found["pytorch_gan/D/loss"], rtol=RTOL)
-    assert ours > 1.05 * slip
+    """Its losses are means of two halves each, for D of two such means."""
+    found, gan = recorded.load("acgan_losses"), with_weights(*CASES["odena"])
+    given = {name: jnp.asarray(found[name]) for name in ("adv_real", "cls_real", "adv_fake", "cls_fake")}
+
+    def d(x, f=jax.nn.softmax):
+        real, fake = ((x[f"adv_{side}"], f(x[f"cls_{side}"])) for side in ("real", "fake"))
+        return gan.d_objective(real, fake, found["y_real"], found["y_fake"])[0] / 4
+
+    g = lambda x: gan.g_objective((x["adv_fake"], jax.nn.softmax(x["cls_fake"])), found["y_fake"]) / 2
+    for net, loss in (("D", d), ("G", g)):
+        value, gradient = jax.value_and_grad(loss)(given)
+        np.testing.assert_allclose(value, found[f"pytorch_gan/{net}/loss"], rtol=RTOL)
+        wanted = recorded.under(found, f"pytorch_gan/{net}/grad/")
+        recorded.compare({name: gradient[name] for name in wanted}, wanted, atol=1e-9)
+    assert d(given, lambda x: x) > 1.05 * d(given)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ STORED = 2e-7  # relative: the recorded numbers are float32
 @needs_fixtures
 def test_distances_between_gaussians_are_those_recorded():
     found = fixtures.load("metrics")
-    ours = [divergences.between_gaussians(0.0, 1.0, theta, 0.7) for theta in found["gauss/theta"]]
+    std = float(found["gauss/q_std"])
+    ours = [divergences.between_gaussians(0.0, 1.0, theta, std) for theta in found["gauss/theta"]]
     names = {"js": "js", "kl_p_q": "kl", "kl_q_p": "reverse_kl", "tv": "tv", "w1": "w1"}
     for key, name in names.items():
         np.testing.assert_allclose([getattr(d, name) for d in ours], found[f"gauss/{key}"], rtol=1e-6, err_msg=key)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from biggan_jax import cli, models
-from biggan_jax.config.models import SIZES
+from biggan_jax.config import example_shape
+from biggan_jax.config.models import SIZES, TABLES
 from biggan_jax.models import biggan, biggan_deep, resnet_gan
 from biggan_jax.programs.description import count, describe
-from tests.tiny import random_variables
+from tests.tiny import random_variables, tiny_config
 
 KEY = jax.random.key(0)
 
@@ -197,3 +198,21 @@ def test_thin_discriminator_blocks_keep_the_input_width():
         jnp.zeros((1, 4, 4, 2)),
     )["params"]["conv_1"]["kernel"].shape  # fmt: skip
     assert shapes(True)[-1] == 6 and shapes(False)[-1] == 2
+
+
+OF_CHANNELS = [name for name, keys in TABLES.items() if "model.image_channels" in keys]
+RECIPES = {"autoencoder": "began"}  # of nets that are not for every recipe
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", OF_CHANNELS)
+def test_nets_of_images_take_and_give_one_to_four_channels(name, channels):
+    config = tiny_config(gan__name=RECIPES.get(name, "gan"), model__name=name, model__z_dim=24)
+    config.model.image_channels = channels  # the keys allow 1 and 3, which the data are
+    generator, discriminator = models.build(config)
+    shape = (2, *example_shape(config))
+    assert shape == (2, 8, 8, channels)
+    of = lambda net, x: jax.eval_shape(net.init_with_output, KEY, jnp.zeros(x), jnp.zeros(2, int))[0]
+    assert of(generator, (2, 24)).shape == shape
+    judged = jax.tree.leaves(of(discriminator, shape))
+    assert all(len(x) == 2 for x in judged) and (name != "autoencoder" or judged[0].shape == shape)

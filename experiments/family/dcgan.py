@@ -51,7 +51,7 @@ def get_config(variant=""):
             c.gan.updates, c.gan.same_fakes = "by_step", False
             c.num_steps, c.batch_size = 200_000, 128
     else:
-        c.num_steps, c.batch_size, c.model.z_dim = 3000, 64, 32
+        c.num_steps, c.batch_size, c.model.z_dim = 10_000 if c.image_size == 8 else 3000, 64, 32
         c.run.log_every, c.run.sample_every, c.run.checkpoint_every, c.run.keep_every = 20, 500, 500, 500
         c.run.monitor_every, c.run.recognition = 250, bool(v.conditional) and v.scale == "digits"
     return _with_choices(c, v)

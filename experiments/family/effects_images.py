@@ -67,7 +67,7 @@ def run_spectral(row: str, seed: int, workdir: str, steps: int | None) -> runs.R
 
 
 def run_attention(row: str, seed: int, workdir: str, steps: int | None) -> runs.Run:
-    c = sagan.get_config(f"attention={ATTENTIONS[row]}")
+    c = sagan.get_config(f"scale=shapes,attention={ATTENTIONS[row]}")
     c.num_steps = 800
     trained, found = judged(c, seed, workdir, steps)
     variables = trained.variables()["generator"]

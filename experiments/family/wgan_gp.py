@@ -37,6 +37,7 @@ def get_config(variant=""):
 def _plain(size):
     c = config.default(gan="wgan_gp", model="wgan_gp", dataset="digits")
     c.image_size, c.num_classes = size, 10
+    c.model.image_channels = 1 if size < 32 else 3  # digits are grey, your images may not be
     c.num_steps, c.batch_size = 1500, 64
     c.model.channels, c.model.z_dim = 32 if size < 32 else 64, 32 if size < 32 else 128
     c.optimizer.g_lr = c.optimizer.d_lr = 5e-4 if size < 32 else 1e-4
