@@ -22,7 +22,7 @@ beside a run of the same seed that learned from the same labels alone; in DIR/ev
 
 import argparse
 
-from biggan_jax import cli, gans
+from biggan_jax import cli, data, gans
 from biggan_jax.config import example_shape, kind, validate
 from biggan_jax.devices import processes, sharding
 from biggan_jax.errors import UsageError
@@ -270,6 +270,7 @@ def compared_config(options, overrides, config):
 def data_config(options, overrides, run_config):
     """The config of the data set to compare with: that of --config or the run's, with its overrides."""
     config = cli.override(cli.load_config(options.config) if options.config else run_config, overrides)
+    data.complete(config)
     validate(config)
     return config
 

@@ -33,8 +33,11 @@ def main(arguments: list[str]) -> int:
         raise UsageError(f"--split={options.split}: a plain name is needed, such as train; slices are for training")
     if options.image_size < 1 or (options.shards is not None and options.shards < 1):
         raise UsageError("--image_size and --shards must be at least 1")
+    if options.skip_bad_records < 0:
+        raise UsageError(f"--skip_bad_records={options.skip_bad_records}: must be 0 or more")
     source = preparation.open_source(options.source, options.split, options.tfds_data_dir)
-    preparation.prepare(source, options.source, options.split, options.image_size, out, options.shards)
+    of_shards = options.shards, options.skip_bad_records
+    preparation.prepare(source, options.source, options.split, options.image_size, out, *of_shards)
     return 0
 
 
@@ -47,6 +50,12 @@ def _parser():
     parser.add_argument("--image_size", type=int, help="pixels of both sides of the prepared images")
     parser.add_argument("--out", required=True, help="folder for the shards; several splits may share it")
     parser.add_argument("--shards", type=int, help="number of files (default: about 1 GiB each)")
+    parser.add_argument(
+        "--skip_bad_records",
+        type=int,
+        default=0,
+        help="images that may be unreadable; another of the class replaces each (default: 0)",
+    )
     parser.add_argument(
         "--tfds_data_dir", default="", help="TFDS's data folder (default: TFDS_DATA_DIR or ~/tensorflow_datasets)"
     )

@@ -47,9 +47,11 @@ def test_images_of_the_right_size_keep_their_pixels(npz, tmp_path, shape):
     assert dataset.labels.dtype == np.int32 and dataset.class_names == ("0", "1", "2")
 
 
-def test_images_of_another_size_pass_the_transform_of_image_files(npz, tmp_path):
+def test_images_of_another_size_pass_the_transform_of_image_files(npz, tmp_path, capsys):
     given = images(14, 20, 3)
     dataset = load(npz(images=given, labels=LABELS), tmp_path)
+    cropped = "my.npz/train: images are cropped to the centre square: 14x20 -> 14x14 (height x width)\n"
+    assert capsys.readouterr().err.endswith(cropped)
     for found, image in zip(dataset.images, given):
         np.testing.assert_array_equal(found, center_crop_resize(Image.fromarray(image), 8))
 
@@ -156,6 +158,7 @@ def test_a_class_that_a_split_lacks_keeps_its_label(npz, tmp_path):
     [
         ({"images": images(3, 8, 8)}, r"uint8 \[12, 3, 8, 8\], channels first.*np.moveaxis\(images, 1, -1\)"),
         ({"images": images(8, 8, 4)}, r"images: uint8 \[12, 8, 8, 4\]; allowed: \[N, H, W\], \[N, H, W, 1\]"),
+        ({"images": images(8, 8, 2)}, r"images: uint8 \[12, 8, 8, 2\]; allowed: \[N, H, W\], \[N, H, W, 1\]"),
         ({"images": images(8)}, r"images: uint8 \[12, 8\]; allowed"),
         ({"images": images().astype(np.int64)}, r"images: int64 \[12, 8, 8, 3\]; allowed: .*uint8 or floats"),
         ({"images": images()[:0]}, r"\[0, 8, 8, 3\]: empty"),

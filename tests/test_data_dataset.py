@@ -1,12 +1,13 @@
 """`data.load` and the checks every data set passes."""
 
 import numpy as np
+from PIL import Image
 import pytest
 
 from biggan_jax import config as configs
 from biggan_jax import data
 from biggan_jax.data import dataset as datasets
-from biggan_jax.data import shapes
+from biggan_jax.data import image_folder, shapes
 from biggan_jax.data.dataset import labelled_images, validate
 from biggan_jax.errors import DataError, UsageError
 from tests.test_data_image_folder import write_folder
@@ -87,6 +88,28 @@ def test_images_of_one_class_or_none_are_trained_without_classes(make_config, tm
     configs.validate(config)
     assert config.num_classes == 0 and config.model.shared_embedding is False and config.model.image_channels == 3
     assert set(data.load(config).labels) == {0}
+
+
+def test_to_complete_a_config_some_images_are_read_and_not_the_data_set(make_config, tmp_path, monkeypatch, capsys):
+    """A folder of 300 grey images, of which one cannot be read: that is for `load` to say."""
+    for i in range(300):
+        (tmp_path / "data" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), i % 256).save(tmp_path / "data" / "ab"[i % 2] / f"{i}.png")
+    (tmp_path / "data" / "a" / "0.png").write_bytes(b"broken")
+    place = {"data__dir": str(tmp_path / "data"), "data__cache_dir": str(tmp_path / "cache")}
+    config = make_config(dataset="image_folder", **place)
+    config.num_classes = config.model.image_channels = None
+    decoded, decode = [], image_folder.decode
+    with monkeypatch.context() as patch:
+        patch.setattr(image_folder, "decode", lambda *args: decoded.append(args[1]) or decode(*args))
+        data.complete(config)
+    assert (config.num_classes, config.model.image_channels) == (2, 1)
+    assert len(set(decoded)) == len(decoded) == data.LOOKED_AT and not (tmp_path / "cache").exists()
+    assert capsys.readouterr().err == (
+        f"image_folder:{tmp_path}/data: 2 classes (num_classes=2), grey images (model.image_channels=1)\n"
+    )
+    with pytest.raises(DataError, match=r"a/0\.png: not an image.*bad images: 1, data.skip_bad_records allows 0"):
+        data.load(config)
 
 
 def test_fingerprint_depends_on_every_part():

@@ -37,6 +37,11 @@ def test_images_are_turned_to_channels_last(tmp_path, compression):
     assert dataset.class_names == ("0", "1", "2")
 
 
+def test_grey_images_have_one_channel_in_the_file(tmp_path):
+    dataset = load(write(tmp_path / "my.hdf5", imgs=images()[:, :1]), tmp_path)
+    np.testing.assert_array_equal(dataset.images, np.repeat(images()[:, 0, :, :, None], 3, axis=3))
+
+
 def test_what_does_not_fit_in_memory_is_read_image_by_image(tmp_path, monkeypatch):
     path = write(tmp_path / "my.hdf5", "gzip")
     whole = load(path, tmp_path)
@@ -63,6 +68,7 @@ def test_a_folder_of_a_file_for_each_split(tmp_path):
             {"imgs": np.moveaxis(images(), 1, -1)},
             r"imgs are uint8 \[12, 8, 8, 3\]; allowed: imgs, uint8 \[N, 3, H, W\]",
         ),
+        ({"imgs": images()[:, :2]}, r"imgs are uint8 \[12, 2, 8, 8\]; allowed: .* or \[N, 1, H, W\]"),
         ({"imgs": images().astype(np.float32)}, "imgs are float32"),
         ({"labels": LABELS[:4]}, "4 labels for 12 images"),
     ],

@@ -10,6 +10,7 @@ import pytest
 
 from biggan_jax.data import image_source
 from biggan_jax.data.image_source import (
+    BadImages,
     ImageSource,
     StreamedImages,
     in_memory_or_streamed,
@@ -109,21 +110,21 @@ def test_more_bad_images_than_allowed_and_a_class_without_any_are_errors():
 
 def test_reading_all_names_every_bad_image_at_once_in_order():
     with pytest.raises(DataError) as raised:
-        list(read_all(source_with({3, 0, 2}), 2, 0))
+        list(read_all(source_with({3, 0, 2}), 2, BadImages(0)))
     assert str(raised.value) == (
         "image 0 is damaged; image 2 is damaged; image 3 is damaged; bad images: 3, data.skip_bad_records allows 0"
     )
     with pytest.raises(DataError, match="image 0 .*; image 2 .*; image 3 .*; bad images: 3, .* allows 2$"):
-        list(read_all(source_with({3, 0, 2}), 2, 2))
+        list(read_all(source_with({3, 0, 2}), 2, BadImages(2)))
     many = dataclasses.replace(source_with(range(1000)), labels=np.zeros(1000, np.int32))
     with pytest.raises(DataError, match="image 0 .*; image 9 is damaged; and 990 more; bad images: 1000, .* allows 3$"):
-        list(read_all(many, 2, 3))
+        list(read_all(many, 2, BadImages(3)))
     assert not decode_threads()
 
 
 def test_reading_all_replaces_as_many_as_are_allowed(capsys):
-    found = [int(image[0, 0, 0]) for image in read_all(source_with({0, 2, 3}), 2, 3)]
+    found = [int(image[0, 0, 0]) for image in read_all(source_with({0, 2, 3}), 2, BadImages(3))]
     assert found == [4, 1, 4, 1, 4]
     assert len(capsys.readouterr().err.splitlines()) == 3
     with pytest.raises(DataError, match="no image of class b can be read"):
-        list(read_all(source_with({1, 3}), 2, 9))
+        list(read_all(source_with({1, 3}), 2, BadImages(9)))

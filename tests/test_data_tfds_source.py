@@ -62,10 +62,19 @@ class TinyUnlabelled(TinyPng):
             yield index, {"image": np.full((8, 8, 1), 20 * index, np.uint8)}
 
 
+class TinySpectral(TinyPng):
+    def _info(self):
+        features = {"image": tfds.features.Tensor(shape=(8, 8, 12), dtype=np.uint8, encoding="bytes")}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _generate_examples(self):
+        yield 0, {"image": np.zeros((8, 8, 12), np.uint8)}
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
-    for builder in (TinyPng, TinyUnlabelled):
+    for builder in (TinyPng, TinyUnlabelled, TinySpectral):
         builder(data_dir=folder, file_format="array_record").download_and_prepare()
     return str(folder)
 
@@ -141,6 +150,11 @@ def test_unlabelled_grey_arrays_serve_unconditional_training(data_dir, tmp_path)
     np.testing.assert_array_equal(np.sort(dataset.images[:, 3, 3, 2]), 20 * np.arange(COUNT))
     with pytest.raises(DataError, match="features are image; needed: 'label'"):
         load(data_dir, tmp_path, "tiny_unlabelled")
+
+
+def test_images_of_other_channels_are_refused(data_dir, tmp_path):
+    with pytest.raises(DataError, match=r"are image; image is Tensor\(shape=\(8, 8, 12\).*\[H, W, 1, 3 or 4\]$"):
+        load(data_dir, tmp_path, "tiny_spectral", num_classes=0)
 
 
 def test_reading_does_not_import_tensorflow(data_dir, tmp_path):

@@ -8,8 +8,10 @@ import pytest
 from biggan_jax import cli, models
 from biggan_jax.config import example_shape
 from biggan_jax.config.models import SIZES, TABLES
+from biggan_jax.errors import UsageError
 from biggan_jax.models import biggan, biggan_deep, resnet_gan
 from biggan_jax.programs.description import count, describe
+from tests import recipes
 from tests.tiny import random_variables, tiny_config
 
 KEY = jax.random.key(0)
@@ -27,6 +29,29 @@ def generator_params(family, size, z_dim, **fields):
 def discriminator_params(family, size, **fields):
     net = family.Discriminator(image_size=size, **fields)
     return count(variables_of(net, jnp.zeros((2, size, size, 3)), jnp.zeros(2, int))["params"])
+
+
+ANY_SIZE = ("mlp", "infogan", "improved_gan")
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_beyond_512_pixels_nets_work_or_name_the_sizes_they_have(name):
+    recipe = {net: recipe for recipe, net in recipes.NETS.items() if recipe != "toy"}.get(name, "gan")
+    asked = {"gan__name": recipe, "model__name": name} | recipes.OWN.get(recipe, {}) | {"image_size": 1024}
+    if name not in ANY_SIZE:
+        with pytest.raises(UsageError, match="config.image_size is 1024; it must be one of 8, 16, "):
+            tiny_config(**asked)
+        return
+    config = tiny_config(**asked)
+    generator, discriminator = models.build(config)
+    z, labels = jax.ShapeDtypeStruct((2, config.model.z_dim), "float32"), jax.ShapeDtypeStruct((2,), "int32")
+
+    def forward(z, labels):
+        images, _ = generator.init_with_output(KEY, z, labels)
+        return images, discriminator.init_with_output(KEY, images, labels)[0]
+
+    images, _ = jax.eval_shape(forward, z, labels)
+    assert images.shape == (2, 1024, 1024, config.model.image_channels)
 
 
 # Row of Table 1: generator, discriminator, and both without the shared embedding, which is the paper's "Param (M)".

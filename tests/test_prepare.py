@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,6 +128,78 @@ def test_a_link_to_nothing_is_named(source, tmp_path):
         prepare.main(arguments(source, tmp_path / "out"))
 
 
+def damage(source, *names):
+    for name in names:
+        (source / "train" / name).write_bytes(b"broken")
+
+
+def test_unreadable_images_are_skipped_by_the_rule_of_training_and_named(source, tmp_path, capsys):
+    damage(source, "cat/3.png", "dog/0.png")
+    prepare.main(arguments(source, tmp_path / "out", skip_bad_records=2))
+    said = capsys.readouterr()
+    assert said.err.count("warning: skipped") == 2 and "skipped 2 of at most 2 bad images" in said.err
+    named = [f"{source}/train/{name}.png: not an image in a format that Pillow reads" for name in ("cat/3", "dog/0")]
+    in_place = "2 could not be read, others of their classes are in their place"
+    assert said.out.splitlines()[-1].endswith(f"8x8; {in_place}: {named[0]}; {named[1]}")
+    entry = json.loads((tmp_path / "out" / "manifest.json").read_text())["splits"]["train"]
+    assert entry["replaced"] == dict(zip(("3", "10"), named))
+    prepared = array_record.load(str(tmp_path / "out"), "train", 8, 2)
+    direct = image_folder.load(str(source), "train", 8, 2, str(tmp_path / "cache"), skip_bad_records=2)
+    np.testing.assert_array_equal(prepared.images, direct.images)
+    np.testing.assert_array_equal(prepared.images[[3, 10]], prepared.images[[4, 11]])
+
+
+def test_more_unreadable_images_than_are_allowed_are_all_named_at_once(source, tmp_path):
+    """Shards of two images without one are kept, and what is mended belongs where it was."""
+    broken = [f"{name}/{i}.png" for name in ("cat", "dog") for i in range(4, 10)]
+    damage(source, *broken)
+    for limit in (0, 1, 11):
+        with pytest.raises(DataError) as raised:
+            prepare.main(arguments(source, tmp_path / "out", shards=10, skip_bad_records=limit))
+        message = str(raised.value)
+        assert [name in message for name in broken] == [True] * 10 + [False] * 2 and "\n" not in message
+        assert message.endswith(f"; and 2 more; bad images: 12, --skip_bad_records allows {limit}")
+        kept = sorted(path.name[26:31] for path in (tmp_path / "out").glob("images-*"))
+        assert kept == ["00000", "00001", "00005", "00006"]
+    write_folder(tmp_path / "mended")
+    shutil.copytree(tmp_path / "mended", source, dirs_exist_ok=True)
+    prepare.main(arguments(source, tmp_path / "out", shards=10))
+    prepare.main(arguments(source, tmp_path / "unbroken", shards=10))
+    assert digests(tmp_path / "out") == digests(tmp_path / "unbroken")
+
+
+def test_what_was_skipped_is_known_when_it_goes_on(source, tmp_path, monkeypatch, capsys):
+    """It is stopped in the third shard of four, with one replaced image in each half."""
+    damage(source, "cat/3.png", "dog/9.png")
+    prepare.main(arguments(source, tmp_path / "unbroken", skip_bad_records=2))
+    write_shard, out = array_record.write_shard, tmp_path / "out"
+
+    def stopped(path, images, labels):
+        if "00002-of" in path.name:
+            raise KeyboardInterrupt
+        write_shard(path, images, labels)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(array_record, "write_shard", stopped)
+        prepare.main(arguments(source, out, skip_bad_records=2))
+    plan = json.loads((out / "unfinished.train.json").read_text())
+    assert list(plan["replaced"]) == ["3"]
+    with pytest.raises(UsageError, match=r"cat/3\.png: not an image.*allowed: --skip_bad_records=1 or more, or a new"):
+        prepare.main(arguments(source, out))
+    with pytest.raises(DataError, match=r"cat/3\.png.*dog/9\.png.*bad images: 2, --skip_bad_records allows 1"):
+        prepare.main(arguments(source, out, skip_bad_records=1))
+    prepare.main(arguments(source, out, skip_bad_records=2))
+    assert digests(out) == digests(tmp_path / "unbroken")
+    (out / "images-train.array_record-00001-of-00004").unlink()
+    capsys.readouterr()
+    prepare.main(arguments(source, out, skip_bad_records=5))
+    assert digests(out) == digests(tmp_path / "unbroken") and "2 could not be read" in capsys.readouterr().out
+    (out / "manifest.json").unlink()
+    (out / "unfinished.train.json").write_text(json.dumps(plan | {"replaced": ["3"]}))
+    with pytest.raises(UsageError, match="the record of train is damaged"):
+        prepare.main(arguments(source, out, skip_bad_records=2))
+
+
 def test_killed_and_started_again_gives_the_same_bytes(source, tmp_path):
     """The process is killed inside the third shard; the rerun keeps the first two and makes what is missing."""
     prepare.main(arguments(source, tmp_path / "unbroken"))
@@ -239,6 +312,7 @@ def test_a_full_disk_keeps_what_is_done(source, tmp_path):
         ({"split": "train[:10]"}, "plain name"),
         ({"shards": 0}, "at least 1"),
         ({"image_size": -8}, "at least 1"),
+        ({"skip_bad_records": -1}, "--skip_bad_records=-1: must be 0 or more"),
     ],
 )
 def test_wrong_usage(source, tmp_path, changes, message):

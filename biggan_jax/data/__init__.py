@@ -13,6 +13,7 @@ from biggan_jax import config as configs
 from biggan_jax.data import array_files, array_record, digits, image_folder, points, points_file, shapes, tfds_source
 from biggan_jax.data.dataset import Dataset, fingerprint, validate
 from biggan_jax.data.decode import MAX_PIXELS
+from biggan_jax.data.image_source import StreamedImages, grey_where_bad
 from biggan_jax.data.partly_labelled import with_labelled
 from biggan_jax.errors import UsageError
 
@@ -22,11 +23,20 @@ DEFAULT_CACHE_DIR = "~/.cache/biggan_jax"
 LOOKED_AT = 256  # images, to tell whether a data set is grey
 
 
+def _listed_folder(config, split):
+    c = config.data
+    return image_folder.open_source(c.dir, split, config.num_classes, c.max_pixels, say=False)[1]
+
+
 def _folder(config, split):
     c = config.data
     return image_folder.load(
         c.dir, split, config.image_size, config.num_classes, cache_dir(config), c.skip_bad_records, c.max_pixels
     )
+
+
+def _listed_arrays(config, split):
+    return array_files.open_source(config.dataset, config.data.dir, split, not config.num_classes, say=False)[0]
 
 
 def _array_files(config, split):
@@ -40,11 +50,18 @@ def _prepared(config, split):
     return array_record.load(c.dir, split, config.image_size, config.num_classes, c.skip_bad_records)
 
 
+def _listed_tfds(config, split):
+    return tfds_source.find_source(*_tfds_arguments(config, split))[0]
+
+
 def _tfds(config, split):
+    return tfds_source.load(*_tfds_arguments(config, split))
+
+
+def _tfds_arguments(config, split):
     name, c = config.dataset.removeprefix("tfds:"), config.data
-    return tfds_source.load(
-        name, split, config.image_size, config.num_classes, c.dir, cache_dir(config), c.get("max_pixels", MAX_PIXELS)
-    )
+    max_pixels = c.get("max_pixels", MAX_PIXELS)
+    return name, split, config.image_size, config.num_classes, c.dir, cache_dir(config), max_pixels
 
 
 # (config, split) -> Dataset, by what `config.dataset` is, or begins with.
@@ -57,6 +74,13 @@ SOURCES = {
     "tfds:": _tfds,
     "points_file": lambda config, split: points_file.load(config.data.dir, split),
     "points": lambda config, split: points.load(config.data.distribution, split, config.data.num_examples),
+}
+# (config, split) -> ImageSource, of those above that take their time to read: listed, and not read yet.
+LISTED = {
+    "image_folder": _listed_folder,
+    **dict.fromkeys(array_files.FORMATS, _listed_arrays),
+    "prepared": lambda config, split: array_record.open_source(config.data.dir, split)[0],
+    "tfds:": _listed_tfds,
 }
 
 
@@ -79,7 +103,7 @@ def load(config, split: str | None = None, labelled: bool = False) -> Dataset:
         DataError: missing, unreadable or unsuitable data; the message names the file or value.
     """
     split, num_classes = split or config.data.split, config.num_classes
-    dataset = _source(config.dataset)(config, split)
+    dataset = SOURCES[_kind(config.dataset)](config, split)
     if num_classes == 0 and labelled:
         num_classes = len(dataset.class_names)
     elif num_classes == 0 and "label" in dataset.arrays:
@@ -108,17 +132,20 @@ def support(config) -> points.Support:
 def complete(config) -> None:
     """Sets what `config` leaves to the data, the number of classes and of channels, and says what was found.
 
-    Images are grey where LOOKED_AT of them, drawn at random, are.
+    Images are grey where LOOKED_AT of them, drawn at random, are; no others are read. What cannot be read is left for
+    `load` to name.
     """
     if not (open_keys := configs.left_open(config)):
         return
-    found, said = _source(config.dataset)(config, config.data.split), []
+    kind, said = _kind(config.dataset), []
+    found = LISTED.get(kind, SOURCES[kind])(config, config.data.split)
     if "num_classes" in open_keys:
         count = len(found.class_names) if len(found.class_names) > 1 else 0  # one class tells nothing
         configs.set_classes(config, count)
         said.append(f"{count or 'no'} classes (num_classes={count})")
     if "model.image_channels" in open_keys:
-        config.model.image_channels = channels = 1 if _grey(found.images) else 3
+        images = StreamedImages(grey_where_bad(found), config.image_size) if kind in LISTED else found.images
+        config.model.image_channels = channels = 1 if _grey(images) else 3
         said.append(f"{'grey' if channels == 1 else 'coloured'} images (model.image_channels={channels})")
     if "data.dim" in open_keys:
         config.data.dim = dim = found.arrays["point"].shape[1]
@@ -127,15 +154,17 @@ def complete(config) -> None:
 
 
 def _grey(images) -> bool:
-    """Whether the channels of images [N, H, W, 3] are one."""
-    looked_at = images[np.argsort(np.random.PCG64(0).random_raw(images.shape[0]))[:LOOKED_AT]]
-    return bool((np.ptp(looked_at, axis=-1) == 0).all())
+    """Whether the channels of images [N, H, W, 3] are one. Of coloured ones a few are read."""
+    looked_at = np.argsort(np.random.PCG64(0).random_raw(images.shape[0]))[:LOOKED_AT]
+    few = np.array_split(looked_at, -(-len(looked_at) // 16))
+    return all((np.ptp(images[indices], axis=-1) == 0).all() for indices in few)
 
 
-def _source(name: str):
+def _kind(name: str) -> str:
+    """The key of SOURCES that a data set's name is, or begins with. Raises UsageError with near names."""
     prefix, separator, rest = name.partition(":")
-    if (source := SOURCES.get(prefix + separator)) and bool(rest) == bool(separator):
-        return source
+    if prefix + separator in SOURCES and bool(rest) == bool(separator):
+        return prefix + separator
     allowed = [f"{known}NAME" if known.endswith(":") else known for known in SOURCES]
     near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""

@@ -5,6 +5,7 @@ The folder is also a TFDS data set (`tfds.builder_from_directory`): every record
 shard and the labels in one array, so that a reader need not touch every record to know them.
 """
 
+from collections.abc import Iterable, Sequence
 import contextlib
 import hashlib
 import json
@@ -17,7 +18,7 @@ import numpy as np
 
 from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, labelled_images, local_folder
 from biggan_jax.data.decode import resize_array
-from biggan_jax.data.image_source import ImageSource, in_memory_or_streamed, read_in_order, skip_bad
+from biggan_jax.data.image_source import ImageSource, in_memory_or_streamed, skip_bad
 from biggan_jax.errors import DataError, MissingSplitError
 
 MANIFEST = "manifest.json"
@@ -35,21 +36,25 @@ def load(directory: str, split: str, image_size: int, num_classes: int, skip_bad
         DataError: not a prepared folder, unknown split, shards that are missing or of another size than the manifest
             says, another number of classes than `num_classes`, or a damaged record (when it is read).
     """
-    root, entry = open_split(directory, split)
-    name = f"prepared:{root}/{split}"
-    labels = read_labels(root, entry)
-    check_num_classes(name, tuple(entry["class_names"]), num_classes)
-    source = ImageSource(name, labels, tuple(entry["class_names"]), RecordReader(root, entry))
+    source, entry = open_source(directory, split)
+    check_num_classes(source.name, source.class_names, num_classes)
     source = skip_bad(source, skip_bad_records)
     return labelled_images(
-        name=name,
+        name=source.name,
         images=in_memory_or_streamed(source, image_size),
-        labels=labels,
+        labels=source.labels,
         class_names=source.class_names,
         fingerprint=fingerprint(
             "prepared", split, image_size, entry["class_names"], [file["sha256"] for file in entry["files"]]
         ),
     )
+
+
+def open_source(directory: str, split: str) -> tuple[ImageSource, dict]:
+    """The `ImageSource` of a prepared split, and its entry in the manifest. Raises as `load` does."""
+    root, entry = open_split(directory, split)
+    labels, class_names = read_labels(root, entry), tuple(entry["class_names"])
+    return ImageSource(f"prepared:{root}/{split}", labels, class_names, RecordReader(root, entry)), entry
 
 
 def open_split(directory: str, split: str) -> tuple[pathlib.Path, dict]:
@@ -213,17 +218,17 @@ def parse_image(serialized: bytes) -> np.ndarray:
     return np.frombuffer(example.features.feature["image"].bytes_list.value[0], np.uint8)
 
 
-def write_shard(path: pathlib.Path, source: ImageSource, indices: range, image_size: int) -> None:
-    """Writes the examples `indices` of `source` to an ArrayRecord file that gets its name when it is complete.
+def write_shard(path: pathlib.Path, images: Iterable[np.ndarray], labels: Sequence[int]) -> None:
+    """Writes examples to an ArrayRecord file that gets its name when it is complete and `images` are at their end.
 
     One record per group, for random access, and no compression: zstd takes little off raw photographs.
-    Raises OSError when the disk is full and DataError for an unreadable image; no file is left then.
+    Raises OSError when the disk is full, and whatever `images` raise; no file is left then.
     """
     temporary = path.with_name(path.name + ".partial")
     writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
     try:
-        for index, image in zip(indices, read_in_order(source, indices, image_size)):
-            writer.write(serialize(image, int(source.labels[index])))
+        for image, label in zip(images, labels, strict=True):
+            writer.write(serialize(image, int(label)))
         writer.close()
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())

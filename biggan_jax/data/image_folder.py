@@ -11,7 +11,7 @@ import numpy as np
 from biggan_jax.data import checksum, folders
 from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, labelled_images, local_folder
 from biggan_jax.data.decode import MAX_PIXELS, RESIZE, decode
-from biggan_jax.data.image_source import ImageSource, read_all, with_progress
+from biggan_jax.data.image_source import BadImages, ImageSource, read_all, with_progress
 from biggan_jax.errors import DataError
 
 VERSION = 2  # of the cache
@@ -59,12 +59,13 @@ def load(
 
 
 def open_source(
-    directory: str, split: str, num_classes: int | None = None, max_pixels: int = MAX_PIXELS
+    directory: str, split: str, num_classes: int | None = None, max_pixels: int = MAX_PIXELS, say: bool = True
 ) -> tuple[list[pathlib.Path], ImageSource]:
     """Lists a folder without decoding: its image files and the `ImageSource` that reads them, of one class with the
-    name of the folder where there are none. Says on stderr what was found, and what of the folder is left out.
+    name of the folder where there are none.
 
-    num_classes: None takes the classes that are there; see `folders.by_class`.
+    num_classes: None takes the classes that are there; see `folders.by_class`. say: on stderr what was found, and what
+    of the folder is left out.
 
     Raises:
         DataError: no such folder; see `folders.find_split`, `folders.images`, `folders.by_class`.
@@ -78,7 +79,8 @@ def open_source(
     files = [file for members in by_class for file in members]
     name = f"image_folder:{root}"
     what = f"of {len(names)} classes: {_numbered(names)}" if names else "in no class folders, taken without classes"
-    print(f"{name}: {len(files)} images {what}{folders.said(left_out + beside)}", file=sys.stderr, flush=True)
+    if say:
+        print(f"{name}: {len(files)} images {what}{folders.said(left_out + beside)}", file=sys.stderr, flush=True)
     return files, ImageSource(
         name=name,
         labels=np.repeat(np.arange(len(by_class), dtype=np.int32), [len(members) for members in by_class]),
@@ -99,7 +101,7 @@ def _cached_images(files, source, image_size, skip_bad_records, cache_dir):
     key = fingerprint(VERSION, RESIZE, image_size, skip_bad_records, [(str(file), *_version(file)) for file in files])
     if path := checksum.find(cache_dir, f"{key}-*"):
         return np.load(path, mmap_mode="r"), path.stem.split("-")[1]
-    decoded = read_all(source, image_size, skip_bad_records)
+    decoded = read_all(source, image_size, BadImages(skip_bad_records))
     shape = (len(files), image_size, image_size, 3)
     try:
         path = _write_cache(with_progress(decoded, len(files), source.name), shape, cache_dir, key)

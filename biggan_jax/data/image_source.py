@@ -1,6 +1,5 @@
 """A listed but not yet decoded set of images, and reading it with all cores in a fixed order."""
 
-import bisect
 import collections
 from collections.abc import Callable, Iterable, Iterator
 import concurrent.futures
@@ -34,35 +33,45 @@ class ImageSource:
     read: Callable[[int, int], np.ndarray]
 
 
-class _Bad:
-    """Images that could not be read, of which `limit` are allowed."""
+class BadImages:
+    """Images that could not be read, of which `limit` are allowed, by the option that messages name.
 
-    def __init__(self, limit: int):
-        self._limit, self._lock = limit, threading.Lock()
-        self._indices, self._first = set(), []
+    known: those met before, messages by index.
+    """
+
+    def __init__(self, limit: int, option: str = "data.skip_bad_records", known: dict[int, str] | None = None):
+        self._limit, self._option, self._lock = limit, option, threading.Lock()
+        self._messages = dict(known or {})
 
     def note(self, index: int, error: DataError) -> None:
         """Counts an image once, with a warning as long as it is allowed."""
         with self._lock:
-            if index in self._indices:
+            if index in self._messages:
                 return
-            self._indices.add(index)
-            bisect.insort(self._first, (index, str(error)))
-            del self._first[NAMED:]
-            count = len(self._indices)
+            self._messages[index] = str(error)
+            count = len(self._messages)
         if count <= self._limit:
             print(f"warning: skipped {count} of at most {self._limit} bad images: {error}", file=sys.stderr, flush=True)
 
     @property
+    def messages(self) -> dict[int, str]:
+        """What is wrong with each image met so far, by index, in order."""
+        with self._lock:
+            return dict(sorted(self._messages.items()))
+
+    @property
     def too_many(self) -> bool:
-        return len(self._indices) > self._limit
+        return len(self._messages) > self._limit
+
+    def named(self) -> str:
+        """The first of them, and how many more there are."""
+        messages = list(self.messages.values())
+        more = f"; and {len(messages) - NAMED} more" if len(messages) > NAMED else ""
+        return "; ".join(messages[:NAMED]) + more
 
     def error(self) -> DataError:
         """Names the first of them, and how many they are."""
-        with self._lock:
-            named, count = "; ".join(message for _, message in self._first), len(self._indices)
-        more = f"; and {count - NAMED} more" if count > NAMED else ""
-        return DataError(f"{named}{more}; bad images: {count}, data.skip_bad_records allows {self._limit}")
+        return DataError(f"{self.named()}; bad images: {len(self._messages)}, {self._option} allows {self._limit}")
 
 
 def skip_bad(source: ImageSource, limit: int) -> ImageSource:
@@ -72,7 +81,7 @@ def skip_bad(source: ImageSource, limit: int) -> ImageSource:
     Which images a step sees still depends on nothing but the step. Reading raises DataError, naming those met so far,
     when more are bad, or all of a class.
     """
-    return _skipping(source, _Bad(limit)) if limit else source
+    return _skipping(source, BadImages(limit)) if limit else source
 
 
 def _skipping(source, bad):
@@ -89,11 +98,25 @@ def _skipping(source, bad):
     return dataclasses.replace(source, read=read)
 
 
-def read_all(source: ImageSource, image_size: int, limit: int) -> Iterator[np.ndarray]:
-    """Yields every image of `skip_bad(source, limit)` in order. Where more are bad it goes on to the end, so that the
-    DataError it raises names them all at once.
+def grey_where_bad(source: ImageSource) -> ImageSource:
+    """`source`, but an image that cannot be read is black: for a look at the others."""
+
+    def read(index: int, image_size: int) -> np.ndarray:
+        try:
+            return source.read(index, image_size)
+        except DataError:
+            return np.zeros((image_size, image_size, 3), np.uint8)
+
+    return dataclasses.replace(source, read=read)
+
+
+def read_all(
+    source: ImageSource, image_size: int, bad: BadImages, indices: Iterable[int] | None = None
+) -> Iterator[np.ndarray]:
+    """Yields the images `indices` of `source`, by default all, in order, each that cannot be read replaced as by
+    `skip_bad`. Where more are bad than allowed it reads on to the end, without yielding them, so that the DataError it
+    raises there names them all at once.
     """
-    bad = _Bad(limit)
     skipping = _skipping(source, bad)
 
     def read(index: int, size: int) -> np.ndarray | None:
@@ -104,10 +127,12 @@ def read_all(source: ImageSource, image_size: int, limit: int) -> Iterator[np.nd
                 raise
             return None
 
-    for image in read_in_order(dataclasses.replace(source, read=read), range(len(source.labels)), image_size):
-        if not bad.too_many:
+    whole, indices = True, range(len(source.labels)) if indices is None else indices
+    for image in read_in_order(dataclasses.replace(source, read=read), indices, image_size):
+        whole = whole and image is not None
+        if whole:
             yield image
-    if bad.too_many:
+    if not whole:
         raise bad.error()
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from biggan_jax.data import array_files, array_record, huggingface, image_folder, imagenet, tfds_source
 from biggan_jax.data.decode import RESIZE
-from biggan_jax.data.image_source import ImageSource
+from biggan_jax.data.image_source import BadImages, ImageSource, read_all
 from biggan_jax.errors import DataError, UsageError
 
 SHARD_BYTES = 2**30  # of pixels in one shard, where nobody says how many shards
@@ -64,17 +64,26 @@ def _tfds_builder(name, data_dir):
 
 
 def prepare(
-    source: ImageSource, spec: str, split: str, image_size: int, out: pathlib.Path, num_shards: int | None = None
+    source: ImageSource,
+    spec: str,
+    split: str,
+    image_size: int,
+    out: pathlib.Path,
+    num_shards: int | None = None,
+    skip_bad_records: int = 0,
 ) -> None:
     """Writes `source` to `out`: shards, labels, TFDS metadata, and last the manifest.
 
     A shard gets its name when it is complete, so what has its name is not made again. The same source and arguments
     give the same bytes, whether or not the run was interrupted.
 
+    skip_bad_records: images that may be unreadable; the next of its class replaces each. The manifest lists them.
+
     Raises:
-        UsageError: `out` holds this split made with other arguments, another image size or other classes, or another
-            process is writing to it.
-        DataError: an image cannot be read, or the disk is full; finished shards are kept.
+        UsageError: `out` holds this split made with other arguments, another image size or other classes, or with more
+            replaced images than are allowed now, or another process is writing to it.
+        DataError: more images cannot be read, all of which it names, or the disk is full; finished shards without
+            replaced images are kept.
     """
     num_examples = len(source.labels)
     pixels = num_examples * image_size**2 * 3
@@ -91,32 +100,67 @@ def prepare(
     try:
         out.mkdir(parents=True, exist_ok=True)
         with _exclusive(out):
-            _check_plan(out, split, plan)
+            replaced = _check_plan(out, split, plan)
             starts = np.linspace(0, num_examples, num_shards + 1).astype(int)
-            paths = [out / f"images-{split}.array_record-{i:05d}-of-{num_shards:05d}" for i in range(num_shards)]
-            begun = time.monotonic()
-            made = 0
-            for i, path in enumerate(paths):
-                if path.exists():
-                    print(f"{path.name}: already there", flush=True)
-                    continue
-                array_record.write_shard(path, source, range(starts[i], starts[i + 1]), image_size)
-                made += starts[i + 1] - starts[i]
-                rate = made / (time.monotonic() - begun)
-                print(
-                    f"{path.name}: {starts[i + 1]}/{num_examples} images, {rate:.0f} images/s, about "
-                    f"{(num_examples - starts[i + 1]) / rate / 60:.0f} min left",
-                    flush=True,
+            shards = {
+                out / f"images-{split}.array_record-{i:05d}-of-{num_shards:05d}": range(starts[i], starts[i + 1])
+                for i in range(num_shards)
+            }
+            there = [index for path, indices in shards.items() if path.exists() for index in indices]
+            known = {index: replaced[index] for index in there if index in replaced}
+            bad = BadImages(skip_bad_records, "--skip_bad_records", known)
+            if bad.too_many:
+                raise UsageError(
+                    f"--out={out}: of {split} there {len(known)} images are in place of others that could not be read: "
+                    f"{bad.named()}; allowed: --skip_bad_records={len(known)} or more, or a new folder"
                 )
-            _finish(out, split, plan, paths, starts, source)
+            _write_shards(out, split, plan, shards, source, bad)
+            _finish(out, split, plan | _replaced(bad.messages), shards, source)
     except OSError as error:
         raise DataError(
             f"{error.filename or out}: {error.strerror or error}; finished shards are kept: run the same command again"
         ) from error
+    said = f"; {len(bad.messages)} could not be read, others of their classes are in their place: {bad.named()}"
     print(
         f"{out}: {split} is prepared: {num_examples} images of {len(source.class_names)} classes at "
-        f"{image_size}x{image_size}"
+        f"{image_size}x{image_size}{said if bad.messages else ''}"
     )
+
+
+def _write_shards(out, split, plan, shards, source, bad):
+    """Writes those that are not there yet. Where more images are bad than allowed it goes on with the next shard, so
+    that all are named at once, and keeps none of its own in which an image is replaced: it may be mended, and then
+    belongs there.
+    """
+
+    def images(indices):
+        yield from read_all(source, plan["image_size"], bad, indices)
+        _write_json(_plan_path(out, split), plan | _replaced(bad.messages))  # before the shard has its name
+
+    begun, made = time.monotonic(), []
+    for path, indices in shards.items():
+        if path.exists():
+            print(f"{path.name}: already there", flush=True)
+            continue
+        try:
+            array_record.write_shard(path, images(indices), source.labels[indices])
+        except DataError:
+            if not bad.too_many:
+                raise
+            continue
+        made.append(path)
+        rate = sum(len(shards[path]) for path in made) / (time.monotonic() - begun)
+        left = plan["num_examples"] - indices.stop
+        print(
+            f"{path.name}: {indices.stop}/{plan['num_examples']} images, {rate:.0f} images/s, about "
+            f"{left / rate / 60:.0f} min left",
+            flush=True,
+        )
+    if bad.too_many:
+        for path in made:
+            if any(index in shards[path] for index in bad.messages):
+                path.unlink()
+        raise bad.error()
 
 
 @contextlib.contextmanager
@@ -130,8 +174,10 @@ def _exclusive(out):
         yield
 
 
-def _check_plan(out, split, plan):
-    """Refuses to mix: what is in `out`, finished or not, must have been made as `plan` says. Records the plan."""
+def _check_plan(out, split, plan) -> dict[int, str]:
+    """Refuses to mix: what is in `out`, finished or not, must have been made as `plan` says. Records the plan. Returns
+    the images that were replaced so far: what is wrong with each, by index.
+    """
     splits = array_record.read_manifest(out)
     plan_path = _plan_path(out, split)
     if split in splits:
@@ -155,7 +201,16 @@ def _check_plan(out, split, plan):
                     f"--out={out}: split {other} there has {_shorten([key], entry)}, {split} would have "
                     f"{_shorten([key], plan)}; splits that share a folder must agree"
                 )
-    _write_json(plan_path, plan)
+    try:
+        replaced = {int(index): str(message) for index, message in earlier.get("replaced", {}).items()}
+    except (AttributeError, ValueError) as error:
+        raise UsageError(f"--out={out}: the record of {split} is damaged ({error}); use a new folder") from error
+    _write_json(plan_path, plan | _replaced(replaced))
+    return replaced
+
+
+def _replaced(messages):
+    return {"replaced": {str(index): message for index, message in messages.items()}}  # keys as JSON has them
 
 
 def _read_plan(path):
@@ -169,14 +224,18 @@ def _shorten(keys, values):
     return ", ".join(f"{key}={str(values.get(key))[:60]}" for key in keys)
 
 
-def _finish(out, split, plan, paths, starts, source):
+def _finish(out, split, plan, shards, source):
     """Writes the labels, TFDS's metadata and the manifest, in this order, and drops the record of the plan."""
     labels_path = out / f"{split}.labels.npy"
     np.save(labels_path, source.labels)
-    counts = [int(count) for count in np.diff(starts)]
     files = [
-        {"name": path.name, "bytes": path.stat().st_size, "sha256": array_record.sha256(path), "num_examples": count}
-        for path, count in zip(paths, counts)
+        {
+            "name": path.name,
+            "bytes": path.stat().st_size,
+            "sha256": array_record.sha256(path),
+            "num_examples": len(indices),
+        }
+        for path, indices in shards.items()
     ]
     files.append(
         {"name": labels_path.name, "bytes": labels_path.stat().st_size, "sha256": array_record.sha256(labels_path)}

@@ -38,6 +38,27 @@ def load(
         DataError: not downloaded or not in ArrayRecord form (the message holds the command that prepares it), no such
             split, unsuitable features, or another number of classes than `num_classes`.
     """
+    source, identity = find_source(name, split, image_size, num_classes, data_dir, cache_dir, max_pixels)
+    check_num_classes(source.name, source.class_names, num_classes)
+    return labelled_images(
+        name=source.name,
+        images=in_memory_or_streamed(source, image_size),
+        labels=source.labels,
+        class_names=source.class_names,
+        fingerprint=fingerprint(identity, image_size),
+    )
+
+
+def find_source(
+    name: str,
+    split: str,
+    image_size: int,
+    num_classes: int | None,
+    data_dir: str,
+    cache_dir: str,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[ImageSource, list]:
+    """What `load` reads, see `open_source`. Raises as it does."""
     builder = find_builder(name, data_dir)
     folder = f" --tfds_data_dir={data_dir}" if data_dir else ""
     command = (
@@ -51,15 +72,7 @@ def load(
             f"tfds:{name} in {builder.data_dir} is stored as {builder.info.file_format.value}; allowed: "
             f"array_record, which is read without TensorFlow; {command}"
         )
-    source, identity = open_source(builder, split, num_classes == 0, cache_dir, max_pixels)
-    check_num_classes(source.name, source.class_names, num_classes)
-    return labelled_images(
-        name=source.name,
-        images=in_memory_or_streamed(source, image_size),
-        labels=source.labels,
-        class_names=source.class_names,
-        fingerprint=fingerprint(identity, image_size),
-    )
+    return open_source(builder, split, not num_classes, cache_dir, max_pixels)
 
 
 def find_builder(name: str, data_dir: str, **kwargs):
@@ -87,15 +100,17 @@ def open_source(
     """The `ImageSource` of a builder's ArrayRecord split, and the JSON-able identity of its files.
 
     Raises:
-        DataError: no such split, no `image` feature of uint8 [H, W, channels], or no ClassLabel `label` (which
+        DataError: no such split, no `image` feature of uint8 [H, W, 1, 3 or 4], or no ClassLabel `label` (which
             unconditional training does not need).
     """
     import tensorflow_datasets as tfds  # slow, and other data do without
 
     name = f"tfds:{builder.info.full_name}/{split}"
     features = builder.info.features
-    if "image" not in features or features["image"].np_dtype != np.uint8 or len(features["image"].shape) != 3:
-        raise DataError(f"{name}: the features are {', '.join(features)}; needed: 'image', uint8 [H, W, channels]")
+    image = features["image"] if "image" in features else None
+    if image is None or image.np_dtype != np.uint8 or len(image.shape) != 3 or image.shape[2] not in (None, 1, 3, 4):
+        found = f"{', '.join(features)}{'' if image is None else f'; image is {image}'}"
+        raise DataError(f"{name}: the features are {found}; needed: 'image', uint8 [H, W, 1, 3 or 4]")
     # Files are decoded by our own `decode`: one behaviour for every source, and no need for TFDS's OpenCV.
     encoded = isinstance(features["image"], tfds.features.Image)
     decoders = {"image": tfds.decode.SkipDecoding()} if encoded else None

@@ -2,6 +2,7 @@
 
 import hashlib
 import pathlib
+import sys
 
 import numpy as np
 
@@ -41,9 +42,13 @@ def load(form: str, directory: str, split: str, image_size: int, num_classes: in
     )
 
 
-def open_source(form: str, directory: str, split: str, unconditional: bool = False) -> tuple[ImageSource, object, Part]:
+def open_source(
+    form: str, directory: str, split: str, unconditional: bool = False, say: bool = True
+) -> tuple[ImageSource, object, Part]:
     """The `ImageSource` of a split, its array of images, and the `Part` that both come from. Raises as `load` does, but
     floats out of range only when they are read.
+
+    say: on stderr what is cropped of images that are not square.
     """
     path = local_folder(directory, form)
     parts, class_names = FORMATS[form](path)
@@ -61,7 +66,13 @@ def open_source(form: str, directory: str, split: str, unconditional: bool = Fal
     if len(labels) != len(images):
         raise DataError(f"{part.where}: {len(labels)} labels for {len(images)} images; they must agree")
 
+    name, (height, width) = f"{form}:{path}/{split}", images.shape[1:3]
+    if say and height != width:
+        edge = min(height, width)
+        cropped = f"cropped to the centre square: {height}x{width} -> {edge}x{edge} (height x width)"
+        print(f"{name}: images are {cropped}", file=sys.stderr, flush=True)
+
     def read(index, image_size):
         return resize_array(pixels(images[index], f"{part.where}: image {index}"), image_size)
 
-    return ImageSource(f"{form}:{path}/{split}", labels, class_names, read), images, part
+    return ImageSource(name, labels, class_names, read), images, part
