@@ -23,7 +23,7 @@ beside a run of the same seed that learned from the same labels alone; in DIR/ev
 import argparse
 
 from biggan_jax import cli, data, gans
-from biggan_jax.config import example_shape, kind, validate
+from biggan_jax.config import arrays, example_shape, kind, validate
 from biggan_jax.devices import processes, sharding
 from biggan_jax.errors import UsageError
 from biggan_jax.evaluation import (
@@ -247,7 +247,7 @@ def evaluate_images(options, overrides, mesh) -> None:
         run_config = checkpoints.config(step)
         checkpoints.close()
     config = data_config(options, overrides, run_config)
-    images = image_files.load(options.images, config.image_size)
+    images = image_files.load(options.images, config.image_size, channels=arrays(config)["image"][0][2])
     record = create_evaluator(options, config, mesh).score_images(images, options.images)
     if record:
         print(results.markdown([record]))

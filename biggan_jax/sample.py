@@ -130,7 +130,8 @@ def read_inputs(path: str, trained, num: int | None) -> dict[str, np.ndarray]:
         raise UsageError(
             f"--inputs={path}: it is images; samples of this model are made of {', '.join(names) or 'none'}"
         )
-    images = image_files.load(path, arrays[names[0]][0][0], "--inputs", (names[0], *image_files.KEYS))
+    (size, _, channels), _ = arrays[names[0]]
+    images = image_files.load(path, size, "--inputs", (names[0], *image_files.KEYS), channels)
     count = images.shape[0]
     return {names[0]: np.asarray(images[np.arange(num or count) % count])}
 
@@ -155,7 +156,7 @@ def write(directory: str, picture, images, asked: dict, png: bool, npz: bool) ->
         if png:
             of = [f"_class{label}" for label in asked["labels"]] if "labels" in asked else [""] * len(images)
             for i, image in enumerate(images):
-                save_png(out / f"{i:06d}{of[i]}.png", image)
+                save_png(out / f"{i:06d}{of[i]}.png", grids.shown(image))
         if npz:
             with (out / "samples.npz").open("wb") as file:
                 np.savez(file, images=images, **asked)

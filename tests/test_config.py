@@ -91,7 +91,7 @@ def test_what_was_published_is_beside_the_config():
         ("optimizer__g_lr", float("nan"), "a finite number"),
         ("compute_dtype", "float16", "float32, bfloat16"),
         ("num_classes", 0, "config.model.shared_embedding"),
-        ("model__image_channels", 4, "None or one of 1, 3"),
+        ("model__image_channels", 5, "None or one of 1, 2, 3, 4"),
         ("seed", -1, "0 or more"),
     ],
 )

@@ -8,11 +8,12 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from biggan_jax import data, train
+from biggan_jax import data, prepare, sample, train
 from biggan_jax.data import array_files, image_source
 from biggan_jax.data.array_files import contents, numpy_files
 from biggan_jax.data.decode import center_crop_resize
 from biggan_jax.errors import DataError, MissingSplitError
+from biggan_jax.sampling import grids
 
 N = 12
 LABELS = np.arange(N) % 3
@@ -54,6 +55,18 @@ def test_images_of_another_size_pass_the_transform_of_image_files(npz, tmp_path,
     assert capsys.readouterr().err.endswith(cropped)
     for found, image in zip(dataset.images, given):
         np.testing.assert_array_equal(found, center_crop_resize(Image.fromarray(image), 8))
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_two_and_four_channels_are_kept_and_resized_one_by_one(npz, tmp_path, channels):
+    given = images(14, 20, channels)
+    dataset = load(npz(images=given, labels=LABELS), tmp_path)
+    assert dataset.images.shape == (N, 8, 8, channels)
+    for channel in range(channels):
+        alone = [center_crop_resize(Image.fromarray(image[..., channel]), 8) for image in given]
+        np.testing.assert_array_equal(dataset.images[..., channel], np.stack(alone))
+    same = images(8, 8, channels)
+    np.testing.assert_array_equal(load(npz(images=same, labels=LABELS), tmp_path).images, same)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -157,8 +170,7 @@ def test_a_class_that_a_split_lacks_keeps_its_label(npz, tmp_path):
     "arrays,message",
     [
         ({"images": images(3, 8, 8)}, r"uint8 \[12, 3, 8, 8\], channels first.*np.moveaxis\(images, 1, -1\)"),
-        ({"images": images(8, 8, 4)}, r"images: uint8 \[12, 8, 8, 4\]; allowed: \[N, H, W\], \[N, H, W, 1\]"),
-        ({"images": images(8, 8, 2)}, r"images: uint8 \[12, 8, 8, 2\]; allowed: \[N, H, W\], \[N, H, W, 1\]"),
+        ({"images": images(8, 8, 5)}, r"images: uint8 \[12, 8, 8, 5\]; allowed: \[N, H, W\] or \[N, H, W, 1 to 4\]"),
         ({"images": images(8)}, r"images: uint8 \[12, 8\]; allowed"),
         ({"images": images().astype(np.int64)}, r"images: int64 \[12, 8, 8, 3\]; allowed: .*uint8 or floats"),
         ({"images": images()[:0]}, r"\[0, 8, 8, 3\]: empty"),
@@ -257,6 +269,22 @@ def test_an_npz_file_that_does_not_fit_in_memory_is_refused(npz, tmp_path, monke
         load(npz(images=images(), labels=LABELS), tmp_path)
 
 
+def test_nets_and_arrays_must_agree_in_channels_and_what_is_prepared_has_three(npz, make_config, tmp_path):
+    place = {"data__dir": str(npz(images=images(8, 8, 4), labels=LABELS)), "data__cache_dir": str(tmp_path / "cache")}
+    config = make_config(dataset="arrays", num_classes=3, **place)
+    with pytest.raises(DataError, match=r"\(12, 8, 8, 4\); allowed: .* for nets of 1 or 3 channels \(model.image_ch"):
+        data.load(config)
+    config.model.image_channels = 2
+    with pytest.raises(DataError, match=r"\(12, 8, 8, 4\); allowed: \[N, H, W, 2\] for model.image_channels=2$"):
+        data.load(config)
+    config = make_config(model__image_channels=4)
+    with pytest.raises(DataError, match=r"digits.*, 3\); allowed: \[N, H, W, 4\] for model.image_channels=4$"):
+        data.load(config)
+    with pytest.raises(DataError, match="my.npz/train: images of 4 channels; allowed: 1 or 3; others are trained on"):
+        arguments = [f"--source=arrays:{place['data__dir']}", "--split=train", "--image_size=8"]
+        prepare.main([*arguments, f"--out={tmp_path / 'out'}"])
+
+
 TINY = """
 from tests.tiny import tiny_config
 def get_config(variant=""):
@@ -264,6 +292,14 @@ def get_config(variant=""):
         gan__name="gan", model__name="mlp", dataset="arrays", num_classes=0, model__image_channels=1, batch_size=8,
         run__standing_stats_batches=0,
     )
+"""
+
+
+LEFT_OPEN = """
+def get_config(variant=""):
+    c = tiny()
+    c.num_steps, c.run.sample_every, c.data.flip, c.model.image_channels = 2, 2, True, None
+    return c
 """
 
 
@@ -277,6 +313,25 @@ def test_the_command_trains_on_grey_arrays(npz, tmp_path, capsys):
     assert "my.npz/train: 12 images" in capsys.readouterr().out
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert records[-1]["step"] == 2
+
+
+def test_the_command_trains_on_as_many_channels_as_the_arrays_have(npz, tmp_path, capsys):
+    """Four, one of them constant, which are mirrored, drawn, sampled and written."""
+    given = images(8, 8, 4)
+    given[..., 3] = 255
+    (tmp_path / "tiny.py").write_text(TINY.replace("def get_config", "def tiny") + LEFT_OPEN)
+    options = [f"--config.data.dir={npz(images=given)}", f"--config.data.cache_dir={tmp_path / 'cache'}"]
+    run = f"--workdir={tmp_path / 'run'}"
+    assert train.main([f"--config={tmp_path / 'tiny.py'}", run, *options]) == 0
+    assert "images of 4 channels (model.image_channels=4)" in capsys.readouterr().err
+    (picture,) = (tmp_path / "run" / "samples").glob("*2.png")
+    assert np.asarray(Image.open(picture)).shape[2:] == (3,)
+    assert sample.main([run, f"--out={tmp_path / 'out'}", "--num=3", "--png", "--npz"]) == 0
+    with np.load(tmp_path / "out" / "samples.npz") as found:
+        samples = found["images"]
+    assert samples.shape == (3, 8, 8, 4) and samples.std() > 1
+    shown = np.asarray(Image.open(tmp_path / "out" / "000000_class0.png"))
+    np.testing.assert_array_equal(shown, grids.shown(samples[0]))
 
 
 def test_unlabelled_arrays_train_without_classes(npz, make_config, tmp_path):

@@ -20,7 +20,12 @@ _COMMON = {
     "compute_dtype": Key("bfloat16", one_of("float32", "bfloat16"),
                          "of convolutions and matrix products; parameters are float32"),
 }  # fmt: skip
-_CHANNELS = Key(3, optional(one_of(1, 3)), "of the images: colour, or grey; None: grey where the data are", or_none=int)
+_CHANNELS = Key(
+    3,
+    optional(one_of(1, 2, 3, 4)),
+    "of the images: 1 grey, 3 colour, 2 or 4 as arrays have them; None: those of the data",
+    or_none=int,
+)
 IMAGE_CHANNELS = {"model.image_channels": _CHANNELS}
 _BATCH_NORM = {
     "bn_group_size": Key(0, at_least(0), "images that share BatchNorm statistics; 0: the whole (micro-)batch, over "

@@ -145,8 +145,11 @@ def complete(config) -> None:
         said.append(f"{count or 'no'} classes (num_classes={count})")
     if "model.image_channels" in open_keys:
         images = StreamedImages(grey_where_bad(found), config.image_size) if kind in LISTED else found.images
-        config.model.image_channels = channels = 1 if _grey(images) else 3
-        said.append(f"{'grey' if channels == 1 else 'coloured'} images (model.image_channels={channels})")
+        channels = images.shape[3]
+        channels = 1 if channels == 3 and _grey(images) else channels
+        config.model.image_channels = channels
+        what = {1: "grey images", 3: "coloured images"}.get(channels, f"images of {channels} channels")
+        said.append(f"{what} (model.image_channels={channels})")
     if "data.dim" in open_keys:
         config.data.dim = dim = found.arrays["point"].shape[1]
         said.append(f"points in {dim}-D (data.dim={dim})")

@@ -21,10 +21,10 @@ MEMORY_SHARE = 0.5
 class Dataset:
     """Examples as named arrays, of one kind.
 
-    kind: "image": the array `image` is anything with `.shape == (N, H, W, 3)` where `image[int64 [n]]` is uint8
-        [n, H, W, 3] in 0..255: an ndarray, a memmap, or a lazy reader; it may be read from several threads. `label` is
-        int32 [N], in 0..num_classes-1 (all 0 for unconditional training). "points": the array `point`, float32 [N, D],
-        and labels alike.
+    kind: "image": the array `image` is anything with `.shape == (N, H, W, C)` where `image[int64 [n]]` is uint8
+        [n, H, W, C] in 0..255, C 3, or 2 or 4 of arrays: an ndarray, a memmap, or a lazy reader; it may be read from
+        several threads. `label` is int32 [N], in 0..num_classes-1 (all 0 for unconditional training). "points": the
+        array `point`, float32 [N, D], and labels alike.
     streams: arrays by name; those of one stream have as many rows each and are read in one order, so that row i of one
         belongs to row i of the others. Data of two domains, in which no example belongs to another, are two streams,
         each with its own number of rows. A batch is a dict of all names.
@@ -107,8 +107,11 @@ def validate(dataset: Dataset, arrays: Mapping[str, tuple], num_classes: int) ->
 def _validate_images(name: str, images, expected: tuple[int, int, int]) -> None:
     shape, (height, _, channels) = tuple(images.shape), expected
     if len(shape) != 4 or shape[3] != channels:
+        asked = (
+            f"model.image_channels={channels}" if channels != 3 else "nets of 1 or 3 channels (model.image_channels)"
+        )
         raise DataError(
-            f"{name}: images have shape {shape}; allowed: [N, H, W, {channels}]{' (RGB)' * (channels == 3)}"
+            f"{name}: images have shape {shape}; allowed: [N, H, W, {channels}]{' (RGB)' * (channels == 3)} for {asked}"
         )
     if shape[0] == 0:
         raise DataError(f"{name}: the data set is empty; at least one image is needed")

@@ -119,6 +119,12 @@ def _sixteen_bit_to_rgb(image):
     return Image.fromarray(np.round(values / 257).astype(np.uint8)).convert("RGB")
 
 
+def resize_channels(image: np.ndarray, size: int) -> np.ndarray:
+    """`center_crop_resize` of each channel of uint8 [H, W, C] alone: uint8 [size, size, C]."""
+    channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(image, -1, 0))
+    return np.stack([np.asarray(center_crop_resize(channel, size)) for channel in channels], axis=-1)
+
+
 def resize_array(image: np.ndarray, size: int) -> np.ndarray:
     """`center_crop_resize` for uint8 [H, W, 1, 3 or 4]: uint8 [size, size, 3]."""
     if image.shape == (size, size, 3):

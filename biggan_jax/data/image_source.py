@@ -23,7 +23,7 @@ class ImageSource:
     """Images that can be read in any order, as they lie on disk.
 
     labels: int32 [N]. class_names: one per class, in label order.
-    read: (index, image_size) -> uint8 [image_size, image_size, 3]; called from several threads; raises DataError
+    read: (index, image_size) -> uint8 [image_size, image_size, channels]; called from several threads; raises DataError
         naming the file.
     """
 
@@ -31,6 +31,7 @@ class ImageSource:
     labels: np.ndarray
     class_names: tuple[str, ...]
     read: Callable[[int, int], np.ndarray]
+    channels: int = 3
 
 
 class BadImages:
@@ -105,7 +106,7 @@ def grey_where_bad(source: ImageSource) -> ImageSource:
         try:
             return source.read(index, image_size)
         except DataError:
-            return np.zeros((image_size, image_size, 3), np.uint8)
+            return np.zeros((image_size, image_size, source.channels), np.uint8)
 
     return dataclasses.replace(source, read=read)
 
@@ -182,7 +183,7 @@ def in_memory_or_streamed(source: ImageSource, image_size: int) -> "np.ndarray |
 
     One gather from an array is about twenty times as fast as reading record by record, so small sets pay once at start.
     """
-    shape = (len(source.labels), image_size, image_size, 3)
+    shape = (len(source.labels), image_size, image_size, source.channels)
     if not fits_in_memory(math.prod(shape)):
         return StreamedImages(source, image_size)
     images = np.empty(shape, np.uint8)
@@ -193,10 +194,10 @@ def in_memory_or_streamed(source: ImageSource, image_size: int) -> "np.ndarray |
 
 
 class StreamedImages:
-    """Indexes like a uint8 array [N, image_size, image_size, 3] but reads each image from `source` on demand."""
+    """Indexes like a uint8 array [N, image_size, image_size, C] but reads each image from `source` on demand."""
 
     def __init__(self, source: ImageSource, image_size: int):
-        self.shape = (len(source.labels), image_size, image_size, 3)
+        self.shape = (len(source.labels), image_size, image_size, source.channels)
         self._source = source
 
     def __getitem__(self, indices: np.ndarray) -> np.ndarray:

@@ -85,6 +85,10 @@ def prepare(
         DataError: more images cannot be read, all of which it names, or the disk is full; finished shards without
             replaced images are kept.
     """
+    if source.channels != 3:
+        raise DataError(
+            f"{source.name}: images of {source.channels} channels; allowed: 1 or 3; others are trained on as they lie"
+        )
     num_examples = len(source.labels)
     pixels = num_examples * image_size**2 * 3
     num_shards = min(num_shards or -(-pixels // SHARD_BYTES), num_examples)

@@ -33,11 +33,12 @@ def picture(trained, seed: int) -> np.ndarray | None:
 
 
 def cells(image: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
-    """An image, uint8 [H, W, 3], with the pixels at PLACES marked, and for each the map of what it attends to, white
-    where it does most, uint8 [H, W, 3]. weights: what every pixel of the layer attends to, [pixels, keys].
+    """An image, uint8 [H, W, C], as it is shown, with the pixels at PLACES marked, and for each the map of what it
+    attends to, white where it does most, uint8 [H, W, 3]. weights: what every pixel of the layer attends to, [pixels,
+    keys].
     """
     size, keys = (round(count**0.5) for count in weights.shape)
-    marked, maps = image.copy(), []
+    marked, maps = grids.shown(image).copy(), []
     for place, colour in zip(PLACES, COLOURS):
         row, column = (min(int(share * size), size - 1) for share in place)
         map = weights[row * size + column].reshape(keys, keys)

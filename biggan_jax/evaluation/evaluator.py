@@ -186,6 +186,11 @@ def create(
         dataset = data.load(config, split=reference_split)
     if dataset.kind != "image":
         raise UsageError(f"dataset {dataset.name} is of the kind {dataset.kind!r}; only 'image' can be scored")
+    channels = dataset.images.shape[3]
+    if path and channels != 3:
+        raise UsageError(
+            f"dataset {dataset.name} has {channels} channels; Inception takes 3; allowed: --features=classifier"
+        )
     if path:
         extractor = features.from_inception(path, mesh)
     else:

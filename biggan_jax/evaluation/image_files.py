@@ -17,17 +17,21 @@ from biggan_jax.errors import DataError
 KEYS = ("images", "arr_0")  # in an .npz file: ours, and what np.savez calls an array without a name
 
 
-def load(path: str, image_size: int, option: str = "--images", keys: tuple[str, ...] = KEYS):
-    """The images of `path`, indexed like a uint8 array [N, image_size, image_size, 3].
+def load(path: str, image_size: int, option: str = "--images", keys: tuple[str, ...] = KEYS, channels: int = 3):
+    """The images of `path`, indexed like a uint8 array [N, image_size, image_size, channels].
 
     keys: names of the array in an .npz file, the first that is there. Raises DataError, naming `option` and the file,
     for anything else.
     """
     if path.endswith(".npz"):
-        return _load_npz(path, image_size, option, keys)
+        return _load_npz(path, (image_size, image_size, channels), option, keys)
     root = pathlib.Path(path).expanduser()
     if not root.is_dir():
         raise DataError(f"{option}={path}: neither a folder of images nor an .npz file")
+    if channels != 3:
+        raise DataError(
+            f"{option}={path}: a folder has images of 3 channels; the data set has {channels}; allowed: .npz"
+        )
     files, left_out = folders.images(root)
     if not files:
         raise DataError(f"{option}={path}: no image files in this folder{folders.said(left_out)}")
@@ -46,7 +50,7 @@ def _read(file, size):
     return image
 
 
-def _load_npz(path, size, option, keys):
+def _load_npz(path, shape, option, keys):
     try:
         with np.load(path) as file:
             key = next((key for key in keys if key in file), None)
@@ -55,9 +59,9 @@ def _load_npz(path, size, option, keys):
         raise DataError(f"{option}={path}: cannot be read as an .npz file: {error}") from error
     if images is None:
         raise DataError(f"{option}={path}: has no array named {' or '.join(keys)}")
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
         raise DataError(
-            f"{option}={path}: {key} is {images.dtype} {list(images.shape)}; it must be uint8 [N, {size}, {size}, 3], "
-            "as the data set is"
+            f"{option}={path}: {key} is {images.dtype} {list(images.shape)}; it must be uint8 "
+            f"[N, {', '.join(map(str, shape))}], as the data set is"
         )
     return images

@@ -25,7 +25,7 @@ def floats(batch: dict, channels: int = 3) -> jax.Array:
     if "point" in batch:
         return batch["point"]
     images = to_float(batch["image"])
-    return images if channels == 3 else images @ LUMA
+    return images @ LUMA if channels == 1 else images
 
 
 def random_flip(key: jax.Array, images: jax.Array) -> jax.Array:

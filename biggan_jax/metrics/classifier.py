@@ -28,7 +28,7 @@ _PRECISION = jax.lax.Precision.HIGHEST  # on TPU the default is one bfloat16 pas
 
 
 class Classifier(nn.Module):
-    """uint8 [N, H, W, 3] -> float32 features [N, FEATURES] and logits [N, num_classes].
+    """uint8 [N, H, W, C] -> float32 features [N, FEATURES] and logits [N, num_classes].
 
     Halves the image down to 4x4, then one hidden layer.
     """
@@ -77,13 +77,13 @@ def train(dataset, num_classes: int) -> dict:
     Nothing is mirrored: that would turn a digit into another sign. Call it outside a mesh: it trains on one device, so
     that the weights do not depend on how many there are.
     """
-    size = dataset.images.shape[1]
+    _, size, _, channels = dataset.images.shape
     net = Classifier(num_classes)
     optimizer = optax.adamw(optax.cosine_decay_schedule(LEARNING_RATE, STEPS), weight_decay=WEIGHT_DECAY)
 
     @jax.jit
     def create(key):
-        variables = net.init(key, jnp.zeros((1, size, size, 3), jnp.uint8))
+        variables = net.init(key, jnp.zeros((1, size, size, channels), jnp.uint8))
         return variables, optimizer.init(variables)
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
@@ -107,7 +107,7 @@ def train(dataset, num_classes: int) -> dict:
 
 
 def shift(images: np.ndarray, rng, limit: int) -> np.ndarray:
-    """`images` uint8 [N, H, H, 3], each moved by its own -limit..limit pixels along both axes.
+    """`images` uint8 [N, H, H, C], each moved by its own -limit..limit pixels along both axes.
 
     Edge pixels are repeated.
     """

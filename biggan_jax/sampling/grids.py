@@ -83,19 +83,32 @@ def stacked(blocks: list[np.ndarray]) -> np.ndarray:
     return picture
 
 
+def shown(images: np.ndarray) -> np.ndarray:
+    """uint8 images [..., C] as pictures [..., 3]: two channels as red and green, the last of four as the opacity of the
+    others over white.
+    """
+    if images.shape[-1] == 2:
+        return np.concatenate([images, np.zeros_like(images[..., :1])], axis=-1)
+    if images.shape[-1] == 4:
+        opacity = images[..., 3:] / 255
+        return np.round(images[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
+    return images
+
+
 def _columns(trained) -> np.ndarray:
     classes = classes_to_show(trained.num_classes)
     return np.repeat(classes, COLUMNS) if len(classes) == 1 else classes
 
 
 def grid(images: np.ndarray, columns: int, min_size: int = 48, gap: int = 2) -> np.ndarray:
-    """uint8 images [N, H, W, 3] as one [height, width, 3], row by row, `gap` white pixels between them.
+    """uint8 images [N, H, W, C], as they are `shown`, as one [height, width, 3], row by row, `gap` white pixels between
+    them.
 
     Pixels of images under `min_size` are repeated, so that small ones can be looked at. Cells missing at the end are
     white.
     """
     factor = -(-min_size // images.shape[1]) if images.shape[1] < min_size else 1
-    images = images.repeat(factor, 1).repeat(factor, 2)
+    images = shown(images).repeat(factor, 1).repeat(factor, 2)
     count, height, width, channels = images.shape
     rows = -(-count // columns)
     cells = np.full((rows * columns, height + gap, width + gap, channels), 255, np.uint8)

@@ -1,8 +1,8 @@
 """Samples of a recipe in any number: numbered ones, those of given latents, and interpolations.
 
 Every function takes `variables`, by net, that already hold the statistics to sample with and returns uint8 images
-[N, H, W, 3], grey ones too, or points, float32 [N, D]. Sample number i has its own latent, a function of the seed and i
-alone, whatever the batch size and the number of devices.
+[N, H, W, C], grey ones of three channels, or points, float32 [N, D]. Sample number i has its own latent, a function of
+the seed and i alone, whatever the batch size and the number of devices.
 """
 
 import functools
@@ -46,9 +46,10 @@ def reconstructions(gan, nets, images: np.ndarray, labels: np.ndarray) -> np.nda
 
 
 def _readable(images):
-    """uint8 levels of three channels, of points the numbers; on every process."""
+    """uint8 levels, of one channel three times, of points the numbers; on every process."""
     if images.ndim == 4:
-        images = to_uint8(jnp.broadcast_to(images, (*images.shape[:3], 3)))
+        channels = 3 if images.shape[-1] == 1 else images.shape[-1]
+        images = to_uint8(jnp.broadcast_to(images, (*images.shape[:3], channels)))
     return _everywhere(images)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from biggan_jax.data.array_files import contents, hdf5, idx, numpy_files
 from biggan_jax.data.array_files.parts import Part, check_images, check_labels, classes, pixels
 from biggan_jax.data.dataset import Dataset, check_num_classes, choose_split, fingerprint, labelled_images, local_folder
-from biggan_jax.data.decode import RESIZE, resize_array
+from biggan_jax.data.decode import RESIZE, resize_array, resize_channels
 from biggan_jax.data.image_source import ImageSource, in_memory_or_streamed
 from biggan_jax.errors import DataError
 
@@ -72,7 +72,10 @@ def open_source(
         cropped = f"cropped to the centre square: {height}x{width} -> {edge}x{edge} (height x width)"
         print(f"{name}: images are {cropped}", file=sys.stderr, flush=True)
 
-    def read(index, image_size):
-        return resize_array(pixels(images[index], f"{part.where}: image {index}"), image_size)
+    kept = images.shape[3:] if images.shape[3:] in ((2,), (4,)) else (3,)
+    resize = resize_array if kept == (3,) else resize_channels
 
-    return ImageSource(name, labels, class_names, read), images, part
+    def read(index, image_size):
+        return resize(pixels(images[index], f"{part.where}: image {index}"), image_size)
+
+    return ImageSource(name, labels, class_names, read, *kept), images, part

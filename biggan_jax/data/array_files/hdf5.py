@@ -1,4 +1,4 @@
-"""HDF5 files as BigGAN-PyTorch's make_hdf5.py writes them: `imgs`, uint8 [N, 3, H, W], or of grey images [N, 1, H, W],
+"""HDF5 files as BigGAN-PyTorch's make_hdf5.py writes them: `imgs`, uint8 [N, 3, H, W], or of 1, 2 or 4 channels,
 and `labels`, int64 [N].
 """
 
@@ -6,11 +6,11 @@ import pathlib
 
 import numpy as np
 
-from biggan_jax.data.array_files.parts import Part
+from biggan_jax.data.array_files.parts import CHANNELS, Part
 from biggan_jax.errors import DataError, UsageError
 
 SUFFIXES = (".hdf5", ".h5")
-_ALLOWED = "imgs, uint8 [N, 3, H, W] or [N, 1, H, W], and labels, integers [N]"
+_ALLOWED = "imgs, uint8 [N, 1 to 4, H, W], and labels, integers [N]"
 _CHUNKS_KEPT = 8  # that are decompressed: neighbours are read by several threads at once
 
 
@@ -48,7 +48,7 @@ def _open(path):
             if not {"imgs", "labels"} <= found.keys():
                 raise DataError(f"{path}: holds {', '.join(found) or 'no arrays'}; allowed: {_ALLOWED}")
             images = found["imgs"]
-            if images.dtype != np.uint8 or images.shape[1:2] not in ((1,), (3,)) or images.ndim != 4:
+            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in CHANNELS:
                 raise DataError(f"{path}: imgs are {images.dtype} {list(images.shape)}; allowed: {_ALLOWED}")
             # Of chunks that are not compressed HDF5 reads single images, unless a chunk fits in its cache.
             cache = _CHUNKS_KEPT * int(np.prod(images.chunks)) if images.compression else 0

@@ -8,7 +8,8 @@ import numpy as np
 
 from biggan_jax.errors import DataError
 
-IMAGES_ALLOWED = "[N, H, W], [N, H, W, 1] or [N, H, W, 3], uint8 or floats from 0 to 1"
+IMAGES_ALLOWED = "[N, H, W] or [N, H, W, 1 to 4], uint8 or floats from 0 to 1"
+CHANNELS = (1, 2, 3, 4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +34,11 @@ def check_images(images, where: str) -> None:
     """Raises DataError unless `images` have a type and shape that is allowed."""
     shape, dtype = tuple(images.shape), images.dtype
     found = f"{where}: {dtype} {list(shape)}"
-    if len(shape) == 4 and shape[3] not in (1, 3) and shape[1] in (1, 3):
+    if len(shape) == 4 and shape[3] not in CHANNELS and shape[1] in CHANNELS:
         raise DataError(
             f"{found}, channels first; allowed: {IMAGES_ALLOWED}: move the axis with np.moveaxis(images, 1, -1)"
         )
-    if dtype.kind != "f" and dtype != np.uint8 or not (len(shape) == 3 or len(shape) == 4 and shape[3] in (1, 3)):
+    if dtype.kind != "f" and dtype != np.uint8 or not (len(shape) == 3 or len(shape) == 4 and shape[3] in CHANNELS):
         raise DataError(f"{found}; allowed: {IMAGES_ALLOWED}")
     if 0 in shape:
         raise DataError(f"{found}: empty; at least one image is needed")
