@@ -212,4 +212,4 @@ def test_names_bring_their_keys(make_config):
     configs.validate(switched)
     own = configs.default("wgan_gp")
     assert configs.switch(configs.default(), gan="wgan_gp", model="wgan_gp").to_dict() == own.to_dict()
-    assert switched.ema_decay == 0.5 and switched.gan.penalty == 10.0 and "codes" not in switched.gan
+    assert switched.ema_decay == 0.5 and switched.gan.penalty == 10.0 and "clip" not in switched.gan

@@ -129,7 +129,7 @@ def check_parsed(name, module, arguments, tmp_path, monkeypatch) -> None:
             config = cli.load_config(options.config.removesuffix(":all"))
             config = cli.override(config, [a for a in arguments if a.startswith("--config.")])
             for name in configs.left_open(config):  # what the data would tell
-                configs.put(config, name, 3)
+                configs.put(config, name, 2 if name == "data.dim" else 3)
             configs.validate(config)
         for spec in getattr(options, "grid", None) or []:
             grid.load(spec)

@@ -94,7 +94,8 @@ def test_a_wrong_variant_is_named_with_what_is_allowed(spec, part_of_message):
 NARROW_LAYERS = ("model.widths=(8, 8)", "model.widths_d=(8, 8)")
 NARROW_MAPS = ("model.channels=4",)
 NARROW = dict.fromkeys(("gan", "cgan", "lsgan"), NARROW_LAYERS)
-NARROW |= dict.fromkeys(("dcgan", "wgan", "wgan_gp", "sngan", "sagan"), NARROW_MAPS)
+NARROW |= dict.fromkeys(("dcgan", "wgan", "wgan_gp", "sngan", "sagan", "acgan", "ebgan", "began"), NARROW_MAPS)
+NARROW |= dict.fromkeys(("infogan", "improved_gan"), (*NARROW_MAPS, "run.standing_stats_batches=1"))
 QUICK = ("wgan",)  # convolutions, BatchNorm in G, clipping, RMSProp
 
 
@@ -107,7 +108,7 @@ def test_a_default_config_is_described_trained_and_sampled(name, tmp_path, capsy
     config = [f"--config=experiments/family/{name}.py", *(f"--config.{key}" for key in (*changed, *run))]
     assert describe.main([*config, "--json"]) == 0
     counts = json.loads(capsys.readouterr().out)["params"]
-    assert counts.keys() == {"generator", "discriminator"} and min(counts.values()) > 100
+    assert counts.keys() == {"generator", "discriminator", *["q"] * (name == "infogan")} and min(counts.values()) > 100
     assert train.main([*config, f"--workdir={tmp_path}/run"]) == 0
     records = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [r["step"] for r in records if "loss/d" in r] == [1, 2] and all(r.get("finite", 1) == 1 for r in records)

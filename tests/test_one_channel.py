@@ -37,7 +37,7 @@ def test_a_net_of_grey_images_is_trained_on_the_grey_of_what_it_is_given_and_dra
 
 
 @pytest.mark.parametrize("channels", [2, 4])
-@pytest.mark.parametrize("recipe", [*gans.GANS, *recipes.CONFIGS])
+@pytest.mark.parametrize("recipe", [*gans.GANS, *(name for name in recipes.CONFIGS if "points" not in name)])
 def test_every_recipe_learns_two_and_four_channels(recipe, channels):
     config = recipes.tiny(recipe, model__image_channels=channels, batch_size=8)
     gan = gans.build(config)

@@ -31,7 +31,14 @@ AUGMENT = {
                        "images, and G learns (Zhao et al. 2020, DiffAugment)"),
     "gan.cutout": Key(0.5, SHARE, "share of an image's side that cutout hides; 0.2 in Projected GAN's code"),
 }  # fmt: skip
-_ONE_LOSS = AUGMENT | {
+_TARGETS = {
+    "gan.codes": Key(None, Check(lambda codes: codes is None or len(codes) == 3, "None or three numbers a, b, c"),
+                     "of loss=least_squares (Mao et al. 2017, Equation 2): D's for fakes and for real examples, G's; "
+                     "None: 0, 1, 1", or_none=tuple),
+    "gan.real_label": Key(1.0, Check(lambda value: 0.5 < value <= 1, "more than 0.5 and at most 1"), "D's target for "
+                          "real examples (one-sided label smoothing, Salimans et al. 2016, Section 3.4)"),
+}  # fmt: skip
+_ONE_LOSS = AUGMENT | _TARGETS | {
     "loss": Key("non_saturating", one_of(*LOSSES), "of both nets"),
     "gan.updates": Key("alternating", one_of(*UPDATES), "D, then G against the new D; or both from where they were; "
                        "or one in each step, G in even ones"),
@@ -40,11 +47,6 @@ _ONE_LOSS = AUGMENT | {
                      "which G learns (Arjovsky et al. 2017's code: 20, of 5 critic updates each); 0: no such"),
     "gan.clip": Key(0.0, FINITE, "bound on every weight of D after each of its updates (Arjovsky et al. 2017, "
                     "Algorithm 1); 0: none"),
-    "gan.codes": Key(None, Check(lambda codes: codes is None or len(codes) == 3, "None or three numbers a, b, c"),
-                     "of loss=least_squares (Mao et al. 2017, Equation 2): D's for fakes and for real examples, G's; "
-                     "None: 0, 1, 1", or_none=tuple),
-    "gan.real_label": Key(1.0, Check(lambda value: 0.5 < value <= 1, "more than 0.5 and at most 1"), "D's target for "
-                          "real examples (one-sided label smoothing, Salimans et al. 2016, Section 3.4)"),
     "orthogonal_reg": Key(0.0, FINITE, "strength beta of Brock et al. 2018, Equation 3; 0: off"),
     "orthogonal_form": Key("off_diagonal", one_of(*ORTHOGONAL_FORMS), "Equation 3, or full for Equation 2"),
 }  # fmt: skip
@@ -86,7 +88,7 @@ TABLES = {
                          "(BigGAN-PyTorch; the paper does not say)"),
         "orthogonal_reg": Key(1e-4, FINITE, "strength beta of Brock et al. 2018, Equation 3; 0: off"),
     },
-    "wgan_gp": _ADVERSARIAL | PENALTY | AUGMENT | _nets("wgan_gp") | {
+    "wgan_gp": _ADVERSARIAL | PENALTY | AUGMENT | _TARGETS | _nets("wgan_gp") | {
         "loss": Key("wasserstein", one_of(*LOSSES), "of both nets, beside the penalty"),
         "num_d_steps": Key(5, at_least(1), "critic updates before each generator update (n_critic)"),
         "ema_decay": Key(0.9999, SHARE, "of the moving average of the generator"),
@@ -96,7 +98,7 @@ TABLES = {
         "optimizer.beta2": Key(0.9, SHARE, "of Adam"),
         "optimizer.eps": Key(1e-8, FINITE, "of Adam"),
     },
-    "acgan": _ADVERSARIAL | _DCGAN_ADAM | PENALTY | AUGMENT | _nets("acgan") | {
+    "acgan": _ADVERSARIAL | _DCGAN_ADAM | PENALTY | AUGMENT | _TARGETS | _nets("acgan") | {
         "loss": Key("non_saturating", one_of(*LOSSES), "of both nets, beside the class losses"),
         "gan.class_weight_real": Key(1.0, FINITE, "of the class loss on real images, in D's loss"),
         "gan.class_weight_fake": Key(1.0, FINITE, "of that on generated ones, in D's loss; 0: real ones only"),

@@ -45,7 +45,7 @@ def _digits():
     c = config.default(gan="acgan", model="acgan", dataset="digits")
     c.num_classes, c.image_size, c.data.flip = 10, 8, False
     c.num_steps, c.batch_size = 3000, 64
-    c.model.channels, c.model.z_dim = 32, 32
+    c.model.channels, c.model.z_dim, c.model.image_channels = 32, 32, 1
     c.compute_dtype, c.run.standing_stats_batches = "float32", 0
     c.run.log_every, c.run.sample_every, c.run.checkpoint_every, c.run.keep_every = 50, 1000, 1000, 1000
     c.run.monitor_every, c.run.recognition = 500, True
