@@ -146,6 +146,7 @@ def together():
     return jax.device_get(everything())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PENALTIES)
 @pytest.mark.parametrize("loss", BESIDE_PENALTIES)
 def test_a_penalty_adds_its_weight_to_any_loss(together, loss, kind):
@@ -154,12 +155,14 @@ def test_a_penalty_adds_its_weight_to_any_loss(together, loss, kind):
     np.testing.assert_allclose(whole, without + 3 * 2.0 * penalty, rtol=1e-5)  # due in every third step
 
 
+@pytest.mark.slow
 def test_g_learns_from_the_fakes_of_the_last_update_of_d_with_a_penalty_too(together):
     _, metrics, of_g, _ = together
     assert metrics["finite"] == 1 and metrics["gradient_penalty"] > 0
     np.testing.assert_allclose(metrics["loss/g"], of_g, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_clipped_critic_learns_with_codes_and_the_same_fakes(together):
     after, metrics = together[-1]
     weights = jax.tree.leaves(after.nets["discriminator"].params)

@@ -315,6 +315,7 @@ def test_the_command_trains_on_grey_arrays(npz, tmp_path, capsys):
     assert records[-1]["step"] == 2
 
 
+@pytest.mark.slow
 def test_the_command_trains_on_as_many_channels_as_the_arrays_have(npz, tmp_path, capsys):
     """Four, one of them constant, which are mirrored, drawn, sampled and written."""
     given = images(8, 8, 4)

@@ -96,12 +96,10 @@ NARROW_MAPS = ("model.channels=4",)
 NARROW = dict.fromkeys(("gan", "cgan", "lsgan"), NARROW_LAYERS)
 NARROW |= dict.fromkeys(("dcgan", "wgan", "wgan_gp", "sngan", "sagan", "acgan", "ebgan", "began"), NARROW_MAPS)
 NARROW |= dict.fromkeys(("infogan", "improved_gan"), (*NARROW_MAPS, "run.standing_stats_batches=1"))
-QUICK = ("wgan",)  # convolutions, BatchNorm in G, clipping, RMSProp
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NARROW]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NARROW)
 def test_a_default_config_is_described_trained_and_sampled(name, tmp_path, capsys):
     changed = NARROW[name] + (("num_d_steps=2",) if name in ("wgan", "wgan_gp", "sngan") else ())
     run = ("num_steps=2", "batch_size=16", "run.log_every=1", "run.monitor_every=0", "run.sample_every=0")

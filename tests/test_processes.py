@@ -1,6 +1,7 @@
 """Which processes a command joins."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -17,7 +18,7 @@ def joined(monkeypatch):
     """What `jax.distributed.initialize` was called with by `processes.initialize` in a given environment."""
     monkeypatch.setattr(os, "environ", dict(os.environ))
 
-    def joined(platforms, environment, error=None):
+    def joined(platforms, environment, error=None, **options):
         calls = []
 
         def initialize(**arguments):
@@ -30,7 +31,7 @@ def joined(monkeypatch):
         platforms_here = jax.config.jax_platforms
         jax.config.update("jax_platforms", platforms)
         try:
-            processes.initialize()
+            processes.initialize(**options)
         finally:
             jax.config.update("jax_platforms", platforms_here)
         return calls
@@ -60,6 +61,16 @@ def test_a_process_kept_on_the_cpu_of_a_tpu_host_joins_nobody(joined):
 def test_an_error_of_named_processes_is_not_swallowed(joined):
     with pytest.raises(ValueError, match="process_id"):
         joined(None, NAMED, ValueError("process_id out of range"))
+
+
+@pytest.mark.parametrize("stops_by_itself", [False, True])
+def test_sigterm_ends_a_process_of_a_group_that_does_not_ask_for_it(joined, monkeypatch, stops_by_itself):
+    handler = lambda number, frame: None  # JAX's
+    before = signal.signal(signal.SIGTERM, handler)
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    joined("cpu", NAMED, stops_by_itself=stops_by_itself)
+    found = signal.signal(signal.SIGTERM, before)
+    assert found is (handler if stops_by_itself else signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Records of steps, which are read after the device has made them."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -96,3 +98,27 @@ def test_records_do_not_replace_those_of_who_has_taken_over(monkeypatch):
     assert gcs.text("unit", "records/metrics.jsonl") == "another's"
     gcsfs.GCSFileSystem.clear_instance_cache()
     gcs.close()
+
+
+FULL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+from biggan_jax.run.records import Events
+events = Events(sys.argv[1])
+for step in range(1000):
+    events.scalars(step, {"loss/d": 1.0})
+"""
+
+
+def test_a_full_disk_is_met_by_whoever_writes_events(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True)
+    assert ended.returncode == 1 and ended.stderr.rstrip().endswith("File too large"), ended.stderr
+
+
+def test_events_of_restarts_within_a_second_are_all_kept(tmp_path):
+    events = records.Events(tmp_path)
+    for step in (1, 2, 3):
+        events.scalars(step, {"loss/d": float(step)})
+        events.restart(step)
+    events.close()
+    assert len(list(tmp_path.iterdir())) == 3

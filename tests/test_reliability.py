@@ -233,6 +233,28 @@ def test_a_vanished_disk_is_said(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("instead", ["a file", "a link to nothing"])
+def test_a_place_that_can_no_longer_be_written_to_is_said_at_once(tmp_path, instead):
+    workdir = tmp_path / "run"
+    process = runs.Process(workdir, faults.slow_steps, **ENDLESS)
+    runs.wait_for(lambda: runs.steps(workdir), process)
+    process.signal(signal.SIGSTOP)
+    (workdir / "checkpoints").rename(tmp_path / "aside")
+    if instead == "a file":
+        (workdir / "checkpoints").touch()
+    elif instead == "a link to nothing":
+        (workdir / "checkpoints").symlink_to("nowhere")
+    process.signal(signal.SIGCONT)
+    code, output = process.wait()
+    assert code == 42 and "cannot be written" in output and "Traceback" not in output, output
+    (workdir / "checkpoints").unlink(missing_ok=True)
+    (tmp_path / "aside").rename(workdir / "checkpoints")
+    last = max(runs.steps(workdir))
+    code, output = runs.run(workdir, **ENDLESS | {"num_steps": last + 1})
+    assert code == 0 and f"steps {last} to {last + 1}" in output, output
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("instead", ["nothing", "an empty directory", "a copy"])
 def test_a_directory_that_was_moved_while_the_run_went_on_is_said(tmp_path, instead):
     workdir, moved = tmp_path / "run", tmp_path / "moved"

@@ -35,8 +35,11 @@ def pin_random_stream() -> None:
             jax.config.update(name, value)
 
 
-def initialize() -> None:
+def initialize(stops_by_itself: bool = False) -> None:
     """Joins the other processes of the job, if it has any, before any other JAX call; draws are pinned.
+
+    `stops_by_itself`: the caller asks `on_request_to_stop`; others end at once by SIGTERM, which JAX would keep from
+    them.
 
     Those named by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or those that JAX finds by itself: on
     the hosts of a TPU slice, under SLURM and Open MPI. A process that JAX_PLATFORMS keeps on the CPU, beside one that
@@ -55,6 +58,8 @@ def initialize() -> None:
             jax.distributed.initialize(**_TIMEOUTS)
     if jax.process_count() > 1:
         _connect()
+    if jax.distributed.is_initialized() and not stops_by_itself:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _connect() -> None:

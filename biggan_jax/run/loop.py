@@ -51,7 +51,7 @@ def begun(config, workdir: str, judge):
     """Gives the program, the keeper, the state and the step to go on from, and a function that says whether the run is
     asked to stop, once all that can be wrong before the first step was found right.
     """
-    processes.initialize()
+    processes.initialize(stops_by_itself=True)
     processes.agree(identity.alike(workdir, config))
     stop_requested = processes.on_request_to_stop()
     program = Program(config, sharding.make_mesh())

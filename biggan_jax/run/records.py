@@ -3,8 +3,10 @@
 from collections.abc import Callable, Collection
 import contextlib
 import io
+import itertools
 import json
 import math
+import os
 import pathlib
 import sys
 import tempfile
@@ -14,12 +16,15 @@ import numpy as np
 from PIL import Image
 from rich import progress as rich_progress
 from rich.console import Console
-import tensorboardX
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
 
 from biggan_jax.errors import StorageError
 from biggan_jax.run import storage
 
 UPLOAD_SECONDS = 30.0  # between uploads of the records to a bucket; a kill loses those since the last
+_numbers = itertools.count()  # of files of events
 MAX_UPLOAD_BYTES = 8 << 20  # a file of events that is longer is not added to, so that it need not be uploaded again
 
 
@@ -90,6 +95,8 @@ class Writer:
 class Events:
     """TensorBoard events in `directory`, in a file that is made with the first of them; those for a bucket wait on the
     local disk for `upload` or `close`.
+
+    They are written by whoever adds them: a full disk is met there, and not by a thread whose queue would fill up.
     """
 
     def __init__(self, directory):
@@ -100,10 +107,17 @@ class Events:
     @property
     def _writer(self):
         if self._opened is None:
-            directory = self._waiting.name if self._waiting else str(self._directory)
-            self._opened = tensorboardX.SummaryWriter(directory, purge_step=self._purge_step)
-            self._purge_step = None
+            directory = pathlib.Path(self._waiting.name if self._waiting else self._directory)
+            directory.mkdir(parents=True, exist_ok=True)
+            # Files that are begun within one second have names of their own.
+            self._opened = EventsWriter(str(directory / "events"), f".{os.getpid()}.{next(_numbers):04d}")
+            if self._purge_step is not None:
+                self._add(self._purge_step, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
+                self._purge_step = None
         return self._opened
+
+    def _add(self, step: int, **content) -> None:
+        self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, **content))
 
     def restart(self, step: int) -> None:
         """Goes on after `step`: what was written of later ones is no longer shown."""
@@ -112,17 +126,18 @@ class Events:
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         for key, value in values.items():
-            self._writer.add_scalar(key, value, step)
+            self._add(step, summary=summary.scalar(key, value))
+        if self._opened:
+            self._opened.flush()
 
     def image(self, step: int, tag: str, image: np.ndarray) -> None:
-        self._writer.add_image(tag, image, step, dataformats="HWC")
+        self._add(step, summary=summary.image(tag, image, dataformats="HWC"))
+        self._opened.flush()
 
     def upload(self) -> None:
         """Writes what there is to the bucket; begins another file when this one has become long."""
         if self._waiting is None:
             return
-        if self._opened:
-            self._opened.flush()
         for file in pathlib.Path(self._waiting.name).iterdir():
             data = file.read_bytes()
             (self._directory / file.name).write_bytes(data)

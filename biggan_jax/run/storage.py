@@ -21,6 +21,8 @@ from biggan_jax.errors import BigGANError, DataError, StorageError, UsageError
 COMMIT_FILE = "commit_success.txt"  # by which Orbax knows that a checkpoint in a bucket is complete
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE)
+# Of a directory that we wrote to before: made immutable, or replaced by something else.
+_LOST_ERRORS = (errno.EPERM, errno.EACCES, errno.ENOTDIR, errno.ENOENT, errno.EISDIR, errno.ELOOP)
 _DISK_MESSAGES = (
     "RESOURCE_EXHAUSTED",
     "No space left",
@@ -227,7 +229,8 @@ def disk_errors(workdir):
     except BigGANError:
         raise
     except Exception as error:  # Orbax reports a full disk as ValueError and several others
-        if not is_disk_error(error, _DISK_MESSAGES + _REFUSALS) and _exists(workdir):
+        known = is_disk_error(error, _DISK_MESSAGES + _REFUSALS) or _is_lost(error, workdir)
+        if not known and _exists(workdir):
             raise
         raise StorageError(
             f"{workdir} cannot be written: {reason(error)}{_free_space(workdir)}; "
@@ -239,6 +242,21 @@ def is_disk_error(error, messages=_DISK_MESSAGES) -> bool:
     """Whether an error, or what caused it, says that the disk is full, read-only or broken."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _DISK_ERRORS or any(text in str(error) for text in messages):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _is_lost(error, workdir) -> bool:
+    """Whether an error, or what caused it, says that a place in `workdir` cannot be written to, or is not there."""
+    roots = str(path(workdir)), os.path.realpath(str(path(workdir)))
+    while error is not None:
+        places = [name for name in (getattr(error, "filename", None), getattr(error, "filename2", None)) if name]
+        if (
+            isinstance(error, OSError)
+            and error.errno in _LOST_ERRORS
+            and any(root in str(name) for name in places for root in roots)
+        ):
             return True
         error = error.__cause__ or error.__context__
     return False
