@@ -14,7 +14,10 @@ MATCHING = ("none", "squared_norm", "mean_square", "mean_absolute")
 UNIFORM = {"uniform": (-1.0, 1.0), "uniform_0_1": (0.0, 1.0), "uniform_sqrt3": (-math.sqrt(3.0), math.sqrt(3.0))}
 PRIORS = ("normal", *UNIFORM)
 TRUNCATION_MODES = ("resample", "rescale", "scale", "clip")
-AUGMENTATIONS = ("color", "translation", "cutout")
+AUGMENTATIONS = ("color", "translation", "cutout")  # of DiffAugment
+ADA_STAGES = ("blit", "geometry", "color", "filter", "noise", "cutout")
+# The published sets: each has a stage more.
+ADA_SETS = tuple("bgcfnc"[:count] for count in range(1, len(ADA_STAGES) + 1))
 UPDATES = ("alternating", "simultaneous", "by_step")
 
 _ADVERSARIAL = {
