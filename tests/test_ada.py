@@ -1,5 +1,7 @@
 """ADA's changes with given draws, as the authors' code makes them; what they do at borders, in sharp numbers."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jax.test_util import check_grads
@@ -7,9 +9,12 @@ import numpy as np
 import pytest
 import scipy.special
 
-from biggan_jax.config.gans import ADA_STAGES
-from biggan_jax.gans import ada, warp
-from tests import fixtures
+from biggan_jax import gans
+from biggan_jax.config.gans import ADA_SETS, ADA_STAGES
+from biggan_jax.errors import UsageError
+from biggan_jax.gans import ada, adaptation, warp
+from tests import fixtures, recipes
+from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
 ALL = ada.BLIT | ada.GEOMETRY | ada.COLOR
@@ -167,3 +172,93 @@ def test_images_of_all_sizes_keep_their_shape(side, channels):
     images = jax.ShapeDtypeStruct((4, side, side, channels), jnp.float32)
     made = jax.eval_shape(lambda x: ada.ADA(ADA_STAGES, 0.5, 0.5)(KEY, x), images)
     assert (made.shape, made.dtype) == (images.shape, images.dtype)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# In a recipe
+# ---------------------------------------------------------------------------------------------------------------------
+def recipe(**changes):
+    return gans.build(recipes.tiny(**{"recipe": "gan", "gan__augment": "bgc"} | changes))
+
+
+def test_each_published_set_has_one_stage_more():
+    stages = [recipe(gan__augment=name).augment.stages for name in ADA_SETS]
+    assert stages == [ADA_STAGES[: i + 1] for i in range(6)] and ADA_SETS[-1] == "bgcfnc"
+
+
+@fixtures.needs_fixtures
+def test_p_moves_as_in_the_authors_code(found):
+    batch, every, kimg, target = found["ada/batch_interval_kimg_target"]
+    assert every == adaptation.EVERY
+    gan = recipe(batch_size=int(batch), num_d_steps=1, gan__augment_kimg=float(kimg), gan__augment_target=float(target))
+    extra, step = gan.extra(), 0
+    for sign, p in found["ada/sign_mean_then_p"]:
+        for part in (0.75, 1.25, 0.5, 1.5):  # of four steps, whose mean is that of one move
+            step += 1
+            extra = gan.adapt.after(extra, jnp.float32(sign * part), step)
+        np.testing.assert_allclose(extra["p"], p, atol=1e-7)
+    for batch_size in (32, 64):
+        speed = recipe(batch_size=batch_size, num_d_steps=1).adapt.speed
+        assert speed == pytest.approx(float(found[f"ada/default_step_batch{batch_size}"]))
+
+
+def test_a_step_in_which_d_does_not_learn_reports_nothing():
+    rule = adaptation.Adaptation(0.5, 0.6, 0.1, 0.0)
+    extra = rule.extra()
+    for step, sign in enumerate((None, 1.0, None, 1.0), 1):
+        extra = rule.after(extra, sign, step)
+    assert jax.tree.map(float, extra) == {"p": pytest.approx(0.6), "signs": 0.0, "reports": 0.0}
+    for step in range(5, 9):
+        extra = rule.after(extra, None, step)
+    assert float(extra["p"]) == pytest.approx(0.6)
+
+
+def test_signs_are_of_the_side_of_the_losss_boundary():
+    outputs = jnp.array([0.4, 0.6, 0.7, 0.5])
+    assert recipe(loss="least_squares").signs(outputs) == {"augment/sign": pytest.approx(0.25)}
+    assert recipe(gan__augment_target=0.0, gan__augment_p=0.3).signs(outputs) == {}
+
+
+@pytest.mark.parametrize("name", ["gan", "wgan_gp", "acgan", "infogan"])
+def test_every_recipe_carries_p_and_records_it(name):
+    gan = recipe(recipe=name, loss="hinge", gan__augment_p=0.25)
+    assert float(gan.extra()["p"]) == 0.25
+    p = jnp.float32(0.5)
+    assert gan.at(recipes.random_state(gan).replace(extra={"p": p})).augment.p is p
+
+
+def test_slopes_are_those_of_critic_and_augmentation_together():
+    gan = gans.build(recipes.tiny("points_gp", gan__penalty_kind="r1", num_d_steps=1))
+    zeros = {"point": jnp.zeros((8, 2)), "label": jnp.zeros(8, int)}
+    nets = recipes.random_state(gan).nets
+
+    @jax.jit
+    def penalties():
+        doubled = dataclasses.replace(gan, augment=lambda key, points: 2 * points)
+        return [one.d_loss(nets, zeros, KEY)[1][1]["gradient_penalty"] for one in (gan, doubled)]
+
+    plain, doubled = penalties()
+    assert plain > 0 and doubled == pytest.approx(4 * plain)
+
+
+@pytest.mark.parametrize(
+    "changes, allowed",
+    [
+        (
+            {"gan__augment": "bgf"},
+            "some of color,translation,cutout .DiffAugment., or one of b, .*bgcfnc .ADA.",
+        ),
+        ({"gan__augment": "bg,color"}, "it must be empty or some of"),  # not both
+        ({"gan__augment": "color", "gan__augment_p": 0.5}, "only what ADA's sets change .* has a probability"),
+        ({"gan__augment": "bg", "gan__augment_p": 1.5}, "at least 0 and at most 1"),
+        ({"gan__augment": "bg", "gan__augment_target": 0.0}, "more than 0 where gan.augment_target=0 fixes it"),
+        ({"gan__augment": "bgc", "model__image_channels": 2}, "one of b, bg with images of 2 channels"),
+        (
+            {"gan__augment": "bgc", "loss": "wasserstein"},
+            "gan.augment_p fixed, with loss=wasserstein, whose D",
+        ),
+    ],
+)
+def test_what_contradicts_is_refused_with_the_reason(changes, allowed):
+    with pytest.raises(UsageError, match=allowed):
+        gans.build(tiny_config(gan__name="gan", **{"model__name": "mlp"} | changes))
