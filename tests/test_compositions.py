@@ -41,7 +41,7 @@ def combinations() -> list:
         net, recipe = list(NETS)[i % len(NETS)], RECIPES[(i // len(NETS)) % len(RECIPES)]
         changes = {"gan__name": recipe, "model__name": net, "num_classes": int(rng.choice([0, 10]))}
         changes["loss"] = LOSSES[i % len(LOSSES)]
-        changes["gan__augment"] = ("", "color", "translation,cutout")[i % 3]
+        changes["gan__augment"] = ("", "color", "translation,cutout", "bgcfnc")[i % 4]
         if recipe in ("wgan_gp", "acgan"):
             changes["gan__penalty_kind"], changes["gan__penalty"] = PENALTIES[i % len(PENALTIES)], 1.0
         changes |= {key: values[rng.integers(len(values))] for key, values in NETS[net].items()}

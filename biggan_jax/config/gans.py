@@ -14,7 +14,10 @@ MATCHING = ("none", "squared_norm", "mean_square", "mean_absolute")
 UNIFORM = {"uniform": (-1.0, 1.0), "uniform_0_1": (0.0, 1.0), "uniform_sqrt3": (-math.sqrt(3.0), math.sqrt(3.0))}
 PRIORS = ("normal", *UNIFORM)
 TRUNCATION_MODES = ("resample", "rescale", "scale", "clip")
-AUGMENTATIONS = ("color", "translation", "cutout")
+AUGMENTATIONS = ("color", "translation", "cutout")  # of DiffAugment
+ADA_STAGES = ("blit", "geometry", "color", "filter", "noise", "cutout")
+# The published sets: each has a stage more.
+ADA_SETS = tuple("bgcfnc"[:count] for count in range(1, len(ADA_STAGES) + 1))
 UPDATES = ("alternating", "simultaneous", "by_step")
 
 _ADVERSARIAL = {
@@ -26,9 +29,15 @@ _ADVERSARIAL = {
                            "gans/latents.py"),
 }  # fmt: skip
 AUGMENT = {
-    "gan.augment": Key("", Check(lambda kinds: not kinds or set(kinds.split(",")) <= set(AUGMENTATIONS), "empty or "
-                       f"some of {','.join(AUGMENTATIONS)}"), "random changes through which D sees real and generated "
-                       "images, and G learns (Zhao et al. 2020, DiffAugment)"),
+    "gan.augment": Key("", Check(lambda kinds: kinds in ("", *ADA_SETS) or set(kinds.split(",")) <= set(AUGMENTATIONS),
+                       f"empty or some of {','.join(AUGMENTATIONS)} (DiffAugment), or one of {', '.join(ADA_SETS)} "
+                       "(ADA)"), "random changes through which D sees real and generated images, and G learns (Zhao et "
+                       f"al. 2020, DiffAugment; Karras et al. 2020, ADA: {', '.join(ADA_STAGES)})"),
+    "gan.augment_p": Key(0.0, Check(lambda p: 0 <= p <= 1, "at least 0 and at most 1"), "probability of each change of "
+                         "ADA, that of the first steps where it moves"),
+    "gan.augment_target": Key(0.6, SHARE, "mean sign of D's outputs on real images, towards which ADA's probability "
+                              "moves (Karras et al. 2020, Section 3.2); 0: it is fixed"),
+    "gan.augment_kimg": Key(500.0, POSITIVE, "thousands of real images in which it can move by 1"),
     "gan.cutout": Key(0.5, SHARE, "share of an image's side that cutout hides; 0.2 in Projected GAN's code"),
 }  # fmt: skip
 _TARGETS = {
@@ -151,6 +160,7 @@ def check(config) -> None:
         require(False, "data.num_labelled", config, "0: only gan.name=improved_gan learns of partly labelled images")
     if gan.get("augment"):
         require(kind(config) == "image", "gan.augment", config, "empty for points; images can be changed so")
+    _check_ada(config)
     if gan.get("boost"):
         require(gan.updates == "alternating", "gan.updates", config, "alternating with gan.boost")
     if gan.get("updates", "alternating") != "alternating":
@@ -176,6 +186,18 @@ def check(config) -> None:
             )
             require(config.optimizer.beta1 == 0, "optimizer.beta1", config, allowed)
     CHECKS.get(gan.name, lambda config: None)(config)
+
+
+def _check_ada(config):
+    name, p = config.gan.get("augment"), config.gan.get("augment_p")
+    if name not in ADA_SETS:
+        allowed = f"0 with gan.augment={name!r}: only what ADA's sets change ({', '.join(ADA_SETS)}) has a probability"
+        require(not p, "gan.augment_p", config, allowed)
+        return
+    require(p or config.gan.augment_target, "gan.augment_p", config, "more than 0 where gan.augment_target=0 fixes it")
+    channels = config.model.get("image_channels", 3)
+    allowed = f"one of b, bg with images of {channels} channels; colours are of 1 or 3"
+    require(channels in (1, 3) or name in ("b", "bg"), "gan.augment", config, allowed)
 
 
 def _check_acgan(config):

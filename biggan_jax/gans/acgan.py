@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from biggan_jax.gans import losses, pair, penalties
-from biggan_jax.gans.core import Net, checked, cut, discriminate, update
+from biggan_jax.gans.core import Net, cut, discriminate, update
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,30 +27,32 @@ class ACGAN(pair.Pair):
     def step(self, state, batch, phase=False):
         """The state and metrics after `num_d_steps` updates of D and one of G."""
         d_key, g_key = state.keys(2)
-        nets = state.nets
-        d_loss = functools.partial(self.d_loss, penalize=phase)
+        now, nets = self.at(state), state.nets
+        d_loss = functools.partial(now.d_loss, penalize=phase)
         for i, reals in enumerate(cut(batch, self.num_d_steps)):
             d_net = {"discriminator": self.discriminator}
             last_key = jax.random.fold_in(d_key, i)
             nets, d_metrics = update(d_net, nets, d_loss, reals, last_key)
         g_key = last_key if self.same_fakes else g_key
-        nets, g_metrics = update({"generator": self.generator}, nets, self.g_loss, reals, g_key)
-        return state.after(nets, self.average), checked(d_metrics | g_metrics)
+        nets, g_metrics = update({"generator": self.generator}, nets, now.g_loss, reals, g_key)
+        return self.after(state, nets, d_metrics | g_metrics)
 
     def d_loss(self, nets, batch, key, penalize: bool = False):
         """D's loss on real images and as many fakes; G's statistics move on too."""
         z_key, flip_key, noise_key, mix_key = jax.random.split(key, 4)
-        real, labels = self.augmented(batch, flip_key), batch["label"]
+        real, labels = self.mirrored(batch, flip_key), batch["label"]
         z, fake_labels = self.prior(z_key, len(real))
         fake, g = self.generator.forward(nets["generator"], z, fake_labels, key=z_key)
         if self.same_fakes:
             g = nets["generator"]
-        fake = self.seen(jax.lax.stop_gradient(fake), flip_key)
+        fake = jax.lax.stop_gradient(fake)
         d_net, d = self.discriminator, nets["discriminator"]
-        on_real, on_fake, after = discriminate(d_net, d, (real, labels), (fake, fake_labels), noise_key)
+        inputs = (self.seen(real, flip_key, 1), labels), (self.seen(fake, flip_key), fake_labels)
+        on_real, on_fake, after = discriminate(d_net, d, *inputs, noise_key)
         loss, metrics = self.d_objective(on_real, on_fake, labels, fake_labels)
         if penalize:
-            critic = lambda images: d_net.look(d, images, labels, key=noise_key)[0]
+            # The slope is that of D and the augmentation together (Karras et al. 2020).
+            critic = lambda images: d_net.look(d, self.seen(images, flip_key, 1), labels, key=noise_key)[0]
             metrics["gradient_penalty"] = self.penalty(critic, real, fake, mix_key)
             loss += self.penalty.weigh(metrics["gradient_penalty"])
         return loss, ({"generator": g, "discriminator": after}, metrics | {"loss/d": loss})
@@ -68,7 +70,7 @@ class ACGAN(pair.Pair):
             "class_accuracy/real": accuracy(real_classes, labels),
             "class_accuracy/fake": accuracy(fake_classes, fake_labels),
         }
-        return loss, metrics
+        return loss, metrics | self.signs(real)
 
     def g_loss(self, nets, batch, key):
         """G's loss on as many fakes as `batch` has images; the statistics of both nets move on."""

@@ -10,7 +10,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from biggan_jax.config.gans import ADA_SETS, ADA_STAGES
 from biggan_jax.devices import sharding
+from biggan_jax.gans.ada import ADA
 
 SHIFT = 1 / 8  # of the image's side, the largest translation (Section 3.2)
 
@@ -41,6 +43,14 @@ class Augment:
             last = [side - side_of_box % 2 for side, side_of_box in zip((height, width), size)]
             images = cutout(images, integer(keys[5], 0, last[0]), integer(keys[6], 0, last[1]), size)
         return images
+
+
+def build(config) -> Augment | ADA | None:
+    """The augmentation of a validated config; None: it has none."""
+    name = config.gan.get("augment")
+    if name in ADA_SETS:
+        return ADA(ADA_STAGES[: len(name)], config.gan.augment_p, config.gan.cutout)
+    return Augment(tuple(name.split(",")), config.gan.cutout) if name else None
 
 
 def brightness(images: jax.Array, draw: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ import chex
 import jax
 
 from biggan_jax.gans import losses, pair, regularizers
-from biggan_jax.gans.core import checked, cut, discriminate, update
+from biggan_jax.gans.core import cut, discriminate, update
 
 FIRST, EACH = 25, 500  # updates of G before which WGAN's code trains the critic longer
 
@@ -38,20 +38,21 @@ class BigGAN(pair.Pair):
         G's with `same_fakes`.
         """
         d_key, g_key = state.keys(2)
+        now = self.at(state)
         parts, nets, metrics = cut(batch, self.num_d_steps), state.nets, {}
         if phase != "generator":
             for i, reals in enumerate(parts):
                 d_net, key = {"discriminator": self.discriminator}, jax.random.fold_in(d_key, i)
-                nets, metrics = update(d_net, nets, self.d_loss, reals, key)
+                nets, metrics = update(d_net, nets, now.d_loss, reals, key)
         if phase != "discriminator":
             g_key = key if self.same_fakes else g_key
             start = state.nets if self.updates == "simultaneous" else nets
             after, g_metrics = update(
-                {"generator": self.generator}, start, self.g_loss, parts[-1], g_key, self.g_penalty
+                {"generator": self.generator}, start, now.g_loss, parts[-1], g_key, self.g_penalty
             )
             nets = nets | {"generator": after["generator"]} if self.updates == "simultaneous" else after
             metrics |= g_metrics
-        return state.after(nets, self.average), checked(metrics)
+        return self.after(state, nets, metrics)
 
     def d_loss(self, nets, batch, key):
         """D's loss on real examples and as many fakes; G's statistics move on too, unless G sees the same latents."""
@@ -68,7 +69,8 @@ class BigGAN(pair.Pair):
         chex.assert_rank([on_real, on_fake], 1)
         loss = self.loss.d(on_real, on_fake)
         metrics = {"loss/d": loss, "logits/real": on_real.mean(), "logits/fake": on_fake.mean()}
-        return loss, ({"generator": g, "discriminator": d}, metrics | self.loss.distance(loss))
+        metrics |= self.loss.distance(loss) | self.signs(on_real)
+        return loss, ({"generator": g, "discriminator": d}, metrics)
 
     def g_loss(self, nets, batch, key):
         """G's loss on as many fakes as `batch` has examples; the statistics of both nets move on."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from biggan_jax.gans import losses, pair
 from biggan_jax.gans.codes import CodedPrior, Codes, mutual_information, traversals
-from biggan_jax.gans.core import Net, checked, cut, discriminate, update
+from biggan_jax.gans.core import Net, cut, discriminate, update
 from biggan_jax.models.infogan import Q
 
 
@@ -27,13 +27,13 @@ class InfoGAN(pair.Pair):
     def step(self, state, batch, phase=None):
         """The state and metrics after `num_d_steps` updates of D and one of G and Q together (Equation 6)."""
         d_key, g_key = state.keys(2)
-        nets = state.nets
+        now, nets = self.at(state), state.nets
         for i, reals in enumerate(cut(batch, self.num_d_steps)):
             d_net = {"discriminator": self.discriminator}
-            nets, d_metrics = update(d_net, nets, self.d_loss, reals, jax.random.fold_in(d_key, i))
+            nets, d_metrics = update(d_net, nets, now.d_loss, reals, jax.random.fold_in(d_key, i))
         learning = {"generator": self.generator, "q": self.q}
-        nets, g_metrics = update(learning, nets, self.g_loss, reals, g_key)
-        return state.after(nets, self.average), checked(d_metrics | g_metrics)
+        nets, g_metrics = update(learning, nets, now.g_loss, reals, g_key)
+        return self.after(state, nets, d_metrics | g_metrics)
 
     def d_loss(self, nets, batch, key):
         """D's loss, less the information. Q reads D's features, so D has to keep what Q reads: the term is in D's
@@ -50,7 +50,7 @@ class InfoGAN(pair.Pair):
         information, q, _ = self.information(nets["q"], z, features)
         loss = self.loss.d(on_real, on_fake) - information
         metrics = {"loss/d": loss, "logits/real": on_real.mean(), "logits/fake": on_fake.mean()}
-        return loss, ({"generator": g, "discriminator": d, "q": q}, metrics)
+        return loss, ({"generator": g, "discriminator": d, "q": q}, metrics | self.signs(on_real))
 
     def g_loss(self, nets, batch, key):
         """The loss of G and Q, on as many fakes as `batch` has images."""

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from biggan_jax import config as configs
 from biggan_jax import models
 from biggan_jax.errors import UsageError
-from biggan_jax.gans import augment, averages, images, latents, losses, optimizers, standing_stats
-from biggan_jax.gans.core import Net, NetState, discriminate
+from biggan_jax.gans import adaptation, augment, averages, images, latents, losses, optimizers, standing_stats
+from biggan_jax.gans.core import GANState, Net, NetState, checked, discriminate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,7 @@ class Pair:
     flip: bool  # mirror real images at random
     truncation_mode: str
     augment: Callable | None = None  # (key, images) -> images: what D sees of real and fake ones
+    adapt: adaptation.Adaptation | None = None  # how the probability of `augment` moves; None: it does not
     loss: losses.Loss | None = None  # of logits; None: the recipe has another
 
     averaged = ("generator",)
@@ -49,7 +50,7 @@ class Pair:
         return self.prior.truncates
 
     def extra(self):
-        return {}
+        return self.adapt.extra() if self.adapt else {}
 
     def phase(self, step: int):
         """One kind of step, unless the recipe says otherwise."""
@@ -67,16 +68,39 @@ class Pair:
         """The real examples of a batch as D sees them."""
         return images.floats(batch, self.discriminator.inputs[0].shape[-1])
 
-    def augmented(self, batch: dict, key: jax.Array) -> jax.Array:
-        """`reals` as D learns from them, images mirrored at random where the config asks for it."""
+    def mirrored(self, batch: dict, key: jax.Array) -> jax.Array:
+        """`reals`, images mirrored at random where the config asks for it."""
         reals = self.reals(batch)
-        return self.seen(images.random_flip(key, reals) if self.flip else reals, key, 1)
+        return images.random_flip(key, reals) if self.flip else reals
+
+    def augmented(self, batch: dict, key: jax.Array) -> jax.Array:
+        """`reals` as D learns from them."""
+        return self.seen(self.mirrored(batch, key), key, 1)
 
     def seen(self, examples: jax.Array, key: jax.Array, draw: int = 2) -> jax.Array:
         """Real or generated examples through `augment`, where there is one. `draw`: another gives other changes with
         the same key.
         """
         return self.augment(jax.random.fold_in(key, draw), examples) if self.augment else examples
+
+    def at(self, state: GANState) -> "Pair":
+        """The recipe with the probability of augmentation that it has in `state`."""
+        if self.adapt is None:
+            return self
+        return dataclasses.replace(self, augment=dataclasses.replace(self.augment, p=state.extra["p"]))
+
+    def signs(self, on_real: jax.Array) -> dict[str, jax.Array]:
+        """What D's outputs [N] on real examples tell the adaptation, where there is one: for D's metrics."""
+        return {"augment/sign": self.adapt.measure(on_real)} if self.adapt else {}
+
+    def after(self, state: GANState, nets: dict[str, NetState], metrics: dict) -> tuple[GANState, dict[str, jax.Array]]:
+        """The state after a step that left `nets`, the averages and the probability of augmentation moved on, and the
+        metrics `checked`.
+        """
+        if self.adapt is None:
+            return state.after(nets, self.average), checked(metrics)
+        extra = self.adapt.after(state.extra, metrics.get("augment/sign"), state.step + 1)
+        return state.after(nets, self.average, extra), checked(metrics | {"augment/p": extra["p"]})
 
     def adversarial(self, nets: dict, batch: dict, fake: tuple, key: jax.Array) -> tuple[jax.Array, NetState]:
         """`(loss, state of D)`: G's part of `self.loss` on its fakes and their labels, beside real examples where the
@@ -175,7 +199,6 @@ def build(config, **d_fields) -> dict:
     g_optimizer = optimizers.build(config, "g", g_updates)
     d_optimizer = optimizers.build(config, "d", d_updates, config.gan.get("clip", 0.0))
     z = jax.ShapeDtypeStruct((1, config.model.z_dim), jnp.float32)
-    kinds = config.gan.get("augment")
     examples = jax.ShapeDtypeStruct((1, *configs.example_shape(config)), jnp.float32)
     labels = jax.ShapeDtypeStruct((1,), jnp.int32)
     return dict(
@@ -189,6 +212,7 @@ def build(config, **d_fields) -> dict:
         accumulation_steps=config.accumulation_steps,
         micro_batch=configs.micro_batch(config),
         flip=config.data.get("flip", False),
-        augment=augment.Augment(tuple(kinds.split(",")), config.gan.cutout) if kinds else None,
+        augment=augment.build(config),
+        adapt=adaptation.build(config, num_d_steps * config.batch_size),
         truncation_mode=config.truncation_mode,
     )

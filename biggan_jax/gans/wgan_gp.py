@@ -9,7 +9,7 @@ import functools
 import jax
 
 from biggan_jax.gans import losses, pair, penalties
-from biggan_jax.gans.core import Net, checked, cut, discriminate, update
+from biggan_jax.gans.core import Net, cut, discriminate, update
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,30 +24,33 @@ class WGANGP(pair.Pair):
     def step(self, state, batch, phase):
         """The state and metrics after `num_d_steps` (n_critic) critic updates and one of G, shapes as BigGAN's."""
         d_key, g_key = state.keys(2)
-        nets = state.nets
-        d_loss = functools.partial(self.d_loss, penalize=phase)
+        now, nets = self.at(state), state.nets
+        d_loss = functools.partial(now.d_loss, penalize=phase)
         for i, reals in enumerate(cut(batch, self.num_d_steps)):
             d_net = {"discriminator": self.discriminator}
             nets, d_metrics = update(d_net, nets, d_loss, reals, jax.random.fold_in(d_key, i))
-        nets, g_metrics = update({"generator": self.generator}, nets, self.g_loss, reals, g_key)
-        return state.after(nets, self.average), checked(d_metrics | g_metrics)
+        nets, g_metrics = update({"generator": self.generator}, nets, now.g_loss, reals, g_key)
+        return self.after(state, nets, d_metrics | g_metrics)
 
     def d_loss(self, nets, batch, key, penalize: bool = True):
         """The critic's loss: less Wasserstein distance, more penalty. A fake has the label of its real image, so that
         the points between them have one too.
         """
         z_key, mix_key, flip_key = jax.random.split(key, 3)
-        real, labels = self.augmented(batch, flip_key), batch["label"]
+        real, labels = self.mirrored(batch, flip_key), batch["label"]
         z, _ = self.prior(z_key, len(real))
         fake, g = self.generator.forward(nets["generator"], z, labels, key=z_key)
-        fake = self.seen(jax.lax.stop_gradient(fake), flip_key)
-        critic = self.discriminator
-        on_real, on_fake, d = discriminate(critic, nets["discriminator"], (real, labels), (fake, labels), flip_key)
+        fake = jax.lax.stop_gradient(fake)
+        critic, inputs = self.discriminator, [(self.seen(x, flip_key, i), labels) for i, x in ((1, real), (2, fake))]
+        on_real, on_fake, d = discriminate(critic, nets["discriminator"], *inputs, flip_key)
         loss = self.loss.d(on_real, on_fake)
         metrics = {"logits/real": on_real.mean(), "logits/fake": on_fake.mean()} | self.loss.distance(loss)
+        metrics |= self.signs(on_real)
         if penalize:
-            # The noise of the penalty's passes is one, so that a gradient is that of one function.
-            look = lambda examples: critic.look(nets["discriminator"], examples, labels, key=flip_key)
+            # The slope is that of critic and augmentation together (Karras et al. 2020). The noise of the penalty's
+            # passes is one, so that a gradient is that of one function.
+            see = lambda examples: self.seen(examples, flip_key, 1)
+            look = lambda examples: critic.look(nets["discriminator"], see(examples), labels, key=flip_key)
             metrics["gradient_penalty"] = self.penalty(look, real, fake, mix_key)
             loss += self.penalty.weigh(metrics["gradient_penalty"])
         return loss, ({"generator": g, "discriminator": d}, metrics | {"loss/d": loss})
