@@ -199,6 +199,8 @@ TABLES = {
         "model.w_dim": Key(512, at_least(1), "of the mapped latents and the mapping's layers"),
         "model.mapping_layers": Key(8, at_least(1), "of the mapping of z and labels in G"),
         "model.mapping_layers_d": Key(8, at_least(1), "of that of labels in D"),
+        "model.mapping_rate": Key(0.01, POSITIVE, "share of the learning rate at which the mappings learn (Karras et "
+                                  "al. 2019, Appendix C)"),
         "model.channel_base": Key(32768, at_least(1), "maps of a layer times its size in pixels; 16384 in the smaller "
                                   "nets"),
         "model.channel_max": Key(512, at_least(1), "maps of a layer at most"),

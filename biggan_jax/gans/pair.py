@@ -184,7 +184,7 @@ def build(config, **d_fields) -> dict:
             "d", discriminator, (examples, labels), d_optimizer, rate=optimizers.by_step(config, "d", d_updates)
         ),
         prior=latents.Prior(config.model.z_dim, config.num_classes, config.gan.prior),
-        average=averages.ExponentialAverage(config.ema_decay, config.ema_start),
+        average=averages.ExponentialAverage(config.get("ema_decay", 0.0), config.get("ema_start", 0)),
         num_d_steps=num_d_steps,
         accumulation_steps=config.accumulation_steps,
         micro_batch=configs.micro_batch(config),

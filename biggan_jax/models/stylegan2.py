@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from biggan_jax.models import conditioning, minibatch, modulated
 from biggan_jax.models.layers import at_least_float32
 
-MAPPING_RATE = 0.01  # share of the learning rate at which the mapping learns (Karras et al. 2019, Appendix C)
 HALF = math.sqrt(0.5)  # of each of two branches that are added, so that their sum has the variance of one
 
 
@@ -36,7 +35,7 @@ def in_low_precision(size: int, image_size: int, resolutions: int) -> bool:
 
 class Mapping(nn.Module):
     """z [N, z_dim], labels [N], or both -> w [N, num_ws, w_dim], float32: the same w for each layer, without `num_ws`
-    [N, w_dim] (Karras et al. 2019, Section 2).
+    [N, w_dim] (Karras et al. 2019, Section 2). Its layers learn at the share `rate` of the learning rate.
 
     Both inputs are normalised, z first. `w_avg_beta`: decay of the average of w, a variable of the collection "w_avg"
     that moves in passes with `train`. In others each w is moved towards it where variables have a collection
@@ -45,6 +44,7 @@ class Mapping(nn.Module):
 
     w_dim: int
     layers: int
+    rate: float
     num_classes: int = 0
     num_ws: int = 0
     w_avg_beta: float = 0.0
@@ -57,7 +57,7 @@ class Mapping(nn.Module):
             parts.append(modulated.normalize(modulated.Dense(self.w_dim, name="embedding")(classes)))
         w = jnp.concatenate(parts, -1)
         for i in range(self.layers):
-            w = modulated.Dense(self.w_dim, activate=True, lr_multiplier=MAPPING_RATE, name=f"linear_{i}")(w)
+            w = modulated.Dense(self.w_dim, activate=True, lr_multiplier=self.rate, name=f"linear_{i}")(w)
         if not self.num_ws:
             return w
         average = self.variable("w_avg", "mean", jnp.zeros, (self.w_dim,), jnp.float32)
@@ -157,6 +157,7 @@ class Generator(nn.Module):
     channel_base: int = 32768
     channel_max: int = 512
     mapping_layers: int = 8
+    mapping_rate: float = 0.01
     architecture: str = "skip"
     w_avg_beta: float = 0.995
     clamp: float | None = None
@@ -178,7 +179,8 @@ class Generator(nn.Module):
         }
 
     def setup(self):
-        self.mapping = Mapping(self.w_dim, self.mapping_layers, self.num_classes, self.num_ws, self.w_avg_beta)
+        fields = dict(num_classes=self.num_classes, num_ws=self.num_ws, w_avg_beta=self.w_avg_beta)
+        self.mapping = Mapping(self.w_dim, self.mapping_layers, self.mapping_rate, **fields)
         self.synthesis = Synthesis(
             self.image_size,
             self.image_channels,
@@ -242,6 +244,7 @@ class Discriminator(nn.Module):
     channel_base: int = 32768
     channel_max: int = 512
     mapping_layers: int = 8
+    mapping_rate: float = 0.01
     architecture: str = "resnet"
     stddev_group: int = 4
     clamp: float | None = None
@@ -282,7 +285,8 @@ class Discriminator(nn.Module):
         if not self.num_classes:
             return modulated.Dense(1, name="linear")(x)[:, 0]
         # Of the size of the features, as in the public code.
-        mapped = Mapping(features[4], self.mapping_layers, self.num_classes, name="mapping")(None, labels)
+        fields = dict(num_classes=self.num_classes, name="mapping")
+        mapped = Mapping(features[4], self.mapping_layers, self.mapping_rate, **fields)(None, labels)
         x = modulated.Dense(features[4], name="linear")(x)
         return jnp.sum(x * mapped, -1) / math.sqrt(features[4])
 
@@ -295,6 +299,7 @@ def build(config) -> tuple[Generator, Discriminator]:
         image_channels=model.image_channels,
         channel_base=model.channel_base,
         channel_max=model.channel_max,
+        mapping_rate=model.mapping_rate,
         clamp=model.clamp,
         low_precision=model.low_precision,
         dtype=jnp.dtype(config.compute_dtype),

@@ -15,15 +15,15 @@ from biggan_jax.pretrained.assembly import Source, assemble, numbers, shape_of
 def read_stylegan2(
     state_dict: Mapping[str, np.ndarray], net: str, z_dim: int | None = None, c_dim: int | None = None,
     w_dim: int | None = None, img_resolution: int | None = None, img_channels: int | None = None,
-    architecture: str | None = None, conv_clamp: float | None = 256.0, w_avg_beta: float = 0.998,
-    mbstd_group_size: int = 4,
+    architecture: str | None = None, conv_clamp: float | None = 256.0, lr_multiplier: float = 0.01,
+    w_avg_beta: float = 0.998, mbstd_group_size: int = 4,
 ) -> tuple:  # fmt: skip
     """`(module, variables)` of "generator" or "discriminator": `synthesis.b4.const`, `mapping.fc0.weight`,
     `b4.out.bias`.
 
     The settings are those of the constructors. What the weights tell, sizes and the architecture, need not be given; it
-    is refused where it is something else. All is computed in the type of the weights (`num_fp16_res` 0). Raises
-    DataError for wrong names and shapes.
+    is refused where it is something else. `lr_multiplier`: of the mapping. All is computed in the type of the weights
+    (`num_fp16_res` 0). Raises DataError for wrong names and shapes.
     """
     prefix = "synthesis." if net == "generator" else ""
     resolutions = numbers(state_dict, rf"{prefix.replace('.', '[.]')}b(\d+)\..+")
@@ -38,6 +38,7 @@ def read_stylegan2(
         channel_max=max(widths),
         architecture=found["architecture"],
         clamp=conv_clamp,
+        mapping_rate=lr_multiplier,
     )
     if net == "generator":
         found["img_channels"] = shape_of(state_dict, f"{prefix}b{size}.torgb.weight", 4)[0]
