@@ -24,6 +24,7 @@ NETS = {  # of each recipe's tiny form
     "improved_gan": "improved_gan",
     "ebgan": "autoencoder",
     "began": "autoencoder",
+    "stylegan2": "stylegan2",
     "toy": "wgan_gp",
 }
 OWN = {  # what a recipe's tiny form needs besides
@@ -36,6 +37,7 @@ OWN = {  # what a recipe's tiny form needs besides
         "gan__history": 1e-3,
     },
 }
+EQUALISED = ("stylegan2",)  # nets whose weights are N(0, 1); of smaller ones rounding hides how little they move
 RECIPES = (*gans.GANS, "toy")
 # Configs of one recipe that the family has by other names: nets, losses and optimizers that the rows above leave out.
 CONFIGS = {
@@ -93,7 +95,8 @@ def with_sgd(gan):
 
 def random_state(gan) -> core.GANState:
     def state(net):
-        variables = random_variables(net.module, *net.inputs)
+        std = 1.0 if type(net.module).__module__.rpartition(".")[2] in EQUALISED else 0.3
+        variables = random_variables(net.module, *net.inputs, std=std)
         params = variables.pop("params")
         return core.NetState(params, variables, net.optimizer.init(params) if net.optimizer else ())
 

@@ -42,6 +42,11 @@ PUBLISHED = {
     "sngan.py:scale=paper,size=48": (4_878_083, 10_141_441),
     "sngan.py:scale=cifar10,net=cnn": (3_812_355, 5_860_865),
     "sagan.py:scale=paper": (3_832_885, 3_175_299),
+    "stylegan2.py:scale=paper,size=1024": (30_370_060, 29_012_513),
+    "stylegan2.py:scale=paper,size=512": (30_276_583, 28_982_849),
+    "stylegan2.py:scale=paper": (24_767_458, 24_001_089),
+    "stylegan2.py:scale=cifar10": (20_215_315, 23_089_664),
+    "stylegan2.py:scale=cifar10,labels=0": (19_947_539, 20_720_641),
 }
 
 
@@ -96,6 +101,7 @@ NARROW_MAPS = ("model.channels=4",)
 NARROW = dict.fromkeys(("gan", "cgan", "lsgan"), NARROW_LAYERS)
 NARROW |= dict.fromkeys(("dcgan", "wgan", "wgan_gp", "sngan", "sagan", "acgan", "ebgan", "began"), NARROW_MAPS)
 NARROW |= dict.fromkeys(("infogan", "improved_gan"), (*NARROW_MAPS, "run.standing_stats_batches=1"))
+NARROW["stylegan2"] = ("model.channel_max=8",)
 
 
 @pytest.mark.slow

@@ -16,10 +16,13 @@ def tiny_config(**changes):
     if "num_d_steps" in c:
         c.num_d_steps = 1
     c.model.z_dim = 8
-    c.compute_dtype, c.ema_start = "float32", 0
+    c.compute_dtype = "float32"
+    if "ema_start" in c:
+        c.ema_start = 0
     if configs.kind(c) == "image":
         c.image_size, c.data.flip = 8, False
-    sizes = {"channels": 4, "widths": (16, 16), "hidden": 16, "embedding_size": 8}
+    sizes = {"channels": 4, "widths": (16, 16), "hidden": 16, "embedding_size": 8, "w_dim": 8}
+    sizes |= {"channel_base": 1024, "channel_max": 8, "mapping_layers": 1, "mapping_layers_d": 1, "mapping_rate": 1.0}
     for key, value in (sizes | {"attention_resolutions": (8,), "image_channels": 3}).items():
         if key in c.model:
             c.model[key] = value
@@ -31,7 +34,7 @@ def tiny_config(**changes):
     return c
 
 
-def random_variables(net, *inputs, seed=0):
+def random_variables(net, *inputs, seed=0, std=0.3):
     """Variables of the right shapes with random values: compiling the initialisers would cost seconds."""
     import jax
 
@@ -39,7 +42,7 @@ def random_variables(net, *inputs, seed=0):
     shapes = jax.eval_shape(net.init, jax.random.key(0), *inputs)
 
     def value(path, leaf):
-        x = rng.normal(0, 0.3, leaf.shape)
+        x = rng.normal(0, std, leaf.shape)
         return (np.abs(x) + 0.5 if path[-1].key in ("var", "scale") else x).astype(np.float32)
 
     return jax.tree_util.tree_map_with_path(value, shapes)

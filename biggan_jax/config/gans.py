@@ -3,7 +3,7 @@
 import math
 
 from biggan_jax.config.data import kind
-from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, SHARE, Check, Key, at_least, one_of, require
+from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, SHARE, Check, Key, at_least, one_of, optional, require
 
 LOGIT_LOSSES = ("non_saturating", "saturating")  # of a classifier's logit, whose target a label can be
 LOSSES = ("hinge", *LOGIT_LOSSES, "wasserstein", "least_squares", "relativistic", "relativistic_average")
@@ -149,6 +149,31 @@ TABLES = {
         "gan.continuous_weight": Key(1.0, FINITE, "and of that on continuous ones; 0.1 in the paper"),
         "gan.learn_std": Key(False, ANYTHING, "Q tells a standard deviation of each continuous code too; False: it is "
                              "1, as in the authors' code"),
+    },
+    "stylegan2": AUGMENT | {
+        "model.name": Key("stylegan2", one_of("stylegan2", also=", whose G maps latents to styles"), "the nets"),
+        "loss": Key("non_saturating", one_of(*LOSSES), "of both nets"),
+        "gan.prior": _ADVERSARIAL["gan.prior"],
+        "gan.r1_gamma": Key(10.0, FINITE, "weight of R1: gamma / 2 times the squared slope of D at real images; 0: "
+                            "none"),
+        "gan.r1_every": Key(16, at_least(1), "steps between updates of D by R1, which weighs as many times more; D's "
+                            "Adam is rescaled for it"),
+        "gan.path_length": Key(2.0, FINITE, "weight of the path length's penalty on G (Karras et al. 2020, Section "
+                               "3.2); 0: none"),
+        "gan.path_length_every": Key(4, at_least(1), "the same of G; its Adam is rescaled where the weight is 0 too, "
+                                     "as in the public code"),
+        "gan.mixing": Key(0.9, Check(lambda value: 0 <= value <= 1, "0 to 1"), "probability that an image has the "
+                          "styles of two latents (Karras et al. 2019, Section 3.1)"),
+        "gan.ema_kimg": Key(10.0, POSITIVE, "half-life of the moving average of the generator, in thousands of images"),
+        "gan.ema_rampup": Key(0.0, SHARE, "of the images so far, which the half-life is at most; 0: no such limit"),
+        "truncation_mode": Key("psi", one_of("psi"), "what truncation means when sampling: w is moved towards its "
+                               "average (Karras et al. 2019, Appendix B)"),
+        "gan.truncation_cutoff": Key(None, optional(at_least(0)), "layers that truncation acts on, from the coarsest; "
+                                     "None: all", or_none=int),
+        "optimizer.g_lr": Key(2e-3, FINITE, "learning rate of the generator"),
+        "optimizer.d_lr": Key(2e-3, FINITE, "learning rate of the discriminator"),
+        "optimizer.beta2": Key(0.99, SHARE, "of Adam"),
+        "optimizer.eps": Key(1e-8, FINITE, "of Adam"),
     },
 }  # fmt: skip
 

@@ -3,7 +3,7 @@
 import functools
 
 from biggan_jax import config as configs
-from biggan_jax.gans import acgan, began, biggan, ebgan, improved_gan, infogan, wgan_gp
+from biggan_jax.gans import acgan, began, biggan, ebgan, improved_gan, infogan, stylegan, wgan_gp
 
 GANS = {
     "gan": biggan.build,
@@ -14,6 +14,7 @@ GANS = {
     "improved_gan": improved_gan.build,
     "ebgan": ebgan.build,
     "began": began.build,
+    "stylegan2": stylegan.build,
 }
 
 

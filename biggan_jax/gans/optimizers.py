@@ -5,15 +5,15 @@ import jax.numpy as jnp
 import optax
 
 
-def build(config, net: str, updates_per_step: float, clip: float = 0.0) -> optax.GradientTransformation:
+def build(config, net: str, updates_per_step: float, clip: float = 0.0, lazy: int = 0) -> optax.GradientTransformation:
     """The optimizer of `net`, "g" or "d", of which a training step makes `updates_per_step` updates; with `clip` its
-    weights stay within it after each of them.
+    weights stay within it after each of them. `lazy`: steps between updates of a regularizer, see `lazily`.
     """
     o = config.optimizer
-    rate = learning_rate(config, net, updates_per_step)
+    rate = learning_rate(config, net, updates_per_step, lazy)
     if o.name == "adam":
-        beta1, beta2 = (o[key] if net == "g" or o[f"d_{key}"] is None else o[f"d_{key}"] for key in ("beta1", "beta2"))
-        optimizer = adam(rate, beta1, beta2, o.eps)
+        betas = (o[key] if net == "g" or o[f"d_{key}"] is None else o[f"d_{key}"] for key in ("beta1", "beta2"))
+        optimizer = adam(rate, *(beta ** lazily(lazy) for beta in betas), o.eps)
     elif o.name == "sgd":
         optimizer = sgd(rate, o.momentum, o.final_momentum, o.momentum_steps)
     else:
@@ -21,23 +21,29 @@ def build(config, net: str, updates_per_step: float, clip: float = 0.0) -> optax
     return optax.chain(optimizer, clipped(clip)) if clip else optimizer
 
 
-def learning_rate(config, net: str, updates_per_step: float = 1):
+def lazily(every: int) -> float:
+    """The share c = k / (k + 1) of a step that each update is, where a regularizer has an update of its own every k
+    steps: Adam takes c times its learning rate and its betas to the power c (Karras et al. 2020, Appendix B). 0: 1.
+    """
+    return every / (every + 1) if every else 1.0
+
+
+def learning_rate(config, net: str, updates_per_step: float = 1, lazy: int = 0):
     """The learning rate of `net`, "g" or "d", as a function of the number of its updates, of which a training step
-    makes `updates_per_step`.
+    makes `updates_per_step`. `lazy`: see `lazily`.
     """
     o = config.optimizer
-    rate = schedule(
-        o[f"{net}_lr"], o[f"{net}_schedule"], o.warmup_steps, config.num_steps, updates_per_step, o.decay_start
-    )
+    rate = o[f"{net}_lr"] * lazily(lazy)
+    rate = schedule(rate, o[f"{net}_schedule"], o.warmup_steps, config.num_steps, updates_per_step, o.decay_start)
     if o.halve_every:
         rate = halved(rate, o.halve_every * updates_per_step)
     divisor = o.get("divisor", 1.0)
     return rate if divisor == 1 else lambda updates: rate(updates) / divisor**updates
 
 
-def by_step(config, net: str, updates_per_step: float = 1):
+def by_step(config, net: str, updates_per_step: float = 1, lazy: int = 0):
     """The same as a function of the number of training steps."""
-    rate = learning_rate(config, net, updates_per_step)
+    rate = learning_rate(config, net, updates_per_step, lazy)
     return lambda step: rate(step * updates_per_step)
 
 

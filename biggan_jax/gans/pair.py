@@ -99,7 +99,7 @@ class Pair:
         """
         if self.adapt is None:
             return state.after(nets, self.average), checked(metrics)
-        extra = self.adapt.after(state.extra, metrics.get("augment/sign"), state.step + 1)
+        extra = state.extra | self.adapt.after(state.extra, metrics.get("augment/sign"), state.step + 1)
         return state.after(nets, self.average, extra), checked(metrics | {"augment/p": extra["p"]})
 
     def adversarial(self, nets: dict, batch: dict, fake: tuple, key: jax.Array) -> tuple[jax.Array, NetState]:
@@ -207,7 +207,7 @@ def build(config, **d_fields) -> dict:
             "d", discriminator, (examples, labels), d_optimizer, rate=optimizers.by_step(config, "d", d_updates)
         ),
         prior=latents.Prior(config.model.z_dim, config.num_classes, config.gan.prior),
-        average=averages.ExponentialAverage(config.ema_decay, config.ema_start),
+        average=averages.ExponentialAverage(config.get("ema_decay", 0.0), config.get("ema_start", 0)),
         num_d_steps=num_d_steps,
         accumulation_steps=config.accumulation_steps,
         micro_batch=configs.micro_batch(config),

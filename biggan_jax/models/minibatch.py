@@ -1,5 +1,5 @@
-"""Minibatch discrimination (Salimans et al. 2016, Section 3.2): a layer that tells each sample how close the others of
-its batch are, so that D sees a collapsed G.
+"""Layers that tell each sample of the others of its batch, so that D sees a collapsed G: minibatch discrimination
+(Salimans et al. 2016, Section 3.2) and the minibatch standard deviation (Karras et al. 2018, Section 3).
 """
 
 from flax import linen as nn
@@ -62,3 +62,19 @@ class MinibatchDiscrimination(nn.Module):
         closeness = jnp.exp(-distances(rows, sharding.gather_batch(rows)))
         total = closeness.sum(1) - (0.0 if self.own else 1.0)  # a sample's distance to itself is 0 exactly
         return total / (len(rows) - (not self.own)) if self.mean else total
+
+
+def with_deviation(x: jax.Array, group_size: int) -> jax.Array:
+    """x [N, H, W, C] with one more map [N, H, W, C + 1]: the standard deviation over the samples of a group, averaged
+    over pixels and channels.
+
+    N / group_size samples lie between two of a group, as in the public code. Groups are of the whole batch, under a
+    global-view `jit` of all devices: the maps, which are small where D ends, come in one all-gather. Where `group_size`
+    does not divide N, groups have the largest size below that does.
+    """
+    n, h, w, c = x.shape
+    size = max(k for k in range(1, min(group_size, n) + 1) if n % k == 0)
+    groups = at_least_float32(sharding.gather_batch(x)).reshape(size, n // size, h, w, c)
+    deviation = jnp.sqrt(jnp.var(groups, axis=0) + 1e-8).mean((1, 2, 3))
+    maps = jnp.broadcast_to(jnp.tile(deviation, size)[:, None, None, None], (n, h, w, 1))
+    return jnp.concatenate([x, sharding.shard_batch(maps).astype(x.dtype)], -1)

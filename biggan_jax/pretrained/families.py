@@ -8,7 +8,7 @@ import numpy as np
 
 from biggan_jax.config.keys import one_of
 from biggan_jax.errors import DataError
-from biggan_jax.pretrained import families_conv, families_heads, families_improved, families_mlp
+from biggan_jax.pretrained import families_conv, families_heads, families_improved, families_mlp, families_style
 
 # Each reads one net, "generator" or "discriminator", of a state dict; its docstring says of which code and what the
 # settings are.
@@ -28,6 +28,7 @@ FAMILIES = {
     "self_attention": families_conv.read_self_attention,
     "acgan": families_heads.read_acgan,
     "began": families_improved.read,
+    "stylegan2": families_style.read_stylegan2,
 }
 # The other nets of families that have two: what a name of theirs begins with, and who reads them.
 OTHER_NETS = {
