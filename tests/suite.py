@@ -15,7 +15,7 @@ import psutil
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-LISTED = 10  # of the dearest tests
+LISTED = 40  # of the dearest tests
 GRACE_SECONDS = 60.0  # between the end of a hanging test's processes and its own
 DEAREST = ("test_gans_properties", "test_commands", "test_reliability", "test_multiprocess", "test_gcs", "test_golden")
 

@@ -142,6 +142,7 @@ def test_values_are_clamped(found):
     close(logits, found["clamp0.7/logits_real_first4"][:, 0])
 
 
+@pytest.mark.slow
 def test_gs_loss_and_its_gradient(found, nets):
     (g, variables), (d, d_variables) = nets["G"], nets["D"]
 
@@ -155,6 +156,7 @@ def test_gs_loss_and_its_gradient(found, nets):
     compare(norms, found, "grad_G_main")
 
 
+@pytest.mark.slow
 def test_ds_loss_and_its_gradient(found, nets):
     d, variables = nets["D"]
     real, fake = (nhwc(found[name]) for name in ("x_real_nchw", "images"))

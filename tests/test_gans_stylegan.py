@@ -36,6 +36,7 @@ def test_regularizers_have_steps_of_their_own():
     assert {without.phase(step) for step in range(33)} == {Phase(False, False)}
 
 
+@pytest.mark.slow
 def test_a_step_with_both_regularizers(gan, config):
     """Two updates of each net on one Adam, of other gradients; what the averages are of."""
     state, batch = recipes.random_state(gan), recipes.random_batch(config, gan)

@@ -72,6 +72,7 @@ def test_every_form_draws_and_judges(architecture):
     assert len(drawn) == (3 if architecture == "skip" else 1)
 
 
+@pytest.mark.slow
 def test_the_highest_resolutions_alone_are_in_low_precision():
     low = lambda size, count: [n for n in stylegan2.sizes(size) if stylegan2.in_low_precision(n, size, count)]
     assert low(1024, 4) == [128, 256, 512, 1024] and low(16, 4) == [8, 16] and low(64, 0) == []
