@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax.test_util import check_grads
@@ -13,6 +14,7 @@ from biggan_jax import gans
 from biggan_jax.config.gans import ADA_SETS, ADA_STAGES
 from biggan_jax.errors import UsageError
 from biggan_jax.gans import ada, adaptation, warp
+from biggan_jax.programs import planning
 from tests import fixtures, recipes
 from tests.tiny import tiny_config
 
@@ -239,6 +241,22 @@ def test_slopes_are_those_of_critic_and_augmentation_together():
 
     plain, doubled = penalties()
     assert plain > 0 and doubled == pytest.approx(4 * plain)
+
+
+@pytest.mark.slow
+def test_slopes_through_the_augmentation_are_those_of_one_device_on_eight_and_only_sums_move():
+    kind = {"loss": "non_saturating", "gan__penalty_kind": "r1", "gan__penalty": 0.5}
+    small = {"optimizer__eps": 1.0, "optimizer__g_lr": 0.01, "optimizer__d_lr": 0.01}  # nearly gradient descent
+    ada_at = {"gan__augment": "bgcfnc", "gan__augment_p": 0.7}
+    config = recipes.tiny("wgan_gp", batch_size=64, num_d_steps=1, **kind, **small, **ada_at)
+    gan, results = gans.build(config), []
+    for devices in (1, 8):
+        step, make = recipes.compiled(gan, config, devices, True)
+        new, metrics = step(*make())
+        results.append(jax.device_get((new.nets, new.extra, metrics)))
+    assert set(planning.collectives(step.as_text())) == {"all-reduce"}
+    assert metrics["gradient_penalty"] > 0
+    chex.assert_trees_all_close(*results, rtol=2e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,7 @@ def _hue(draws, side):
     return GREY + ONE + _each(jnp.cos(angle)) * (RGB - GREY) + _each(jnp.sin(angle)) * QUARTER
 
 
-# The changes of each kind in their order. Those of place are inverse maps of (x, y, 1), in
-# pixels from the centre.
+# The changes of each stage in their order. Those of place are inverse maps, of (x, y, 1) in pixels from the centre.
 BLIT = {
     "flip": Change(_flip),
     "quarter_turns": Change(lambda draws, side: _rotation(np.pi / 2 * jnp.floor(4 * draws.uniform[:, 0]))),
