@@ -40,7 +40,9 @@ def main(arguments) -> int:
     parser.add_argument("--classes", help="comma-separated names or numbers of classes (default: all)")
     parser.add_argument("--inputs", help="images that a recipe makes its samples of: a folder, or an .npz file")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--truncation", type=float, help="threshold on the latents (default: none)")
+    parser.add_argument(
+        "--truncation", type=float, help="threshold on the latents, or psi of a GAN with styles (default: none)"
+    )
     parser.add_argument(
         "--truncation_mode",
         help="what truncation means: resample (the paper's), rescale, scale, clip (default: the run's)",
@@ -57,8 +59,8 @@ def main(arguments) -> int:
     )
     parser.add_argument(
         "--interpolate",
-        choices=("z", "class", "both"),
-        help="a grid of rows that move from one latent, class, or both, to another",
+        choices=("z", "class", "both", "w"),
+        help="a grid of rows that move from one latent, class, or both, to another; w: from one style",
     )
     options = parser.parse_args(arguments)
     for name, least in (("num", 1), ("batch_size", 1), ("columns", 0)):

@@ -45,6 +45,7 @@ PUBLISHED = {
     "stylegan2.py:scale=paper,size=1024": (30_370_060, 29_012_513),
     "stylegan2.py:scale=paper,size=512": (30_276_583, 28_982_849),
     "stylegan2.py:scale=paper": (24_767_458, 24_001_089),
+    "stylegan2.py:scale=lsun": (30_034_338, 28_864_129),
     "stylegan2.py:scale=cifar10": (20_215_315, 23_089_664),
     "stylegan2.py:scale=cifar10,labels=0": (19_947_539, 20_720_641),
 }
@@ -82,6 +83,7 @@ def test_a_size_that_is_asked_for_has_data(spec, size):
         ("sngan.py:conditional=label", "it must be one of projection, concat, none"),
         ("sagan.py:attention=all", "it must be one of none"),
         ("wgan_gp.py:scale=paper,size=128", "at scale=paper it must be one of 32, 48, 64"),
+        ("stylegan2.py:scale=paper,size=128", "at scale=paper it must be one of 256, 512, 1024"),
         ("improved_gan.py:supervised=2", "it must be one of 0, 1"),
         ("improved_gan.py:task=samples,labels=30", "supervised and labels are for task=semi_supervised"),
         ("toys.py:density=ring9", r"it must be one of ring8.*\(did you mean ring8\?\)"),

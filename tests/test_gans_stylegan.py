@@ -13,6 +13,7 @@ from biggan_jax.gans import averages, core, optimizers
 from biggan_jax.gans.stylegan import Phase
 from biggan_jax.models import modulated
 from biggan_jax.programs import planning
+from biggan_jax.sampling import grids
 from biggan_jax.sampling.trained import TrainedGAN
 from tests import fixtures, recipes
 from tests.fixtures import needs_fixtures
@@ -90,6 +91,24 @@ def test_truncation_moves_w_towards_its_average(gan, config):
         trained.sample([3], 11.0)
     with pytest.raises(UsageError, match="truncation mode 'clip'; of gan.name=stylegan2 it must be psi"):
         trained.sample([3], 0.5, mode="clip")
+
+
+def test_styles_are_mixed_and_interpolated(gan, config):
+    trained = TrainedGAN(config, gan, core.sampling_variables(gan, recipes.random_state(gan)), 0)
+    labels = [0, 3, 7]
+    samples, mixed = trained.sample(labels), trained.mix_styles(labels, layers=2)
+    assert mixed.shape == (3, 3, 8, 8, 3)
+    close = lambda a, b: np.testing.assert_allclose(a.astype(int), b.astype(int), atol=1)
+    close(mixed[range(3), range(3)], samples)
+    close(trained.mix_styles(labels, layers=0)[0], samples)
+    assert np.abs(mixed[0, 1].astype(int) - samples[0]).max() > 1 < np.abs(mixed[0, 1].astype(int) - samples[1]).max()
+    path = trained.interpolate(labels[:2], [3, 0], steps=3, between="w")
+    assert path.shape == (2, 3, 8, 8, 3)
+    close(path[:, 0], samples[:2])
+    close(path[:, 2], trained.sample([3, 0], start=2))
+    off, own, *others = np.split(np.pad(grids.noise_grid(trained, 0), ((0, 2), (0, 0), (0, 0))), 4)
+    np.testing.assert_array_equal(own[:48:6, :48:6], trained.sample([0])[0])
+    assert not np.array_equal(off, own) and not np.array_equal(*others)
 
 
 @pytest.mark.slow

@@ -15,10 +15,10 @@ def draw(workdir, evaluator, trained, found, mode: str) -> str:
     """Draws a TrainedGAN, whose samples without truncation were summarized as `found`.
 
     Writes classes.png, interpolation_z.png and neighbours.png; truncation.png where the prior has a truncation;
-    interpolation_class.png and class_fid.png of a GAN with classes; codes.png of one with codes; attention.png of one
-    with attention; arithmetic.png of one without classes whose data have them, by a classifier of these. Every process
-    calls it, outside a mesh: grids come in any size; process 0 writes. Returns a remark for the user: why a picture is
-    missing, or nothing.
+    interpolation_class.png and class_fid.png of a GAN with classes; codes.png of one with codes; styles.png, noise.png
+    and interpolation_w.png of one with styles; attention.png of one with attention; arithmetic.png of one without
+    classes whose data have them, by a classifier of these. Every process calls it, outside a mesh: grids come in any
+    size; process 0 writes. Returns a remark for the user: why a picture is missing, or nothing.
     """
     seed, num_classes = evaluator.seed, trained.num_classes
     images = {"classes": grids.picture(trained, None, evaluator.dataset, seed)}
@@ -30,6 +30,9 @@ def draw(workdir, evaluator, trained, found, mode: str) -> str:
         images["interpolation_class"] = grids.interpolation_grid(trained, "class", seed)
     if hasattr(trained.gan, "traversals"):
         images["codes"] = grids.code_grid(trained, seed)
+    if hasattr(trained.gan, "styled"):
+        images["interpolation_w"] = grids.interpolation_grid(trained, "w", seed)
+        images |= {"styles": grids.style_grid(trained, seed), "noise": grids.noise_grid(trained, seed)}
     if (attended := attention_maps.picture(trained, seed)) is not None:
         images["attention"] = attended
     remark = ""

@@ -43,7 +43,7 @@ def source_of(config) -> str:
     """The generator that a run's samples are of: its average, where that is more than a copy. Grey ones are scored as
     coloured ones are, by networks of three channels.
     """
-    source = "EMA generator" if config.get("ema_decay") else "generator"
+    source = "EMA generator" if config.get("ema_decay") or config.gan.get("ema_kimg") else "generator"
     return source + (", one channel repeated to three" if config.model.get("image_channels") == 1 else "")
 
 

@@ -154,6 +154,16 @@ class StyleGAN2(pair.Pair):
         """z [N, z_dim] of the samples numbered `indices`; the variables truncate, see `standing`."""
         return self.prior.at(key, indices)
 
+    def styled(self, variables: dict, z, condition: dict) -> jax.Array:
+        """ws [N, num_ws, w_dim] of given latents and labels, which `generate` takes too."""
+        return self.generator.apply(variables["generator"], z, condition["label"], method="ws")
+
+    def generate(self, variables: dict, latents, condition: dict) -> jax.Array:
+        """Images of latents z [N, z_dim] and labels, or of ws alone."""
+        if latents.ndim == 2:
+            return super().generate(variables, latents, condition)
+        return self.generator.apply(variables["generator"], latents, method="synthesize")
+
 
 def regularized(metrics: dict, name: str) -> dict:
     """Metrics of a regularizer's update, whose gradient has a name of its own."""

@@ -170,6 +170,9 @@ class Keeper:
             pictures["truncation"] = functools.partial(of_kind.truncations, trained, seed)
         if self._is_last(step) and hasattr(trained.gan, "traversals"):
             pictures["codes"] = functools.partial(grids.code_grid, trained, seed)
+        if self._is_last(step) and hasattr(trained.gan, "styled"):
+            pictures["styles"] = functools.partial(grids.style_grid, trained, seed)
+            pictures["noise"] = functools.partial(grids.noise_grid, trained, seed)
         if self._is_last(step) and hasattr(trained.gan, "reconstruct"):
             of_data = trained, state.nets, self._dataset, seed
             pictures["reconstructions"] = functools.partial(grids.reconstruction_grid, *of_data)

@@ -51,9 +51,32 @@ def truncations(trained, seed: int, mode: str | None = None) -> np.ndarray:
 
 
 def interpolation_grid(trained, between: str, seed: int) -> np.ndarray:
-    """Rows that move between two latents ("z") or two classes ("class")."""
+    """Rows that move between two latents ("z"), their styles ("w") or two classes ("class")."""
     images = trained.interpolate(_columns(trained), None, COLUMNS, between, seed=seed)
     return grid(images.reshape(-1, *images.shape[2:]), COLUMNS)
+
+
+def style_grid(trained, seed: int) -> np.ndarray:
+    """Samples on the diagonal; to the sides of each its coarse styles, above and below its fine ones, with those of the
+    others: `TrainedGAN.mix_styles`.
+    """
+    labels = _columns(trained)
+    images = trained.mix_styles(labels, seed=seed)
+    return grid(images.reshape(-1, *images.shape[2:]), len(labels))
+
+
+def noise_grid(trained, seed: int) -> np.ndarray:
+    """A row of samples without the noise of their layers, one with the constants that samples have, and two with other
+    noise; down a column nothing but the noise changes.
+    """
+    labels, variables = _columns(trained), trained.variables()
+    z = trained.gan.latents(jax.random.key(seed), np.arange(len(labels)))
+    own = variables["generator"]["noise"]
+    others = [np.random.default_rng(number) for number in range(2)]
+    draws = [jax.tree.map(np.zeros_like, own), own]
+    draws += [jax.tree.map(lambda x, rng=rng: rng.normal(size=x.shape).astype(x.dtype), own) for rng in others]
+    nets = [variables | {"generator": {**variables["generator"], "noise": noise}} for noise in draws]
+    return grid(np.concatenate([sampler.generate(trained.gan, net, z, {"label": labels}) for net in nets]), len(labels))
 
 
 def code_grid(trained, seed: int) -> np.ndarray:

@@ -28,6 +28,11 @@ def _generate(gan, variables, z, condition):
 
 
 @functools.partial(jax.jit, static_argnames="gan")
+def _styled(gan, variables, z, condition):
+    return _everywhere(gan.styled(variables, *jax.tree.map(sharding.shard_batch, (z, condition))))
+
+
+@functools.partial(jax.jit, static_argnames="gan")
 def _read(gan, variables, images):
     return _everywhere(
         gan.read(variables, floats({"image": sharding.shard_batch(images)}, gan.discriminator.inputs[0].shape[-1]))
@@ -82,8 +87,13 @@ def sample(gan, variables, count: int, condition, seed=0, truncation=None, batch
 
 
 def generate(gan, variables, z, condition, batch_size=BATCH_SIZE) -> np.ndarray:
-    """Images of given latents z [N, z_dim] and a condition of as many rows, see `sample`."""
+    """Images of given latents z [N, z_dim], or of styles, and a condition of as many rows, see `sample`."""
     return in_batches(functools.partial(_generate, gan, variables), batch_size, np.asarray(z), condition)
+
+
+def styled(gan, variables, z, condition, batch_size=BATCH_SIZE) -> np.ndarray:
+    """Styles [N, num_ws, w_dim] that a recipe which has some makes of latents z [N, z_dim] and a condition."""
+    return in_batches(functools.partial(_styled, gan, variables), batch_size, np.asarray(z), condition)
 
 
 def read(gan, variables, images, batch_size=BATCH_SIZE) -> np.ndarray:
@@ -92,12 +102,16 @@ def read(gan, variables, images, batch_size=BATCH_SIZE) -> np.ndarray:
 
 
 def interpolate(gan, variables, z, labels, steps: int, batch_size=BATCH_SIZE) -> np.ndarray:
-    """Rows of `steps` images between two ends: z [2, rows, z_dim] and labels int [2, rows], both moved linearly.
+    """Rows of `steps` images between two ends: z [2, rows, z_dim], or styles [2, rows, num_ws, w_dim], and labels int
+    [2, rows], both moved linearly.
 
     Between two classes the class embeddings are mixed (Brock et al. 2018, Figure 8). Returns [rows * steps, H, W, 3],
     row by row.
     """
-    weights = np.linspace(0.0, 1.0, steps, dtype=np.float32)[None, :, None]
-    mix = lambda pair: (pair[0][:, None] * (1 - weights) + pair[1][:, None] * weights).reshape(-1, pair.shape[-1])
+
+    def mix(pair):
+        weights = np.linspace(0.0, 1.0, steps, dtype=np.float32).reshape(steps, *(1,) * (pair.ndim - 2))
+        return (pair[0][:, None] * (1 - weights) + pair[1][:, None] * weights).reshape(-1, *pair.shape[2:])
+
     one_hot = np.eye(max(gan.prior.num_classes, 1), dtype=np.float32)[np.asarray(labels)]
     return generate(gan, variables, mix(np.asarray(z)), {"label": mix(one_hot)}, batch_size)

@@ -166,23 +166,45 @@ class TrainedGAN:
         """Rows of `steps` images, uint8 [N, steps, H, W, 3], one row per label.
 
         `between` "z": from one latent to another within the class; "class": from `labels` to `to_labels` (by default
-        the next of `labels`) with the latent held fixed; "both": both at once.
+        the next of `labels`) with the latent held fixed; "both": both at once. "w": of a recipe with styles, from those
+        of one latent to another's, within the class or to `to_labels`.
         """
-        if between not in ("z", "class", "both"):
-            raise UsageError(f"between={between!r}; it must be z, class or both")
+        if between not in ("z", "class", "both", *["w"] * hasattr(self.gan, "styled")):
+            raise UsageError(f"between={between!r}; it must be z, class or both, or of a GAN with styles w")
         self._check_latents()
         start = self.labels(labels)
         end = np.roll(start, -1) if to_labels is None else self.labels(to_labels)
         if len(end) != len(start):
             raise UsageError(f"to_labels has {len(end)} entries for {len(start)} labels; they must agree")
-        if between == "z":
+        if between == "z" or between == "w" and to_labels is None:
             end = start
         rows, meant = len(start), self.gan.truncation(truncation, mode)
         z = np.asarray(self.gan.latents(jax.random.key(seed), np.arange(2 * rows), meant)).reshape(2, rows, -1)
         if between == "class":
             z = np.stack([z[0], z[0]])
-        images = sampler.interpolate(self.gan, self.variables(truncation, mode), z, np.stack([start, end]), steps)
+        variables = self.variables(truncation, mode)
+        if between == "w":
+            z = np.stack(
+                [sampler.styled(self.gan, variables, *of) for of in zip(z, ({"label": start}, {"label": end}))]
+            )
+        images = sampler.interpolate(self.gan, variables, z, np.stack([start, end]), steps)
         return images.reshape(rows, steps, *images.shape[1:])
+
+    def mix_styles(self, labels, layers: int | None = None, truncation: float | None = None, seed: int = 0):
+        """A matrix of images uint8 [N, N, H, W, 3]: that in row i and column j has the styles of sample i in the first
+        `layers` (None: half of them), coarse ones, and those of sample j in the others; on the diagonal are the N
+        samples, one per label. Raises UsageError for a GAN without styles.
+        """
+        if not hasattr(self.gan, "styled"):
+            raise UsageError(f"gan.name={self.config.gan.name} has no styles to mix; stylegan2 has")
+        labels, variables = self.labels(labels), self.variables(truncation)
+        z = self.gan.latents(jax.random.key(seed), np.arange(len(labels)))
+        ws = sampler.styled(self.gan, variables, z, {"label": labels})
+        count, num_ws = ws.shape[:2]
+        coarse = np.arange(num_ws) < (num_ws // 2 if layers is None else layers)
+        mixed = np.where(coarse[:, None], ws[:, None], ws[None]).reshape(-1, *ws.shape[1:])
+        images = sampler.generate(self.gan, variables, mixed, {"label": np.zeros(len(mixed), np.int32)})
+        return images.reshape(count, count, *images.shape[1:])
 
     def grid(
         self, classes=None, columns: int = 8, truncation: float | None = None, seed: int = 0, mode: str | None = None

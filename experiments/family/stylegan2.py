@@ -7,36 +7,49 @@ python -m biggan_jax.train --config=experiments/family/stylegan2.py:size=64 --co
 python -m biggan_jax.train --config=experiments/family/stylegan2.py:scale=paper,size=1024 \
     --config.data.dir=data/ffhq1024 --workdir=DIR
 
-`scale=shapes` draws discs and squares without labels. `scale=paper` has the settings of the authors' PyTorch code for
-FFHQ, without labels: config F at 1024 pixels, `paper256` and `paper512` at 256 and 512. `scale=cifar10` is its setting
-for CIFAR-10, without augmentation (`labels=0`: unconditional). `sample --truncation=0.7` is psi, in w.
+`scale=shapes` draws discs and squares. `scale=paper` has the settings of the authors' code for FFHQ: config F at 1024
+pixels, `paper256` and `paper512` of the PyTorch code at 256 and 512. `scale=lsun` is config F at 256 pixels for
+`category=cat`, `church` and `horse`, `scale=cifar10` the PyTorch code's for CIFAR-10, without augmentation (`labels=0`:
+unconditional). `sample --truncation=0.7` is psi, in w.
 """
 
 from biggan_jax import config
+from biggan_jax.errors import UsageError
 
-VARIANTS = dict(scale=("digits", "shapes", "paper", "cifar10"), size=0, labels=10)
+VARIANTS = dict(
+    scale=("digits", "shapes", "paper", "lsun", "cifar10"), size=0, labels=10, category=("cat", "church", "horse")
+)
 # By size: batch size, images of a group of the deviation, channel base, learning rate, gamma, thousands of images.
 PAPER = {
     256: (64, 8, 16384, 0.0025, 1.0, 20.0),
     512: (64, 8, 32768, 0.0025, 0.5, 20.0),
     1024: (32, 4, 32768, 0.002, 10.0, 10.0),
 }
+# By category: thousands of images, gamma, FID (Table 3).
+LSUN = {"cat": (88_000, 10.0, 6.93), "church": (88_000, 100.0, 3.86), "horse": (100_000, 100.0, 3.43)}
 
 
 def _parse(variant):
     v = config.parse_variant(variant, **VARIANTS)
-    v.size = v.size or {"paper": 256, "cifar10": 32}.get(v.scale, 8)
+    v.size = v.size or {"paper": 256, "lsun": 256, "cifar10": 32}.get(v.scale, 8)
+    if v.scale == "paper" and v.size not in PAPER:
+        raise UsageError(f"config variant size={v.size}: at scale=paper it must be one of 256, 512, 1024")
     return v
 
 
 def get_config(variant=""):
     v = _parse(variant)
     if v.scale == "paper":
-        return _published(v.size, 0, *PAPER.get(v.size, PAPER[256]))
+        return _published(v.size, 0, *PAPER[v.size])
+    if v.scale == "lsun":
+        kimg, gamma, _ = LSUN[v.category]
+        c = _published(v.size, 0, 32, 4, 32768, 0.002, gamma, 10.0)
+        c.num_steps, c.data.flip = 1000 * kimg // 32, False
+        return c
     if v.scale == "cifar10":
         c = _published(32, v.labels, 64, 32, 32768, 0.0025, 0.01, 500.0)
         c.num_steps, c.gan.path_length, c.gan.mixing, c.gan.ema_rampup = 100_000_000 // 64, 0.0, 0.0, 0.05
-        c.model.mapping_layers, c.model.architecture_d = 2, "orig"
+        c.model.mapping_layers, c.model.architecture_d, c.data.flip = 2, "orig", False
         return c
     c = config.default(gan="stylegan2", model="stylegan2", dataset=v.scale)
     c.image_size, c.num_classes = v.size, v.labels if v.scale == "digits" else 0
@@ -67,6 +80,8 @@ def _published(size, num_classes, batch_size, stddev_group, channel_base, rate, 
 
 
 def get_paper(variant=""):
-    """FID of config F on FFHQ."""
+    """FID of config F."""
     v = _parse(variant)
+    if v.scale == "lsun":
+        return {"fid": LSUN[v.category][2]}
     return {"fid": 2.84} if v.scale == "paper" and v.size == 1024 else {}
