@@ -66,12 +66,17 @@ def outcome(index: int) -> str:
     return ""
 
 
-@pytest.mark.parametrize("index", range(COMBINATIONS), ids=lambda i: "-".join(map(str, combinations()[i].values())))
+@pytest.mark.parametrize(
+    "index",
+    [pytest.param(i, marks=pytest.mark.slow) if i % 2 else i for i in range(COMBINATIONS)],
+    ids=lambda i: "-".join(map(str, combinations()[i].values())),
+)
 def test_what_is_combined_makes_a_step_or_is_refused_with_the_reason(index):
     reason = outcome(index)
     assert not reason or "must be" in reason or "take nets without it" in reason
 
 
+@pytest.mark.slow
 def test_most_combinations_are_not_refused_and_those_that_are_differ_in_why():
     reasons = [outcome(i) for i in range(COMBINATIONS)]
     assert reasons.count("") > COMBINATIONS / 2

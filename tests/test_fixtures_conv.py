@@ -149,6 +149,7 @@ def test_the_rectifiers_of_a_public_code_that_change_the_shortcuts_input_are_tol
     assert np.abs(theirs - found["eval/D_on_x"]).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["dcgan_64", *SPECTRAL])
 def test_nets_in_single_precision_agree_to_rounding(case):
     family, found = SPECTRAL.get(case, "dcgan"), recorded.load(case)

@@ -184,6 +184,7 @@ def test_r1_and_its_gradient(found, nets):
     compare(norms, found, "grad_D_r1")
 
 
+@pytest.mark.slow
 def test_the_path_length_and_its_gradient(found, nets):
     g, variables = nets["G"]
     z, noise = jnp.asarray(found["z"][:4]), nhwc(found["pl/noise"])

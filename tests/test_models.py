@@ -65,7 +65,7 @@ TABLE1 = {
 }
 
 
-@pytest.mark.parametrize("row", [1, 4, 5, 6, 7, 8, 9])
+@pytest.mark.parametrize("row", [8, *(pytest.param(row, marks=pytest.mark.slow) for row in (1, 4, 5, 6, 7, 9))])
 def test_table1_counts(row):
     spec = f"experiments/table1.py:row={row}"
     result = describe(cli.load_config(spec), cli.load_paper(spec))
@@ -109,7 +109,7 @@ def test_exact_counts(expected, found):
 
 @pytest.mark.parametrize("name", ["biggan", "biggan_deep", "resnet_gan"])
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("num_classes", [0, 5])
+@pytest.mark.parametrize("num_classes", [pytest.param(0, marks=pytest.mark.slow), 5])
 def test_every_family_at_every_size(make_config, name, size, num_classes):
     plain = name == "resnet_gan" or not num_classes
     slots = int(np.log2(size)) - 1
