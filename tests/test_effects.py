@@ -7,7 +7,7 @@ from PIL import Image
 import pytest
 
 from biggan_jax.errors import UsageError
-from experiments.family import effects, effects_collapse, effects_critics, effects_points
+from experiments.family import effects, effects_collapse, effects_critics, effects_data, effects_points
 from experiments.family.effects_runs import Effect, Run
 
 
@@ -64,6 +64,18 @@ def test_each_density_is_learned_with_each_number_of_latents(tmp_path, monkeypat
     found = effects_points.run_latents("8 latents", 0, str(tmp_path), 2)
     assert set(found.scores) == {"W1, moons", "W1, spiral"} and all(w > 0 for w in found.scores.values())
     assert effects_points.draw_latents({"8 latents": found}).shape[2] == 3
+
+
+@pytest.mark.slow
+def test_d_is_looked_at_with_its_few_digits_and_with_held_out_ones(tmp_path):
+    found = effects_data.run_augmentation("100 digits, ADA", 0, str(tmp_path / "run"), 200)
+    with np.load(tmp_path / "digits.npz") as digits:
+        assert digits["train_images"].shape == (100, 8, 8, 3) and len(digits["test_images"]) > 300
+    assert found.shown["step"].tolist() == [100, 200] and set(found.shown) == {"step", "these", "held out", "p"}
+    assert 0 <= found.scores["D on these"] <= 1 and 0 <= found.scores["D on held out"] <= 1
+    assert found.scores["p"] == found.shown["p"][-1] >= 0 and found.scores["held-out FID"] > 0
+    picture = effects_data.draw_augmentation({"100 digits, ADA": found})
+    assert picture.dtype == np.uint8 and picture.std() > 0
 
 
 def test_a_table_has_deviations_and_differences_by_seed():

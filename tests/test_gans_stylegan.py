@@ -30,7 +30,8 @@ def gan(config):
 
 
 def test_regularizers_have_steps_of_their_own():
-    phases = [gans.build(recipes.tiny("stylegan2")).phase(step) for step in range(33)]
+    gan = gans.build(recipes.tiny("stylegan2", gan__path_length_every=4))
+    phases = [gan.phase(step) for step in range(33)]
     assert [step for step, phase in enumerate(phases) if phase.path_length] == list(range(0, 33, 4))
     assert [step for step, phase in enumerate(phases) if phase.r1] == [0, 16, 32]
     without = gans.build(recipes.tiny("stylegan2", gan__path_length=0.0, gan__r1_gamma=0.0))
@@ -145,8 +146,8 @@ def test_adam_is_rescaled_as_recorded():
         np.testing.assert_allclose((rate * share, beta1**share, beta2**share), (new_rate, new_beta1, new_beta2), 1e-6)
 
 
-def test_the_optimizers_of_both_nets_are_rescaled(config):
-    gan = gans.build(recipes.tiny("stylegan2", optimizer__g_lr=0.002, optimizer__d_lr=0.002))
+def test_the_optimizers_of_both_nets_are_rescaled():
+    gan = gans.build(recipes.tiny("stylegan2", gan__path_length_every=4))
     assert gan.generator.rate(100) == pytest.approx(0.0016) and gan.discriminator.rate(0) == pytest.approx(
         0.0018824, 1e-4
     )

@@ -96,7 +96,7 @@ def load_alike(config):
         with contextlib.suppress(UsageError):  # that others could read theirs; this one says what it could not read
             processes.agree({"data": str(error)})
         raise
-    processes.agree({"data": f"{dataset.name}, fingerprint {dataset.fingerprint}"})
+    processes.agree({"data": dataset.fingerprint})  # not its name: hosts may keep it in places of their own
     return dataset
 
 

@@ -21,6 +21,7 @@ from experiments.family import (
     effects_classes,
     effects_collapse,
     effects_critics,
+    effects_data,
     effects_images,
     effects_points,
     effects_runs,
@@ -36,6 +37,7 @@ EFFECTS = {
     "spectral": effects_images.SPECTRAL,
     "attention": effects_images.ATTENTION,
     "gamma": effects_images.BALANCE,
+    "augmentation": effects_data.AUGMENTATION,
     "semi_supervised": effects_classes.SEMI_SUPERVISED,
     "features": effects_classes.FEATURES_OF_D,
 }

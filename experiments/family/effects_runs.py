@@ -54,11 +54,11 @@ def finished(effect: Effect, row: str, seed: int, out: str, steps: int | None) -
     return found
 
 
-def train(config, seed: int, workdir: str, steps: int | None) -> TrainedGAN:
+def train(config, seed: int, workdir: str, steps: int | None, monitor_every: int = 0) -> TrainedGAN:
     """The GAN of a config after its own number of steps, or `steps`; a run that was stopped in `workdir` goes on."""
     config.seed, config.num_steps = seed, steps or config.num_steps
     run = config.run
-    run.log_every, run.sample_every, run.monitor_every, run.recognition = 100, 0, 0, False
+    run.log_every, run.sample_every, run.monitor_every, run.recognition = 100, 0, monitor_every, False
     run.checkpoint_every, run.keep_every, run.max_rollbacks = 1000, 0, 0
     configs.validate(config)
     handler = signal.getsignal(signal.SIGTERM)
