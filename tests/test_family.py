@@ -48,6 +48,13 @@ PUBLISHED = {
     "stylegan2.py:scale=lsun": (30_034_338, 28_864_129),
     "stylegan2.py:scale=cifar10": (20_215_315, 23_089_664),
     "stylegan2.py:scale=cifar10,labels=0": (19_947_539, 20_720_641),
+    "stylegan2_ada.py:scale=cifar10": (20_215_315, 23_089_664),
+    "stylegan2_ada.py:scale=cifar10,labels=0": (19_947_539, 20_720_641),
+    "stylegan2_ada.py:scale=paper": (24_767_458, 24_001_089),
+    "stylegan2_ada.py:scale=paper,size=1024": (30_370_060, 29_012_513),
+    # A mapping of two layers in the place of eight has 1,575,936 less.
+    "stylegan2_ada.py:scale=auto,size=1024": (28_794_124, 29_012_513),
+    "stylegan2_ada.py:scale=auto": (23_191_522, 24_001_089),
 }
 
 
@@ -56,6 +63,22 @@ def test_published_configs_have_the_exact_counts(spec):
     nets = gans.build(cli.load_config(f"experiments/family/{spec}")).nets
     found = [description.count(nets[name].shapes()["params"]) for name in ("generator", "discriminator")]
     assert tuple(found) == PUBLISHED[spec]
+
+
+@pytest.mark.parametrize(
+    "spec, expected",
+    [
+        ("size=1024", (32, 4, 32768, 0.002, 6.5536, 10.0)),
+        ("size=256", (64, 4, 16384, 0.0025, 0.2048, 20.0)),
+        ("size=256,gpus=1", (16, 4, 16384, 0.0025, 0.8192, 5.0)),
+        ("size=512,gpus=64", (64, 1, 32768, 0.0025, 0.8192, 20.0)),
+    ],
+)
+def test_what_the_public_code_works_out_by_size_and_devices(spec, expected):
+    c = cli.load_config(f"experiments/family/stylegan2_ada.py:scale=auto,{spec}")
+    found = c.batch_size, c.model.stddev_group, c.model.channel_base, c.optimizer.d_lr, c.gan.r1_gamma, c.gan.ema_kimg
+    assert found == pytest.approx(expected) and (c.gan.augment, c.gan.augment_kimg) == ("bgc", 500)
+    assert (c.gan.ema_rampup, c.model.mapping_layers, c.model.mapping_layers_d) == (0.05, 2, 8)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +108,8 @@ def test_a_size_that_is_asked_for_has_data(spec, size):
         ("sagan.py:attention=all", "it must be one of none"),
         ("wgan_gp.py:scale=paper,size=128", "at scale=paper it must be one of 32, 48, 64"),
         ("stylegan2.py:scale=paper,size=128", "at scale=paper it must be one of 256, 512, 1024"),
+        ("stylegan2_ada.py:scale=paper,size=128", "at scale=paper it must be one of 256, 512, 1024"),
+        ("stylegan2_ada.py:scale=auto,gpus=0", "gpus=0: it must be at least 1"),
         ("improved_gan.py:supervised=2", "it must be one of 0, 1"),
         ("improved_gan.py:task=samples,labels=30", "supervised and labels are for task=semi_supervised"),
         ("toys.py:density=ring9", r"it must be one of ring8.*\(did you mean ring8\?\)"),
@@ -104,7 +129,7 @@ NARROW_MAPS = ("model.channels=4",)
 NARROW = dict.fromkeys(("gan", "cgan", "lsgan"), NARROW_LAYERS)
 NARROW |= dict.fromkeys(("dcgan", "wgan", "wgan_gp", "sngan", "sagan", "acgan", "ebgan", "began"), NARROW_MAPS)
 NARROW |= dict.fromkeys(("infogan", "improved_gan"), (*NARROW_MAPS, "run.standing_stats_batches=1"))
-NARROW["stylegan2"] = ("model.channel_max=8",)
+NARROW |= dict.fromkeys(("stylegan2", "stylegan2_ada"), ("model.channel_max=8",))
 
 
 @pytest.mark.slow

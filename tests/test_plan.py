@@ -202,6 +202,12 @@ def test_a_batch_that_does_not_divide_is_refused_before_anything_is_compiled(mon
         planning.plan(tiny_config(), "v3-128")
     with pytest.raises(UsageError, match="config.batch_size / accumulation_steps gives 4 images for 8 devices"):
         planning.plan(tiny_config(accumulation_steps=4), "v3-8")
+    with pytest.raises(UsageError, match="batch_size / gan.path_length_shrink gives 4 images for 8 devices"):
+        planning.plan(recipes.tiny("stylegan2", batch_size=8), "v3-8")
+    with pytest.raises(BaseException, match="too late"):
+        planning.plan(recipes.tiny("stylegan2", batch_size=8, gan__path_length_shrink=1), "v3-8")
+    with pytest.raises(BaseException, match="too late"):
+        planning.plan(recipes.tiny("stylegan2", batch_size=8, gan__path_length=0.0), "v3-8")
 
 
 def test_without_libtpu_there_is_one_clear_line(monkeypatch):

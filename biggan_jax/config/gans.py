@@ -162,6 +162,7 @@ TABLES = {
                                "3.2); 0: none"),
         "gan.path_length_every": Key(4, at_least(1), "the same of G; its Adam is rescaled where the weight is 0 too, "
                                      "as in the public code"),
+        "gan.path_length_shrink": Key(2, at_least(1), "the penalty is on the batch divided by this, for memory"),
         "gan.mixing": Key(0.9, Check(lambda value: 0 <= value <= 1, "0 to 1"), "probability that an image has the "
                           "styles of two latents (Karras et al. 2019, Section 3.1)"),
         "gan.ema_kimg": Key(10.0, POSITIVE, "half-life of the moving average of the generator, in thousands of images"),

@@ -37,6 +37,7 @@ class StyleGAN2(pair.Pair):
     r1: penalties.SlopePenalty
     path_weight: float  # of the path length's penalty
     path_every: int  # steps between penalties on it
+    path_shrink: int  # by which the batch is divided for it
     mixing: float  # probability that an image has two styles
     cutoff: int | None  # layers that truncation acts on, from the first; None: all
 
@@ -81,9 +82,9 @@ class StyleGAN2(pair.Pair):
         return loss, ({"generator": g, "discriminator": d}, {"loss/g": loss})
 
     def path_loss(self, nets, batch, key, mean):
-        """The penalty on path lengths, of half as many images: it takes as much memory as both other passes."""
+        """The penalty on path lengths, of a part of the batch: it takes as much memory as both other passes."""
         draw_key, direction_key = jax.random.split(key)
-        ws, _, g = self.styles(nets, draw_key, max(len(batch["label"]) // 2, 1))
+        ws, _, g = self.styles(nets, draw_key, max(len(batch["label"]) // self.path_shrink, 1))
         shape = (len(ws), *self.discriminator.inputs[0].shape[1:])
         direction = sharding.shard_batch(jax.random.normal(direction_key, shape))
         lengths = path_length.lengths(lambda ws: self.synthesize(nets, ws, draw_key), ws, direction)
@@ -186,6 +187,7 @@ def build(config) -> StyleGAN2:
         r1=penalties.SlopePenalty("r1", own.r1_gamma / 2, own.r1_every),
         path_weight=own.path_length,
         path_every=own.path_length_every,
+        path_shrink=own.path_length_shrink,
         mixing=own.mixing,
         cutoff=own.truncation_cutoff,
     )

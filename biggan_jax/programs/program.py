@@ -15,9 +15,15 @@ from biggan_jax.gans import core
 
 
 def check_batch(config, mesh) -> None:
-    """Raises UsageError unless the devices of `mesh` (which may be abstract) divide the images held at a time."""
+    """Raises UsageError unless the devices of `mesh` (which may be abstract) divide the images held at a time, and
+    those that the path length is measured on.
+    """
     key = "batch_size / accumulation_steps" if config.accumulation_steps > 1 else "batch_size"
-    sharding.check_divisible(configs.micro_batch(config), mesh, key)
+    images = configs.micro_batch(config)
+    sharding.check_divisible(images, mesh, key)
+    if config.gan.get("path_length"):
+        shrink = config.gan.path_length_shrink
+        sharding.check_divisible(max(images // shrink, 1), mesh, f"{key} / gan.path_length_shrink")
 
 
 class Program:

@@ -40,35 +40,43 @@ def _parse(variant):
 def get_config(variant=""):
     v = _parse(variant)
     if v.scale == "paper":
-        return _published(v.size, 0, *PAPER[v.size])
+        return published(v.size, 0, *PAPER[v.size])
     if v.scale == "lsun":
         kimg, gamma, _ = LSUN[v.category]
-        c = _published(v.size, 0, 32, 4, 32768, 0.002, gamma, 10.0)
+        c = published(v.size, 0, 32, 4, 32768, 0.002, gamma, 10.0)
         c.num_steps, c.data.flip = 1000 * kimg // 32, False
         return c
-    if v.scale == "cifar10":
-        c = _published(32, v.labels, 64, 32, 32768, 0.0025, 0.01, 500.0)
-        c.num_steps, c.gan.path_length, c.gan.mixing, c.gan.ema_rampup = 100_000_000 // 64, 0.0, 0.0, 0.05
-        c.model.mapping_layers, c.model.architecture_d, c.data.flip = 2, "orig", False
-        return c
-    c = config.default(gan="stylegan2", model="stylegan2", dataset=v.scale)
-    c.image_size, c.num_classes = v.size, v.labels if v.scale == "digits" else 0
-    c.model.image_channels = 1 if v.size < 32 and v.scale == "digits" else 3  # your images may not be grey
+    return cifar10(v.labels) if v.scale == "cifar10" else small(v.scale, v.size, v.labels)
+
+
+def small(dataset, size, labels):
+    """Nets for two cores."""
+    c = config.default(gan="stylegan2", model="stylegan2", dataset=dataset)
+    c.image_size, c.num_classes = size, labels if dataset == "digits" else 0
+    c.model.image_channels = 1 if size < 32 and dataset == "digits" else 3  # your images may not be grey
     c.model.z_dim = c.model.w_dim = 64
     c.model.mapping_layers = c.model.mapping_layers_d = 2
-    c.model.channel_base, c.model.channel_max = (512, 32) if v.size < 32 else (4096, 128)
+    c.model.channel_base, c.model.channel_max = (512, 32) if size < 32 else (4096, 128)
     c.compute_dtype, c.data.flip = "float32", False
     c.num_steps, c.batch_size = 3000, 16
     c.optimizer.g_lr = c.optimizer.d_lr = 0.0025
-    c.gan.r1_gamma, c.gan.path_length, c.gan.mixing = 0.05, 0.0, 0.9 if v.scale == "digits" else 0.0
+    c.gan.r1_gamma, c.gan.path_length, c.gan.mixing = 0.05, 0.0, 0.9 if dataset == "digits" else 0.0
     c.gan.ema_kimg, c.gan.ema_rampup = 2.0, 0.05
     c.run.log_every, c.run.sample_every, c.run.checkpoint_every, c.run.keep_every = 50, 1000, 1000, 1000
     c.run.monitor_every, c.run.standing_stats_batches = 500, 0
-    c.run.recognition = v.size < 32 and c.num_classes > 0
+    c.run.recognition = size < 32 and c.num_classes > 0
     return c
 
 
-def _published(size, num_classes, batch_size, stddev_group, channel_base, rate, gamma, ema_kimg):
+def cifar10(labels):
+    """`cifar` of the PyTorch code."""
+    c = published(32, labels, 64, 32, 32768, 0.0025, 0.01, 500.0)
+    c.num_steps, c.gan.path_length, c.gan.mixing, c.gan.ema_rampup = 100_000_000 // 64, 0.0, 0.0, 0.05
+    c.model.mapping_layers, c.model.architecture_d, c.data.flip = 2, "orig", False
+    return c
+
+
+def published(size, num_classes, batch_size, stddev_group, channel_base, rate, gamma, ema_kimg):
     c = config.default(gan="stylegan2", model="stylegan2", dataset="prepared")
     c.image_size, c.num_classes = size, num_classes
     c.num_steps, c.batch_size = 25_000_000 // batch_size, batch_size
