@@ -170,6 +170,7 @@ def test_ds_loss_and_its_gradient(found, nets):
     compare(norms, found, "grad_D_main")
 
 
+@pytest.mark.slow
 def test_r1_and_its_gradient(found, nets):
     d, variables = nets["D"]
     real, penalty = nhwc(found["x_real_nchw"]), penalties.SlopePenalty("r1", float(found["r1/gamma"]) / 2, every=1)
