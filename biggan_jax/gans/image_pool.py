@@ -3,7 +3,7 @@
 
 Pure functions. A pool is {"images": [size, H, W, C], "count": int32, images in it so far}. Which image goes where is
 settled on numbers, in order, as each image finds what those before it left; the images themselves move once. Over
-several devices only sums move between them.
+several devices, each of which has the whole pool, new images are gathered.
 """
 
 import jax
@@ -43,10 +43,12 @@ def exchange(pool: dict, images: jax.Array, u: jax.Array, index: jax.Array) -> t
     # Numbers under `size` are of images that were in the pool, the others of new ones.
     start = jnp.arange(size), pool["count"]
     (places, filled), back = lax.scan(one, start, (size + jnp.arange(count), u, index))
-    numbers = jnp.concatenate([places, back])
-    stored = pool["images"][jnp.minimum(numbers, size - 1)]
-    # A product with ones and zeros: a gather from images that lie on several devices would move all of them.
-    chosen = jax.nn.one_hot(numbers - size, count, dtype=images.dtype)
-    new = jnp.einsum("sn,nhwc->shwc", chosen, images, precision=lax.Precision.HIGHEST)
-    mixed = jnp.where((numbers < size)[:, None, None, None], stored, new)
-    return {"images": mixed[:size], "count": filled}, mixed[size:]
+
+    def found(numbers):
+        stored = pool["images"][jnp.minimum(numbers, size - 1)]
+        # A product with ones and zeros, exact: indexing an axis that lies on several devices costs more exchanges.
+        chosen = jax.nn.one_hot(numbers - size, count, dtype=images.dtype)
+        new = jnp.einsum("sn,nhwc->shwc", chosen, images, precision=lax.Precision.HIGHEST)
+        return jnp.where((numbers < size)[:, None, None, None], stored, new)
+
+    return {"images": found(places), "count": filled}, found(back)
