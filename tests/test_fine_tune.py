@@ -112,7 +112,7 @@ def test_another_number_of_classes_starts_what_belongs_to_them_afresh(tmp_path, 
 
 
 @pytest.mark.parametrize("conditioning", ["projection", "concat", "embedding"])
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", sorted(models.MODELS.keys() - {"translation"}))
 def test_every_embedding_has_a_name_of_what_belongs_to_classes(name, conditioning):
     recipe = "ebgan" if name == "autoencoder" else "gan"
     wanted, keys = {"model.conditioning": conditioning, "model.norm_g": "batch"}, configs.models.TABLES[name]

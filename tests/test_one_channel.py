@@ -36,7 +36,7 @@ def test_a_net_of_grey_images_is_trained_on_the_grey_of_what_it_is_given_and_dra
     assert grids.grid(images, 2).shape == (48, 98, 3)
 
 
-OF_IMAGES = {*gans.GANS, *recipes.CONFIGS} - {"biggan", "wgan_gp", "points", "points_gp"}
+OF_IMAGES = {*gans.GANS, *recipes.CONFIGS} - {"biggan", "wgan_gp", "points", "points_gp", *recipes.BETWEEN_DOMAINS}
 
 
 @pytest.mark.parametrize("channels", [pytest.param(2, marks=pytest.mark.slow), 4])

@@ -79,7 +79,7 @@ def _keys(chosen):
         require_known(name, chosen[name])
     gan, model, dataset, optimizer = (chosen[name] for name in CHOICES)
     base = shared.KEYS | data.keys(dataset) | optimizers.TABLES[optimizer]
-    own = gans.TABLES[gan] | models.TABLES[model]
+    own = models.TABLES[model] | gans.TABLES[gan]  # a recipe may have defaults of its own for keys of its nets
     # Recipes and nets have defaults of their own for keys of the optimizer and of images, where there are such keys.
     of_images = () if "image_size" in base else ("image_size", "model.image_channels")
     elsewhere = lambda name: name.startswith("optimizer.") and name not in base or name in of_images

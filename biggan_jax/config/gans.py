@@ -2,8 +2,9 @@
 
 import math
 
-from biggan_jax.config.data import kind
+from biggan_jax.config.data import arrays, kind
 from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, SHARE, Check, Key, at_least, one_of, optional, require
+from biggan_jax.config.optimizers import SCHEDULES
 
 LOGIT_LOSSES = ("non_saturating", "saturating")  # of a classifier's logit, whose target a label can be
 LOSSES = ("hinge", *LOGIT_LOSSES, "wasserstein", "least_squares", "relativistic", "relativistic_average")
@@ -86,6 +87,14 @@ def _nets(name):
 
 _AUTO_ENCODER = {
     "model.name": Key("autoencoder", one_of("autoencoder", also=", whose D is an auto-encoder"), "the nets"),
+}
+_TRANSLATION_LOSSES = one_of("least_squares", "non_saturating")
+# Zhu et al. 2017, Appendix 7.1: the second half of the training goes linearly to 0.
+_TRANSLATION = _DCGAN_ADAM | {
+    "model.name": Key("translation", one_of("translation", also=", whose G takes images"), "the nets"),
+    "optimizer.g_schedule": Key("linear", one_of(*SCHEDULES), "linear and cosine end at 0 after num_steps"),
+    "optimizer.d_schedule": Key("linear", one_of(*SCHEDULES), "the same for the discriminators"),
+    "optimizer.decay_start": Key(0.5, SHARE, "share of the steps after which linear and cosine begin to fall"),
 }
 TABLES = {
     "gan": _ADVERSARIAL | _ONE_LOSS | _DCGAN_ADAM | _nets("dcgan"),
@@ -176,6 +185,23 @@ TABLES = {
         "optimizer.beta2": Key(0.99, SHARE, "of Adam"),
         "optimizer.eps": Key(1e-8, FINITE, "of Adam"),
     },
+    "cyclegan": _TRANSLATION | {
+        "loss": Key("least_squares", _TRANSLATION_LOSSES, "of all nets, beside the cycle"),
+        "gan.cycle_weight_a": Key(10.0, FINITE, "lambda of a, to b, and back (Zhu et al. 2017, Equation 3); 0: none"),
+        "gan.cycle_weight_b": Key(10.0, FINITE, "of b, to a, and back; 0: none"),
+        "gan.identity_weight": Key(0.5, FINITE, "of the loss that leaves an image of the own target domain as it is "
+                                   "(Section 5.2), times the cycle weight of that domain; 0: none, as in most of the "
+                                   "paper"),
+        "gan.pool_size": Key(50, at_least(0), "translations of each direction that are kept for D (Section 4); 0: it "
+                             "sees the newest"),
+    },
+    "pix2pix": _TRANSLATION | {
+        "loss": Key("non_saturating", _TRANSLATION_LOSSES, "of both nets, beside the difference from the true image"),
+        "gan.l1_weight": Key(100.0, FINITE, "lambda of that difference (Isola et al. 2017, Equation 4); 0: none"),
+        "model.generator": Key("unet", one_of("resnet", "unet"), "residual blocks, or a U-Net"),
+        "model.norm": Key("batch", one_of("instance", "batch"), "in all nets"),
+        "model.dropout": Key(0.5, SHARE, "in the generator, at sampling too: its noise (Section 3.2.1)"),
+    },
 }  # fmt: skip
 
 
@@ -243,8 +269,22 @@ def _check_improved_gan(config):
         require(config.data.get("num_labelled"), "gan.unlabelled_weight", config, allowed)
 
 
+def _check_translation(config):
+    require({"a", "b"} <= arrays(config).keys(), "dataset", config, "one of two domains, whose arrays are a and b")
+
+
+def _check_cyclegan(config):
+    _check_translation(config)
+    a, b = (arrays(config)[domain][0] for domain in "ab")
+    if config.gan.identity_weight:
+        allowed = f"0 with domains of {a[-1]} and {b[-1]} channels: an image of one is none of the other"
+        require(a[-1] == b[-1], "gan.identity_weight", config, allowed)
+
+
 # By recipe: what goes beyond one key, and is its alone.
 CHECKS = {
+    "cyclegan": _check_cyclegan,
+    "pix2pix": _check_translation,
     "acgan": _check_acgan,
     "infogan": _check_infogan,
     "improved_gan": _check_improved_gan,

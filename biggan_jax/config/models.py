@@ -209,6 +209,18 @@ TABLES = {
         "model.stddev_group": Key(4, at_least(0), "images of a group of the minibatch standard deviation in D; 0: "
                                   "none"),
     },
+    "translation": {
+        "model.generator": Key("resnet", one_of("resnet", "unet"), "residual blocks, or a U-Net"),
+        "model.discriminator": Key("patch", one_of("patch", "pixel"), "one logit for each patch, or each pixel"),
+        "model.channels_g": Key(64, at_least(1), "maps of the generator's first layer"),
+        "model.channels_d": Key(64, at_least(1), "of the discriminator's"),
+        "model.blocks": Key(9, at_least(1), "residual blocks of resnet; 6 for 128 px (Zhu et al. 2017, Appendix 7.2)"),
+        "model.downs": Key(8, at_least(2), "halvings of unet; 8 for 256 px, 7 for 128"),
+        "model.layers_d": Key(3, one_of(1, 2, 3, 4, 5), "of patch: it sees 16, 34, 70, 142 or 286 px"),
+        "model.norm": Key("instance", one_of("instance", "batch"), "in all nets"),
+        "model.dropout": Key(0.0, SHARE, "in the generator"),
+        "compute_dtype": Key("float32", one_of("float32", "bfloat16"), "of convolutions; parameters are float32"),
+    },
 }  # fmt: skip
 
 
@@ -280,6 +292,25 @@ def _check_stylegan2(config):
     require(model.channel_base >= config.image_size, "model.channel_base", config, allowed)
 
 
+def _check_translation(config):
+    model, arrays = config.model, data.arrays(config)
+    require({"a", "b"} <= arrays.keys(), "model.name", config, "other nets: the data have no two domains a and b")
+    require("prior" not in config.gan, "model.name", config, f"other nets with gan.name={config.gan.name}: no latents")
+    a, b = (arrays[domain][0] for domain in "ab")
+    require(a[:2] == b[:2], "dataset", config, f"one with images of one size, not {a[:2]} and {b[:2]}")
+    if model.generator == "resnet":
+        possible = all(side >= 8 and side % 4 == 0 for side in a[:2])
+        require(possible, "model.generator", config, f"unet with {a[:2]} pixels; resnet takes 8 and multiples of 4")
+    else:
+        halvings = min((side & -side).bit_length() - 1 for side in a[:2])
+        require(model.downs <= halvings, "model.downs", config, f"at most {halvings} with images of {a[:2]} pixels")
+        allowed = "0 with fewer than 6 model.downs: none of their layers has it"
+        require(model.downs >= 6 or not model.dropout, "model.dropout", config, allowed)
+    if model.discriminator == "patch":
+        deepest = max((min(a[:2]) // 3).bit_length() - 1, 0)
+        require(model.layers_d <= deepest, "model.layers_d", config, f"at most {deepest} with {a[:2]} pixels")
+
+
 def _check_mlp(config):
     model = config.model
     layers = len(model.widths_d or model.widths)
@@ -314,4 +345,5 @@ CHECKS = {
     "improved_gan": _check_improved_gan,
     "mlp": _check_mlp,
     "stylegan2": _check_stylegan2,
+    "translation": _check_translation,
 }

@@ -8,7 +8,14 @@ import numpy as np
 
 from biggan_jax.config.keys import one_of
 from biggan_jax.errors import DataError
-from biggan_jax.pretrained import families_conv, families_heads, families_improved, families_mlp, families_style
+from biggan_jax.pretrained import (
+    families_conv,
+    families_heads,
+    families_improved,
+    families_mlp,
+    families_style,
+    families_translation,
+)
 
 # Each reads one net, "generator" or "discriminator", of a state dict; its docstring says of which code and what the
 # settings are.
@@ -29,6 +36,7 @@ FAMILIES = {
     "acgan": families_heads.read_acgan,
     "began": families_improved.read,
     "stylegan2": families_style.read_stylegan2,
+    "cyclegan": families_translation.read_cyclegan,
 }
 # The other nets of families that have two: what a name of theirs begins with, and who reads them.
 OTHER_NETS = {
