@@ -11,6 +11,9 @@ place and its scores carry its name.
 Of a run on points: modes found, share of samples of high quality, exact and sliced earth mover's distance,
 Jensen-Shannon divergence, in DIR/eval/points.jsonl, points.md, TensorBoard events and pictures.
 
+Of a run that translates images between two domains: FID and KID of each direction, of held-out images; where pairs are
+known the difference from what they should be, in DIR/eval/translation.jsonl and translation.md.
+
 --parzen: Parzen-window log-likelihoods of a run on images or points, in DIR/eval/parzen.jsonl and parzen.md.
 
 --probe=N: how well linear classifiers that learn from N labelled images do on D's hidden values, on those of an
@@ -38,6 +41,7 @@ from biggan_jax.evaluation import (
     semi_supervised,
     steps,
     table2,
+    translation,
 )
 from biggan_jax.metrics import parzen
 from biggan_jax.run import checkpoint
@@ -47,11 +51,15 @@ _OF_IMAGES = {"truncations", "truncation_mode", "sweep", "neighbour_samples", "f
 REFUSED = {
     "image": {"min_samples"},
     "points": _OF_IMAGES,
+    "translation": (_OF_IMAGES - {"features", "inception_weights"})
+    | {"min_samples", "num_samples", "config", "parzen", "probe", "test_error"},
     "parzen": _OF_IMAGES | {"min_samples", "config", "reference_split", "probe"},
     "probe": _OF_IMAGES | {"min_samples", "config", "reference_split", "num_samples"},
     "test_error": _OF_IMAGES
     | {"min_samples", "config", "reference_split", "num_samples", "probe", "parzen", "batch_size"},
 }
+
+KINDS = {"image": "a run on images", "points": "a run on points", "translation": "a run that translates images"}
 
 
 def main(arguments) -> int:
@@ -181,13 +189,16 @@ def evaluate_run(options, overrides, mesh) -> None:
     poll_seconds = options.poll_seconds if options.watch else None
     config, own_statistics = steps.first_checkpoint(options.workdir, step, poll_seconds)
     asked = ("test_error", options.test_error), ("parzen", options.parzen), ("probe", options.probe is not None)
-    what = next((name for name, given in asked if given), kind(config))
+    translates = hasattr(gans.build(config), "translate")
+    what = "translation" if translates else next((name for name, given in asked if given), kind(config))
     if refused := sorted(options.given & REFUSED[what]):
-        beside = {"image": "a run on images", "points": "a run on points"}.get(what, f"--{what}")
+        beside = KINDS.get(what, f"--{what}")
         raise UsageError(f"--{refused[0]} does not go with {beside}")
     run = dict(step=options.step if step is None else step, poll_seconds=poll_seconds)
     if what == "test_error":
         semi_supervised.SemiSupervised(options.workdir, config, mesh, options.supervised, **run).evaluate()
+    elif what == "translation":
+        evaluate_translation(options, config, mesh, run)
     elif what == "parzen":
         evaluate_parzen(options, config, mesh, run)
     elif what == "probe":
@@ -196,6 +207,13 @@ def evaluate_run(options, overrides, mesh) -> None:
         evaluate_points(options, overrides, config, mesh, run)
     else:
         evaluate_image_run(options, overrides, config, mesh, own_statistics, run)
+
+
+def evaluate_translation(options, config, mesh, run) -> None:
+    """Scores of what checkpoints of a run between two domains make of held-out images."""
+    given = _given(options, "batch_size", "inception_weights", "reference_split")
+    kind = options.features or "auto"
+    translation.TranslationScoring(options.workdir, config, mesh, kind, **given, **run).evaluate()
 
 
 def evaluate_parzen(options, config, mesh, run) -> None:

@@ -1,12 +1,12 @@
 """Samples from a run.
 
 python -m biggan_jax.sample --workdir=DIR --out=DIR [--truncation=0.5] [--classes=3,cat] [--num=64] [--seed=0]
-python -m biggan_jax.sample --workdir=DIR --out=DIR --inputs=DIR_OR_NPZ
+python -m biggan_jax.sample --workdir=DIR --out=DIR --images=DIR_OR_NPZ [--direction=b2a]
 
 Averaged weights, standing statistics for the threshold asked for. Classes are asked for by number or by name, first by
 name. Writes grid.png, and with --png or --npz the single images, which `evaluate --images=DIR` scores without the grid;
-of a run on points, points.png and samples.npz. A recipe that makes its samples of images (conditions other than
-classes) takes yours with --inputs; without, it takes those of the run's data.
+of a run on points, points.png and samples.npz. A recipe that makes its samples of images, as those that translate them
+do, takes yours with --images (or --inputs); without, it takes those of the run's data, held-out ones to translate.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from biggan_jax.evaluation import image_files
 from biggan_jax.run import storage
 from biggan_jax.run.loading import load
 from biggan_jax.run.records import save_png
-from biggan_jax.sampling import grids, scatter, views
+from biggan_jax.sampling import conditions, grids, scatter, views
 
 NUM = 64  # samples, unless asked otherwise
 
@@ -38,7 +38,13 @@ def main(arguments) -> int:
         "--num", type=int, help="samples in all, over the classes or inputs in turn (default: 64, or as many as inputs)"
     )
     parser.add_argument("--classes", help="comma-separated names or numbers of classes (default: all)")
-    parser.add_argument("--inputs", help="images that a recipe makes its samples of: a folder, or an .npz file")
+    parser.add_argument(
+        "--images",
+        "--inputs",
+        metavar="DIR_OR_NPZ",
+        help="images that a recipe makes its samples of: a folder, or an .npz file",
+    )
+    parser.add_argument("--direction", help="of a translation: a2b or b2a (default: a2b)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--truncation", type=float, help="threshold on the latents, or psi of a GAN with styles (default: none)"
@@ -76,7 +82,8 @@ def main(arguments) -> int:
         trained = load(options.workdir, options.step)
         if kind(trained.config) == "points" and options.png:
             raise UsageError("--png is of images; a run on points has one picture, points.png, and samples.npz")
-        make = of_classes if trained.gan.conditions == ("label",) else of_inputs
+        translates = hasattr(trained.gan, "translate")
+        make = translation if translates else of_classes if trained.gan.conditions == ("label",) else of_inputs
         samples, asked, picture = make(trained, options)
     if jax.process_index() == 0:
         if kind(trained.config) == "points":
@@ -89,7 +96,7 @@ def main(arguments) -> int:
 
 def of_classes(trained, options):
     """`(samples, {"labels": their classes}, picture)`; the picture is None of points."""
-    refuse(options, trained, "inputs")
+    refuse(options, trained, "images", "direction")
     num = options.num or NUM
     columns = options.columns or max(1, round(num**0.5))
     classes = trained.labels(parse_classes(options.classes, trained.class_names, trained.num_classes))
@@ -104,15 +111,38 @@ def of_classes(trained, options):
 
 def of_inputs(trained, options):
     """`(samples, what each was made of, by name, picture)`: of the images of --inputs, or of rows of the run's data."""
-    refuse(options, trained, "classes", "interpolate")
+    refuse(options, trained, "classes", "interpolate", "direction")
     meant = dict(truncation=options.truncation, seed=options.seed, mode=options.truncation_mode)
-    if options.inputs:
-        asked = read_inputs(options.inputs, trained, options.num)
+    if options.images:
+        names, arrays = trained.gan.conditions, configs.arrays(trained.config)
+        if len(names) != 1 or len(arrays[names[0]][0]) != 3:
+            made_of = ", ".join(names) or "none"
+            raise UsageError(f"--images={options.images}: samples of this model are made of {made_of}, no images")
+        asked = {names[0]: read_inputs(options.images, trained, names[0], options.num)}
     else:
         asked = trained.draw_conditions(data.load(trained.config), options.seed, 0, options.num or NUM)
     samples = trained.sample(asked, batch_size=options.batch_size, **meant)
     columns = options.columns or max(1, round((len(samples) / 2) ** 0.5))
     return samples, asked if isinstance(asked, dict) else {}, grids.pairs(asked, samples, columns)
+
+
+def translation(trained, options):
+    """`(translations, the images they are of, by their domain, picture)`: of the images of --images, or of the run's
+    held-out ones. In the picture each is right of its image.
+    """
+    refuse(options, trained, "classes", "interpolate", "truncation", "truncation_mode")
+    direction = options.direction or "a2b"
+    trained.gan.require_direction(direction)
+    domain = direction[0]
+    if options.images:
+        images = read_inputs(options.images, trained, domain, options.num)
+    else:
+        held_out = data.load(trained.config, split=trained.config.run.monitor_split or "test")
+        (images,) = conditions.rows_of(held_out, (domain,), options.seed, options.num or NUM)
+    translated = trained.translate(images, direction, options.batch_size)
+    asked = {domain: images}
+    columns = options.columns or max(1, round((len(images) / 2) ** 0.5))
+    return translated, asked, grids.pairs(asked, translated, columns)
 
 
 def refuse(options, trained, *names) -> None:
@@ -123,19 +153,12 @@ def refuse(options, trained, *names) -> None:
             raise UsageError(f"--{name}={getattr(options, name)}: samples of this model are asked for by {by}")
 
 
-def read_inputs(path: str, trained, num: int | None) -> dict[str, np.ndarray]:
-    """The images of `path` by the name of what samples are made of: each once, or `num` of them in turn. Raises
-    UsageError where samples are made of something else.
-    """
-    names, arrays = trained.gan.conditions, configs.arrays(trained.config)
-    if len(names) != 1 or len(arrays[names[0]][0]) != 3:
-        raise UsageError(
-            f"--inputs={path}: it is images; samples of this model are made of {', '.join(names) or 'none'}"
-        )
-    (size, _, channels), _ = arrays[names[0]]
-    images = image_files.load(path, size, "--inputs", (names[0], *image_files.KEYS), channels)
+def read_inputs(path: str, trained, name: str, num: int | None) -> np.ndarray:
+    """The images of `path` for the array `name` of the run's data: each once, or `num` of them in turn."""
+    (size, _, channels), _ = configs.arrays(trained.config)[name]
+    images = image_files.load(path, size, "--images", (name, *image_files.KEYS), channels)
     count = images.shape[0]
-    return {names[0]: np.asarray(images[np.arange(num or count) % count])}
+    return np.asarray(images[np.arange(num or count) % count])
 
 
 def interpolation_rows(trained, classes, num: int, columns: int, between: str, **meant):

@@ -58,7 +58,7 @@ def test_three_iterations_with_the_pool_are_theirs(nets, recorded):
         states = {name: NetState(params[name], {}, adam.init(params[name])) for name in nets}
         gan = cyclegan.CycleGAN(
             **made, loss=translation.LOSSES["least_squares"], cycle_a=10.0, cycle_b=10.0, identity=0.5, pool_size=2,
-            accumulation_steps=1, micro_batch=2, flip=False,
+            accumulation_steps=1, micro_batch=2, flip=False, enlarge=0,
         )  # fmt: skip
         pools = wide_pools(gan)
         learn = jax.jit(lambda nets, pools, batch, draws: gan.learn(nets, pools, [batch], [draws], jax.random.key(0)))

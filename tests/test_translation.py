@@ -129,7 +129,7 @@ def test_it_is_sampled_with_inputs_of_ones_own(run, tmp_path):
 @pytest.mark.parametrize(
     "option, error, message",
     [
-        ("--inputs=nowhere", DataError, "--inputs=nowhere: neither a folder of images nor"),
+        ("--inputs=nowhere", DataError, "--images=nowhere: neither a folder of images nor"),
         ("--classes=3", UsageError, "--classes=3: samples of this model are asked for by a"),
         ("--interpolate=z", UsageError, "--interpolate=z: samples of this model are asked for by a"),
         ("--truncation=0.5", UsageError, "there are no latents"),

@@ -28,6 +28,11 @@ _DECODED = {
     "data.max_pixels": Key(100_000_000, at_least(1), "of one image file; a larger one is refused before it is decoded",
                            may_change=True),
 }  # fmt: skip
+_DOMAINS = {name: _IMAGES[name] for name in ("data.split", "image_size", "data.flip", "data.cache_dir")} | {
+    "data.enlarge": Key(0, at_least(0), "pixels to which each real image is enlarged in a step, of which it takes a "
+                        "random part of image_size (286 of 256 in the code of CycleGAN and pix2pix); 0: it is not"),
+}  # fmt: skip
+_PAIRED = {"data.paired": Key(False, ANYTHING, "training sees which image of b belongs to one of a")}
 _GENERATED = {"data.num_examples": Key(10_000, at_least(1), "any number can be made")}
 
 # Channels that arrays keep; all other images have three, grey ones too, of which nets of one channel see the grey.
@@ -41,6 +46,10 @@ TABLES = {
     "idx": _IMAGES | _FOLDER,
     "hdf5": _IMAGES | _FOLDER,
     "prepared": _IMAGES | _FOLDER | _SKIP,
+    "domains": _DOMAINS | _FOLDER | _SKIP | _DECODED,
+    "pairs": _DOMAINS | _FOLDER | _DECODED,
+    "digits_domains": _DOMAINS | _PAIRED,
+    "shapes_domains": _DOMAINS | _PAIRED | _GENERATED,
     "points_file": _SPLIT
     | _FOLDER
     | {
@@ -69,7 +78,14 @@ def _points_of_file(config):
     return {"point": ((config.data.dim,), "float32"), "label": ((), "int32")}
 
 
-ARRAYS = {"points": _points, "points_file": _points_of_file}  # by data set; those that are not here are labelled images
+def _domains(config):
+    shape = config.image_size, config.image_size, 3
+    return {"a": (shape, "uint8"), "b": (shape, "uint8")}
+
+
+DOMAINS = ("domains", "pairs", "digits_domains", "shapes_domains")
+# By data set; those that are not here are labelled images.
+ARRAYS = {"points": _points, "points_file": _points_of_file} | dict.fromkeys(DOMAINS, _domains)
 
 
 def arrays(config) -> dict[str, tuple[tuple[int, ...], str]]:

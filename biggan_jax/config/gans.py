@@ -2,7 +2,7 @@
 
 import math
 
-from biggan_jax.config.data import arrays, kind
+from biggan_jax.config.data import DOMAINS, arrays, kind
 from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, SHARE, Check, Key, at_least, one_of, optional, require
 from biggan_jax.config.optimizers import SCHEDULES
 
@@ -270,7 +270,18 @@ def _check_improved_gan(config):
 
 
 def _check_translation(config):
-    require({"a", "b"} <= arrays(config).keys(), "dataset", config, "one of two domains, whose arrays are a and b")
+    allowed = f"one of two domains, whose arrays are a and b: {', '.join(DOMAINS)}"
+    require({"a", "b"} <= arrays(config).keys(), "dataset", config, allowed)
+    if enlarge := config.data.get("enlarge"):
+        require(enlarge >= config.image_size, "data.enlarge", config, f"0, or at least image_size={config.image_size}")
+    require(not config.num_classes, "num_classes", config, "0: domains have no labels")
+
+
+def _check_pix2pix(config):
+    _check_translation(config)
+    reason = "gan.name=pix2pix learns from pairs"
+    require(config.dataset != "domains", "dataset", config, f"pairs, or another with them: {reason}")
+    require(config.data.get("paired", True), "data.paired", config, f"True: {reason}")
 
 
 def _check_cyclegan(config):
@@ -284,7 +295,7 @@ def _check_cyclegan(config):
 # By recipe: what goes beyond one key, and is its alone.
 CHECKS = {
     "cyclegan": _check_cyclegan,
-    "pix2pix": _check_translation,
+    "pix2pix": _check_pix2pix,
     "acgan": _check_acgan,
     "infogan": _check_infogan,
     "improved_gan": _check_improved_gan,

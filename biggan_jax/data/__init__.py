@@ -10,7 +10,17 @@ import jax
 import numpy as np
 
 from biggan_jax import config as configs
-from biggan_jax.data import array_files, array_record, digits, image_folder, points, points_file, shapes, tfds_source
+from biggan_jax.data import (
+    array_files,
+    array_record,
+    digits,
+    domains,
+    image_folder,
+    points,
+    points_file,
+    shapes,
+    tfds_source,
+)
 from biggan_jax.data.dataset import Dataset, fingerprint, validate
 from biggan_jax.data.decode import MAX_PIXELS
 from biggan_jax.data.image_source import StreamedImages, grey_where_bad
@@ -64,6 +74,11 @@ def _tfds_arguments(config, split):
     return name, split, config.image_size, config.num_classes, c.dir, cache_dir(config), max_pixels
 
 
+def _domains(config, split):
+    c = config.data
+    return domains.load(c.dir, split, config.image_size, cache_dir(config), c.skip_bad_records, c.max_pixels)
+
+
 # (config, split) -> Dataset, by what `config.dataset` is, or begins with.
 SOURCES = {
     "digits": lambda config, split: digits.load(split, config.image_size),
@@ -72,6 +87,14 @@ SOURCES = {
     **dict.fromkeys(array_files.FORMATS, _array_files),
     "prepared": _prepared,
     "tfds:": _tfds,
+    "domains": _domains,
+    "pairs": lambda config, split: domains.load_pairs(
+        config.data.dir, split, config.image_size, config.data.max_pixels
+    ),
+    "digits_domains": lambda config, split: domains.of_digits(split, config.image_size, config.data.paired),
+    "shapes_domains": lambda config, split: domains.of_shapes(
+        split, config.image_size, config.data.num_examples, config.data.paired
+    ),
     "points_file": lambda config, split: points_file.load(config.data.dir, split),
     "points": lambda config, split: points.load(config.data.distribution, split, config.data.num_examples),
 }

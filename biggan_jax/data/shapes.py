@@ -15,6 +15,7 @@ from biggan_jax.errors import DataError, UsageError
 SPLITS = ("train", "validation", "test")
 SEED = 0
 MIN_SIZE, MAX_SIZE = 8, 512
+LINE = 1 / 24  # of the image's side, but at least a pixel
 DRAWING_VERSION = 1  # part of the fingerprint: raise it when the same index gives another picture
 
 
@@ -145,9 +146,9 @@ def load(split: str, image_size: int, num_classes: int | None, num_examples: int
 class ShapeImages:
     """uint8 [N, size, size, 3], drawn on first use and then kept in RAM where the whole set fits there."""
 
-    def __init__(self, seed: int, split: str, image_size: int, labels: np.ndarray):
+    def __init__(self, seed: int, split: str, image_size: int, labels: np.ndarray, outlined: bool = False):
         self.shape = (len(labels), image_size, image_size, 3)
-        self._seed, self._split, self._labels = seed, split, labels
+        self._seed, self._split, self._labels, self._outlined = seed, split, labels, outlined
         self._keep = fits_in_memory(int(np.prod(self.shape)))
         if self._keep:  # np.empty takes address space only; pages are used as images are drawn
             self._images, self._drawn = np.empty(self.shape, np.uint8), np.zeros(len(labels), bool)
@@ -161,11 +162,12 @@ class ShapeImages:
         return self._images[indices]
 
     def _draw(self, index):
-        return draw(self._seed, self._split, int(index), self.shape[1], int(self._labels[index]))
+        return draw(self._seed, self._split, int(index), self.shape[1], int(self._labels[index]), self._outlined)
 
 
-def draw(seed: int, split: str, index: int, image_size: int, label: int) -> np.ndarray:
-    """The image `index` of `split` with the shape of class `label`: uint8 [image_size, image_size, 3].
+def draw(seed: int, split: str, index: int, image_size: int, label: int, outlined: bool = False) -> np.ndarray:
+    """The image `index` of `split` with the shape of class `label`: uint8 [image_size, image_size, 3]. outlined: of the
+    shape there is its edge alone, LINE wide.
 
     Image coordinates run from -1 to 1, so the same index shows the same scene at every size.
     """
@@ -196,6 +198,8 @@ def draw(seed: int, split: str, index: int, image_size: int, label: int) -> np.n
     cos, sin = np.float32(np.cos(turn) / radius), np.float32(np.sin(turn) / radius)
     dx, dy = x - np.float32(centre_x), y - np.float32(centre_y)
     distance = DISTANCES[CLASS_NAMES[label]](cos * dx + sin * dy, cos * dy - sin * dx) * np.float32(radius / pixel)
+    if outlined:
+        distance = np.abs(distance) - np.float32(max(LINE * image_size, 1) / 2)
     coverage = np.clip(0.5 - distance, 0, 1)[..., None]
     image = canvas + coverage * (ink - canvas)
     return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)

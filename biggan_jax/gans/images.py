@@ -33,3 +33,16 @@ def random_flip(key: jax.Array, images: jax.Array) -> jax.Array:
     chex.assert_rank(images, 4)
     mirror = jax.random.bernoulli(key, shape=(images.shape[0], 1, 1, 1))
     return jnp.where(mirror, images[:, :, ::-1], images)
+
+
+def random_part(key: jax.Array, images: jax.Array, enlarged: int) -> jax.Array:
+    """A random part, of the size of `images` [N, H, W, C], of each enlarged (bicubic) by `enlarged` / H: the jitter of
+    Isola et al. 2017, Appendix 6.2.
+    """
+    height, width, channels = images.shape[1:]
+    shape = enlarged, round(width * enlarged / height), channels
+    large = jax.image.resize(images, (len(images), *shape), "cubic")
+    room = jnp.array([shape[0] - height, shape[1] - width]) + 1
+    starts = jax.random.randint(key, (len(images), 2), 0, room)
+    part = lambda image, start: jax.lax.dynamic_slice(image, (*start, 0), (height, width, channels))
+    return jnp.clip(jax.vmap(part)(large, starts), -1.0, 1.0)

@@ -12,7 +12,7 @@ from biggan_jax import config as configs
 from biggan_jax.errors import UsageError
 from biggan_jax.gans import losses, optimizers
 from biggan_jax.gans.core import Net, NetState
-from biggan_jax.gans.images import random_flip, to_float
+from biggan_jax.gans.images import random_flip, random_part, to_float
 
 # As in the authors' code: D's loss is half the sum of its two parts, G's least squares have no half.
 LOSSES = {
@@ -29,6 +29,7 @@ class Translation:
     accumulation_steps: int
     micro_batch: int  # examples of each domain that a step holds at a time, over all devices
     flip: bool  # mirror real images at random
+    enlarge: int  # pixels of which a random part is taken, see `images.random_part`; 0: none
 
     averaged: ClassVar = ()
     conditions: ClassVar = ("a",)
@@ -50,14 +51,19 @@ class Translation:
         return step * self.accumulation_steps * self.micro_batch
 
     def floats(self, batch: dict, key: jax.Array) -> dict:
-        """A micro-batch as the losses take it: a and b float32 [N, H, W, C] in [-1, 1], mirrored at random where the
-        config asks for it, and `noise`, the key of what G draws for it, in all updates of the step.
+        """A micro-batch as the losses take it: a and b float32 [N, H, W, C] in [-1, 1], `changed`, and `noise`, the
+        key of what G draws for it, in all updates of the step.
         """
-        a, b = to_float(batch["a"]), to_float(batch["b"])
         noise, a_key, b_key = jax.random.split(key, 3)
-        if self.flip:
-            a, b = random_flip(a_key, a), random_flip(a_key if self.paired else b_key, b)
-        return {"a": a, "b": b, "noise": noise}
+        keys = {"a": a_key, "b": a_key if self.paired else b_key}
+        return {domain: self.changed(to_float(batch[domain]), keys[domain]) for domain in keys} | {"noise": noise}
+
+    def changed(self, images: jax.Array, key: jax.Array) -> jax.Array:
+        """`images` as training sees them: a random part of each, mirrored at random, where the config asks for it."""
+        flip_key, part_key = jax.random.split(key)
+        if self.enlarge:
+            images = random_part(part_key, images, self.enlarge)
+        return random_flip(flip_key, images) if self.flip else images
 
     def passed(self, nets: dict[str, NetState], name: str, images, key=None) -> tuple[jax.Array, dict[str, NetState]]:
         """`(output, nets)` of a pass of the net `name` in training mode."""
@@ -90,6 +96,7 @@ def build(config) -> dict:
         accumulation_steps=config.accumulation_steps,
         micro_batch=configs.micro_batch(config),
         flip=config.data.get("flip", False),
+        enlarge=config.data.get("enlarge", 0),
     )
 
 

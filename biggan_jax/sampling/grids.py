@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from biggan_jax.data import batches
-from biggan_jax.sampling import sampler
+from biggan_jax.sampling import conditions, sampler
 
 ROWS, COLUMNS = 10, 10
 BETWEEN = 12  # pixels between blocks of images, such as what two codes do
@@ -25,8 +25,24 @@ def picture(trained, nets, dataset, seed: int) -> np.ndarray:
     """
     if trained.gan.conditions == ("label",):
         return class_grid(trained, seed)
+    if hasattr(trained.gan, "translate"):
+        return translations(trained, dataset, seed)
     asked = trained.draw_conditions(dataset, seed, 0, ROWS * COLUMNS // 2)
     return pairs(asked, trained.sample(asked, seed=seed))
+
+
+def translations(trained, dataset, seed: int) -> np.ndarray:
+    """Images of `dataset`, ROWS of each domain that is translated, each with its translation to the right and what that
+    becomes on the way back; of a recipe of one direction the true image instead, of pairs.
+    """
+    shown = []
+    for direction in trained.gan.directions:
+        source, target = direction[0], direction[-1]
+        images, true = conditions.rows_of(dataset, (source, target), seed, ROWS)
+        there = trained.translate(images, direction)
+        both = len(trained.gan.directions) == 2
+        shown += [images, there, trained.translate(there, f"{target}2{source}") if both else true]
+    return grid(np.stack(shown, axis=1).reshape(-1, *shown[0].shape[1:]), len(shown))
 
 
 def pairs(asked, samples: np.ndarray, columns: int = COLUMNS // 2) -> np.ndarray:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from biggan_jax.devices import sharding
-from biggan_jax.gans.images import floats, to_uint8
+from biggan_jax.gans.images import floats, to_float, to_uint8
 
 BATCH_SIZE = 64  # images per call of the recipe, unless asked otherwise
 
@@ -30,6 +30,11 @@ def _generate(gan, variables, z, condition):
 @functools.partial(jax.jit, static_argnames="gan")
 def _styled(gan, variables, z, condition):
     return _everywhere(gan.styled(variables, *jax.tree.map(sharding.shard_batch, (z, condition))))
+
+
+@functools.partial(jax.jit, static_argnames=("gan", "direction"))
+def _translate(gan, variables, images, direction):
+    return _readable(gan.translate(variables, to_float(sharding.shard_batch(images)), direction))
 
 
 @functools.partial(jax.jit, static_argnames="gan")
@@ -99,6 +104,11 @@ def styled(gan, variables, z, condition, batch_size=BATCH_SIZE) -> np.ndarray:
 def read(gan, variables, images, batch_size=BATCH_SIZE) -> np.ndarray:
     """Codes that a recipe which has some reads in uint8 images [N, H, W, 3]: float32 [N, size of the codes]."""
     return in_batches(functools.partial(_read, gan, variables), batch_size, images)
+
+
+def translate(gan, variables, images, direction: str, batch_size=BATCH_SIZE) -> np.ndarray:
+    """Images uint8 [N, H, W, C] of one domain as such of the other, by a recipe of two domains."""
+    return in_batches(lambda images: _translate(gan, variables, images, direction), batch_size, images)
 
 
 def interpolate(gan, variables, z, labels, steps: int, batch_size=BATCH_SIZE) -> np.ndarray:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from biggan_jax import config as configs
 from biggan_jax.config import kind
 from biggan_jax.errors import UsageError
 from biggan_jax.sampling import conditions, grids, sampler, views
@@ -152,6 +153,19 @@ class TrainedGAN:
         if not hasattr(self.gan, "read"):
             raise UsageError(f"gan.name={self.config.gan.name} has no codes to read; infogan has")
         return sampler.read(self.gan, self.variables(), images)
+
+    def translate(self, images, direction: str = "a2b", batch_size=sampler.BATCH_SIZE) -> np.ndarray:
+        """Images of one domain, uint8 [N, H, W, C] of the size of the run's, as images of the other: `direction` "a2b"
+        or, of CycleGAN, "b2a". Raises UsageError for a GAN that does not translate and for other images.
+        """
+        if not hasattr(self.gan, "translate"):
+            raise UsageError(f"gan.name={self.config.gan.name} does not translate; cyclegan and pix2pix do")
+        self.gan.require_direction(direction)
+        images, (shape, _) = np.asarray(images), configs.arrays(self.config)[direction[0]]
+        if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
+            found = f"{images.dtype} {list(images.shape)}"
+            raise UsageError(f"images {found}; allowed is uint8 [N, {', '.join(map(str, shape))}], N at least 1")
+        return sampler.translate(self.gan, self.variables(), images, direction, batch_size)
 
     def interpolate(
         self,
