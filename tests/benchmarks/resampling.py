@@ -3,9 +3,9 @@
 python -m tests.benchmarks.resampling
 
 In textbook form an up layer convolves the large image, zeros between its pixels, and a down layer convolves the large
-image and drops three of four results: both 36 multiplications to a pixel of the small image for a 3x3 kernel, beside
-the filter. FLOPs are counted by XLA in programs compiled for this machine, forwards and with the gradients of inputs
-and kernel. Those of one convolution are exact on every backend; a TPU and a CPU run them with no zeros inserted.
+image and drops three of four results: both 36 multiplications to a pixel of the small image for a 3x3 kernel. FLOPs are
+of one image, the filter's included, as XLA counts them in programs compiled for this machine: of the layer alone, and
+with the gradients with respect to image and kernel.
 """
 
 import argparse
