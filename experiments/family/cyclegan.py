@@ -39,7 +39,7 @@ def get_config(variant=""):
         c.gan.identity_weight = 0.5 if v.identity < 0 else v.identity
         return c
     c.image_size, c.data.flip = v.size or 16, False
-    c.batch_size, c.num_steps = 8, 1000
+    c.batch_size, c.num_steps = 8, 2000
     c.model.channels_g = c.model.channels_d = 16
     c.model.blocks, c.model.layers_d = 2, 2
     c.optimizer.g_lr = c.optimizer.d_lr = 1e-3
