@@ -25,6 +25,8 @@ NETS = {  # of each recipe's tiny form
     "ebgan": "autoencoder",
     "began": "autoencoder",
     "stylegan2": "stylegan2",
+    "cyclegan": "translation",
+    "pix2pix": "translation",
     "toy": "wgan_gp",
 }
 OWN = {  # what a recipe's tiny form needs besides
@@ -37,10 +39,25 @@ OWN = {  # what a recipe's tiny form needs besides
         "gan__history": 1e-3,
     },
     "stylegan2": {"gan__path_length_every": 3},  # so that the last of four steps, after a resume, has it
+    "cyclegan": {
+        "dataset": "digits_domains",
+        "num_classes": 0,
+        "data__flip": True,
+        "gan__pool_size": 5,
+        "model__generator": "unet",  # its maps have more pixels here, of which instance normalisation is stabler
+        "model__downs": 2,
+    },
+    "pix2pix": {
+        "dataset": "digits_domains",
+        "num_classes": 0,
+        "data__flip": True,
+        "data__paired": True,
+        "model__dropout": 0.0,
+    },
 }
 EQUALISED = ("stylegan2",)  # nets whose weights are N(0, 1); of smaller ones rounding hides how little they move
-BETWEEN_DOMAINS = {"cyclegan", "pix2pix"}  # without latents; tests/test_gans_translation.py
-RECIPES = (*(name for name in gans.GANS if name not in BETWEEN_DOMAINS), "toy")
+BETWEEN_DOMAINS = {"cyclegan", "pix2pix"}  # without latents and labels; samples are made of images
+RECIPES = (*gans.GANS, "toy")
 # Configs of one recipe that the family has by other names: nets, losses and optimizers that the rows above leave out.
 CONFIGS = {
     "cgan": {"gan__name": "gan", "model__name": "mlp", "model__label_units": 3, "model__label_units_d": 3},
@@ -115,7 +132,7 @@ def random_state(gan) -> core.GANState:
 
 def random_batch(config, gan) -> dict:
     rng = np.random.default_rng(0)
-    top = {"image": 256, "label": max(config.num_classes, 1)}
+    top = {"image": 256, "a": 256, "b": 256, "label": max(config.num_classes, 1)}
     lead = gan.takes(usual_phase(gan))
     draw = lambda name, x: (
         rng.integers(0, top[name.removeprefix("labelled_")], (*lead, *x.shape), x.dtype)
@@ -123,6 +140,16 @@ def random_batch(config, gan) -> dict:
         else rng.normal(size=(*lead, *x.shape)).astype(x.dtype)
     )
     return {name: draw(name, x) for name, x in data.example(config).items()}
+
+
+def samples(trained, start: int = 0) -> np.ndarray:
+    """Three samples, without those before number `start`: of classes in turn, or of the first images of the data."""
+    if "label" in trained.gan.conditions:
+        asked = {"label": np.arange(3) % max(trained.num_classes, 1)}
+    else:
+        asked = trained.draw_conditions(data.load(trained.config), 0, 0, 3)
+    asked = {name: rows[start:] for name, rows in asked.items()}
+    return trained.sample(asked, 0.5 if trained.gan.truncates else None, start=start)
 
 
 def compiled(gan, config, num_devices: int, phase):

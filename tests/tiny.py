@@ -15,14 +15,14 @@ def tiny_config(**changes):
     c.num_steps, c.batch_size = 4, 16
     if "num_d_steps" in c:
         c.num_d_steps = 1
-    c.model.z_dim = 8
     c.compute_dtype = "float32"
     if "ema_start" in c:
         c.ema_start = 0
     if configs.kind(c) == "image":
         c.image_size, c.data.flip = 8, False
-    sizes = {"channels": 4, "widths": (16, 16), "hidden": 16, "embedding_size": 8, "w_dim": 8}
+    sizes = {"channels": 4, "widths": (16, 16), "hidden": 16, "embedding_size": 8, "w_dim": 8, "z_dim": 8}
     sizes |= {"channel_base": 1024, "channel_max": 8, "mapping_layers": 1, "mapping_layers_d": 1, "mapping_rate": 1.0}
+    sizes |= {"channels_g": 4, "channels_d": 4, "blocks": 1, "downs": 3, "layers_d": 1}
     for key, value in (sizes | {"attention_resolutions": (8,), "image_channels": 3}).items():
         if key in c.model:
             c.model[key] = value
