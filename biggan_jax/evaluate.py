@@ -198,7 +198,7 @@ def evaluate_run(options, overrides, mesh) -> None:
     if what == "test_error":
         semi_supervised.SemiSupervised(options.workdir, config, mesh, options.supervised, **run).evaluate()
     elif what == "translation":
-        evaluate_translation(options, config, mesh, run)
+        evaluate_translation(options, overrides, config, mesh, run)
     elif what == "parzen":
         evaluate_parzen(options, config, mesh, run)
     elif what == "probe":
@@ -209,11 +209,12 @@ def evaluate_run(options, overrides, mesh) -> None:
         evaluate_image_run(options, overrides, config, mesh, own_statistics, run)
 
 
-def evaluate_translation(options, config, mesh, run) -> None:
+def evaluate_translation(options, overrides, config, mesh, run) -> None:
     """Scores of what checkpoints of a run between two domains make of held-out images."""
     given = _given(options, "batch_size", "inception_weights", "reference_split")
     kind = options.features or "auto"
-    translation.TranslationScoring(options.workdir, config, mesh, kind, **given, **run).evaluate()
+    compared = compared_config(options, overrides, config)
+    translation.TranslationScoring(options.workdir, compared, mesh, kind, **given, **run).evaluate()
 
 
 def evaluate_parzen(options, config, mesh, run) -> None:
@@ -265,6 +266,8 @@ def evaluate_images(options, overrides, mesh) -> None:
         run_config = checkpoints.config(step)
         checkpoints.close()
     config = data_config(options, overrides, run_config)
+    if "image" not in arrays(config):
+        raise UsageError(f"--images is compared with a data set of single images; {config.dataset} is none")
     images = image_files.load(options.images, config.image_size, channels=arrays(config)["image"][0][2])
     record = create_evaluator(options, config, mesh).score_images(images, options.images)
     if record:

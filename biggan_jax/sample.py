@@ -110,7 +110,7 @@ def of_classes(trained, options):
 
 
 def of_inputs(trained, options):
-    """`(samples, what each was made of, by name, picture)`: of the images of --inputs, or of rows of the run's data."""
+    """`(samples, what each was made of, by name, picture)`: of the images of --images, or of rows of the run's data."""
     refuse(options, trained, "classes", "interpolate", "direction")
     meant = dict(truncation=options.truncation, seed=options.seed, mode=options.truncation_mode)
     if options.images:
@@ -138,7 +138,7 @@ def translation(trained, options):
         images = read_inputs(options.images, trained, domain, options.num)
     else:
         held_out = data.load(trained.config, split=trained.config.run.monitor_split or "test")
-        (images,) = conditions.rows_of(held_out, (domain,), options.seed, options.num or NUM)
+        images = conditions.rows_of(held_out, {domain}, options.seed, 0, options.num or NUM)[domain]
     translated = trained.translate(images, direction, options.batch_size)
     asked = {domain: images}
     columns = options.columns or max(1, round((len(images) / 2) ** 0.5))

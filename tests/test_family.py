@@ -55,13 +55,17 @@ PUBLISHED = {
     # A mapping of two layers in the place of eight has 1,575,936 less.
     "stylegan2_ada.py:scale=auto,size=1024": (28_794_124, 29_012_513),
     "stylegan2_ada.py:scale=auto": (23_191_522, 24_001_089),
+    "cyclegan.py:scale=paper": (11_378_179, 11_378_179, 2_764_737, 2_764_737),
+    "cyclegan.py:scale=paper,size=128": (7_837_699, 7_837_699, 2_764_737, 2_764_737),
+    # The U-Net's 54,409,603, and gain and bias of BatchNorm in the place of biases; D sees both images.
+    "pix2pix.py:scale=paper": (54_413_955, 2_768_705),
 }
 
 
 @pytest.mark.parametrize("spec", PUBLISHED)
 def test_published_configs_have_the_exact_counts(spec):
     nets = gans.build(cli.load_config(f"experiments/family/{spec}")).nets
-    found = [description.count(nets[name].shapes()["params"]) for name in ("generator", "discriminator")]
+    found = [description.count(net.shapes()["params"]) for net in nets.values()]
     assert tuple(found) == PUBLISHED[spec]
 
 

@@ -2,6 +2,8 @@
 keys refuse.
 """
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -43,11 +45,12 @@ def batch_of(gan, seed=0):
 
 @pytest.fixture(scope="module", params=[("cyclegan", 1), ("pix2pix", 2)], ids=lambda param: param[0])
 def made(request):
-    """A recipe, and its step on one device and on eight with its arguments."""
+    """A recipe, and a function that gives its step on so many devices with its arguments."""
     recipe, accumulation = request.param
     gan = gans.build(tiny(recipe, accumulation_steps=accumulation))
-    out = []
-    for count in (1, 8):
+
+    @functools.cache
+    def compiled(count):
         mesh = recipes.sharding.make_mesh(jax.devices()[:count])
         put = lambda tree, spec, mesh=mesh: jax.device_put(tree, jax.sharding.NamedSharding(mesh, spec))
         state = put(recipes.random_state(gan), recipes.sharding.REPLICATED)
@@ -55,24 +58,27 @@ def made(request):
         with jax.set_mesh(mesh):
             replicated = jax.sharding.NamedSharding(mesh, recipes.sharding.REPLICATED)
             step = jax.jit(gan.step, static_argnames="phase", out_shardings=replicated)
-            out.append((step.lower(state, batch, None).compile(), state, batch))
-    return gan, out
+            return step.lower(state, batch, None).compile(), state, batch
+
+    return gan, compiled
 
 
+@pytest.mark.slow  # tests/test_gans_properties.py has other nets
 def test_a_step_on_eight_devices_is_that_on_one_and_moves_only_sums(made):
     gan, compiled = made
     results = []
-    for step, state, batch in compiled:
+    for step, state, batch in map(compiled, (1, 8)):
         for _ in range(2):  # the second finds a full pool
             state, metrics = step(state, batch)
         assert int(state.step) == 2 and metrics["finite"] == 1
         results.append(jax.device_get((state.nets, state.extra, metrics)))
     chex.assert_trees_all_close(*results, rtol=2e-3, atol=2e-4)
-    assert set(planning.collectives(compiled[1][0].as_text())) == {"all-reduce", *gan.exchanges}
+    assert set(planning.collectives(compiled(8)[0].as_text())) == {"all-reduce", *gan.exchanges}
 
 
 def test_all_weights_learn(made):
-    gan, ((step, state, batch), _) = made
+    gan, compiled = made
+    step, state, batch = compiled(1)
     new, metrics = step(state, batch)
     assert {f"grad_norm/{net.symbol}" for net in gan.nets.values()} <= set(metrics)
     for name in gan.nets:
@@ -83,9 +89,12 @@ def test_all_weights_learn(made):
 
 
 def test_samples_are_translations_of_their_condition_one_by_one(made):
-    gan, ((_, state, _), _) = made
+    gan, compiled = made
+    state = compiled(1)[1]
     images = batch_of(gan)["a"][0][:4]
-    variables = core.sampling_variables(gan, state)
+    # Random states are equal of nets of equal shapes; these are told apart.
+    nets = enumerate(core.sampling_variables(gan, state).items(), 1)
+    variables = {name: jax.tree.map(lambda x, factor=factor: factor * x, tree) for factor, (name, tree) in nets}
     sample = lambda start, images: gan.sample(
         variables, jax.random.key(0), start + jnp.arange(len(images)), {"a": images}
     )
@@ -94,6 +103,9 @@ def test_samples_are_translations_of_their_condition_one_by_one(made):
     np.testing.assert_allclose(whole[2:], sample(2, images[2:]), atol=1e-6)
     floats = gan.floats({"a": images, "b": images}, jax.random.key(0))["a"]
     np.testing.assert_allclose(whole, gan.translate(variables, floats, "a2b"), atol=1e-6)
+    for direction, name in {"a2b": "g_ab", "b2a": "g_ba"}.items() if "g_ba" in gan.nets else ():
+        expected = gan.nets[name].apply(variables[name], floats)
+        np.testing.assert_allclose(gan.translate(variables, floats, direction), expected, atol=1e-6)
     with pytest.raises(UsageError, match="direction 'a2c'; it must be one of a2b"):
         gan.translate(variables, floats, "a2c")
     with pytest.raises(UsageError, match="no latents"):
@@ -101,7 +113,8 @@ def test_samples_are_translations_of_their_condition_one_by_one(made):
 
 
 def test_what_is_watched_is_of_the_batch(made):
-    gan, ((_, state, _), _) = made
+    gan, compiled = made
+    state = compiled(1)[1]
     batch = {name: images[0] for name, images in batch_of(gan).items()}
     found = jax.jit(gan.watch)(state.nets, batch, jax.random.key(0))
     assert len(found) >= 3 and all(0 <= value <= 2 for value in found.values())
@@ -115,6 +128,11 @@ def test_what_is_watched_is_of_the_batch(made):
         ("cyclegan", {"model__generator": "unet", "model__downs": 4}, "config.model.downs is 4; it must be at most 3"),
         ("pix2pix", {"model__dropout": 0.5}, "config.model.dropout is 0.5; it must be 0 with fewer than 6"),
         ("pix2pix", {"loss": "hinge"}, "config.loss is 'hinge'; it must be one of least_squares, non_saturating"),
+        (
+            "cyclegan",
+            {"run__evaluate_every": 2},
+            "config.run.evaluate_every is 2; it must be 0: translations are scored",
+        ),
         ("cyclegan", {"gan__pool_size": -1}, "config.gan.pool_size is -1; it must be 0 or more"),
     ],
 )

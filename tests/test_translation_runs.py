@@ -18,7 +18,7 @@ def get_config(variant=""):
     c = configs.default(variant or "cyclegan", dataset="digits_domains")
     c.num_classes, c.num_steps, c.batch_size, c.image_size, c.data.flip = 0, 2, 8, 8, False
     c.model.channels_g = c.model.channels_d = 4
-    c.model.blocks, c.model.layers_d, c.model.downs, c.model.dropout = 1, 1, 2, 0.0
+    c.model.generator, c.model.layers_d, c.model.downs, c.model.dropout = "unet", 1, 2, 0.0
     c.data.paired = c.gan.name == "pix2pix"
     c.run.log_every, c.run.checkpoint_every, c.run.sample_every, c.run.monitor_every = 1, 2, 2, 2
     c.run.monitor_split, c.run.standing_stats_batches = "test", 0
@@ -87,6 +87,8 @@ def test_what_says_nothing_to_it_is_refused_in_one_line(run, tmp_path):
         sample.main([*arguments, f"--images={tmp_path}"])
     with pytest.raises(UsageError, match=r"images uint8 \[1, 4, 4, 3\]; allowed is uint8 \[N, 8, 8, 3\]"):
         biggan_jax.load(run).translate(np.zeros((1, 4, 4, 3), np.uint8))
+    with pytest.raises(UsageError, match="single images; digits_domains is none"):
+        evaluate.main([f"--workdir={run}", f"--images={tmp_path}"])
     for option in ("--num_samples=50", "--sweep", "--parzen"):
         with pytest.raises(UsageError, match="does not go with a run that translates images"):
             evaluate.main([f"--workdir={run}", option])
@@ -96,6 +98,7 @@ def test_what_says_nothing_to_it_is_refused_in_one_line(run, tmp_path):
 def test_each_direction_is_scored_once_and_beside_the_true_images(run, tmp_path, capsys):
     arguments = [f"--workdir={run}", f"--config.data.cache_dir={tmp_path}", "--batch_size=64"]
     assert evaluate.main(arguments) == 0
+    assert (tmp_path / "references").is_dir()
     (line,) = (run / "eval" / "translation.jsonl").read_text().splitlines()
     scores = json.loads(line)["scores"]
     trained = biggan_jax.load(run)
@@ -106,7 +109,7 @@ def test_each_direction_is_scored_once_and_beside_the_true_images(run, tmp_path,
         difference = np.abs(translated.astype(float) - target).mean() / 127.5
         assert scores[f"{direction} L1"] == pytest.approx(difference, rel=1e-5)
         assert scores[f"{direction} digits_domains-{direction[-1]}-classifier FID"] > 1
-        assert scores[f"{direction} recognised"] < scores[f"{direction} of true images"] > 0.95
+        assert scores[f"{direction} recognised"] < scores[f"{direction} recognised, true images"] > 0.95
     assert evaluate.main(arguments) == 0
     assert len((run / "eval" / "translation.jsonl").read_text().splitlines()) == 1
     assert "scored before" in capsys.readouterr().out

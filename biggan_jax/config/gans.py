@@ -275,6 +275,8 @@ def _check_translation(config):
     if enlarge := config.data.get("enlarge"):
         require(enlarge >= config.image_size, "data.enlarge", config, f"0, or at least image_size={config.image_size}")
     require(not config.num_classes, "num_classes", config, "0: domains have no labels")
+    allowed = "0: translations are scored by the command evaluate alone"
+    require(not config.run.evaluate_every, "run.evaluate_every", config, allowed)
 
 
 def _check_pix2pix(config):

@@ -52,7 +52,9 @@ def load(
     root = local_folder(directory, "domains")
     if root.suffix == ".npz":
         a, b = _arrays(root, split, image_size)
-        return Dataset(f"domains:{root}, {split}", "image", ({"a": a}, {"b": b}), (), _digest(split, a, b))
+        digests = (hashlib.sha256(images.tobytes()).hexdigest() for images in (a, b))
+        of_both = fingerprint("domains", split, *digests)
+        return Dataset(f"domains:{root}, {split}", "image", ({"a": a}, {"b": b}), (), of_both)
     if not root.is_dir():
         raise DataError(f"data.dir={directory}: no such folder; allowed: {_ALLOWED}, or an .npz file")
     found = {name: root for name in SPLITS if all((root / f"{name}{domain}").is_dir() for domain in "AB")}
@@ -179,7 +181,3 @@ def _made(name: str, split: str, a, b, paired: bool, of: str) -> Dataset:
         shape = (len(rows), *images.shape[1:])
         streams.append({domain: View(shape, lambda found, images=images, rows=rows: images[rows[found]])})
     return Dataset(f"{name}, unpaired", "image", tuple(streams), (), fingerprint(of, "unpaired"))
-
-
-def _digest(split: str, *arrays: np.ndarray) -> str:
-    return fingerprint("domains", split, *(hashlib.sha256(array.tobytes()).hexdigest() for array in arrays))

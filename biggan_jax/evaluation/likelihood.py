@@ -13,7 +13,7 @@ import numpy as np
 from biggan_jax import config as configs
 from biggan_jax import data
 from biggan_jax.errors import MissingSplitError, UsageError
-from biggan_jax.evaluation import results, steps, tables
+from biggan_jax.evaluation import steps, tables
 from biggan_jax.evaluation.protocol import source_of
 from biggan_jax.evaluation.steps import is_first, say
 from biggan_jax.gans.images import LUMA
@@ -97,9 +97,7 @@ class Likelihood:
             steps.follow(self._workdir, self._step, self._poll_seconds, self._missing, self._score)
 
     def _missing(self, step) -> list[bool]:
-        """Not empty unless `step` has been scored by this protocol."""
-        records = tables.read(self._workdir, NAME, Protocol)
-        return [] if results.find(records, step, self._protocol) else [True]
+        return tables.unscored(self._workdir, NAME, self._protocol, step)
 
     def _score(self, trained, missing) -> None:
         labels = uniform_labels(self._seed, self._num_samples, trained.num_classes)

@@ -37,8 +37,7 @@ class PointsScoring:
         say(f"pictures in {results.folder(self._workdir)}: {', '.join(drawn)}")
 
     def _missing(self, step) -> list[bool]:
-        """Not empty unless `step` has been scored by this protocol."""
-        return [] if results.find(read(self._workdir), step, self._evaluator.protocol()) else [True]
+        return tables.unscored(self._workdir, points.NAME, self._evaluator.protocol(), step)
 
     def _score(self, trained_gan, missing) -> None:
         start = time.monotonic()

@@ -119,9 +119,7 @@ class Probe:
             steps.follow(self._workdir, self._step, self._poll_seconds, self._missing, self._score)
 
     def _missing(self, step) -> list[bool]:
-        """Not empty unless `step` has been scored by this protocol."""
-        records = tables.read(self._workdir, NAME, Protocol)
-        return [] if results.find(records, step, self._protocol) else [True]
+        return tables.unscored(self._workdir, NAME, self._protocol, step)
 
     def _score(self, trained, missing) -> None:
         checkpoints, step = checkpoint.open_for_reading(results.folder(self._workdir) / "held", trained.step)

@@ -9,7 +9,7 @@ import numpy as np
 
 from biggan_jax import config as configs
 from biggan_jax.errors import UsageError
-from biggan_jax.evaluation import classification, results, steps, tables
+from biggan_jax.evaluation import classification, steps, tables
 from biggan_jax.evaluation.steps import is_first, say
 from biggan_jax.run import loading
 
@@ -74,8 +74,7 @@ class SemiSupervised:
             steps.follow(self._workdir, self._step, self._poll_seconds, self._missing, self._score)
 
     def _missing(self, step) -> list[bool]:
-        """Not empty unless `step` has been scored by this protocol."""
-        return [] if results.find(tables.read(self._workdir, NAME, Protocol), step, self._protocol) else [True]
+        return tables.unscored(self._workdir, NAME, self._protocol, step)
 
     def _score(self, trained, missing) -> None:
         wrong = self._wrong(trained)

@@ -10,7 +10,7 @@ import math
 from typing import Any, NamedTuple
 
 from biggan_jax.errors import DataError
-from biggan_jax.evaluation.results import added, folder
+from biggan_jax.evaluation.results import added, find, folder
 from biggan_jax.run import storage
 from biggan_jax.run.records import Events
 
@@ -42,6 +42,11 @@ def read(workdir, name: str, protocol: type) -> list[Record]:
             raise DataError(f"{path}, line {number}, is not a record of scores ({error}); remove the line") from error
         records[record.step, record.protocol] = record
     return list(records.values())
+
+
+def unscored(workdir, name: str, protocol, step: int | None) -> list[bool]:
+    """Not empty unless `step` has been scored by exactly this protocol."""
+    return [] if find(read(workdir, name, type(protocol)), step, protocol) else [True]
 
 
 def write(workdir, name: str, title: str, record: Record, note: str = "") -> None:

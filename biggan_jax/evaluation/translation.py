@@ -12,7 +12,7 @@ from biggan_jax import data, gans
 from biggan_jax.data import domains
 from biggan_jax.data.dataset import Dataset
 from biggan_jax.errors import MissingSplitError, UsageError
-from biggan_jax.evaluation import evaluator, features, reference, results, steps, tables
+from biggan_jax.evaluation import evaluator, features, reference, steps, tables
 from biggan_jax.evaluation.protocol import score_name
 from biggan_jax.evaluation.steps import is_first, say
 from biggan_jax.metrics import summary
@@ -26,7 +26,7 @@ NEIGHBOURS = evaluator.NEIGHBOUR_SAMPLES
 @dataclasses.dataclass(frozen=True)
 class Protocol:
     features: str  # "Inception", or the names of the classifiers
-    weights_sha256: str
+    weights_sha256: str  # the first 8 digits of each
     images: str  # translated, of each direction: how many
     reference: str  # name of data set and split
     reference_fingerprint: str
@@ -36,7 +36,7 @@ class Protocol:
         """One line that says everything."""
         l1 = "; L1 to the true image, of values in [-1, 1]" if self.paired else ""
         return (
-            f"{self.features} {self.weights_sha256[:8]}; {self.images} of {self.reference} "
+            f"{self.features} {self.weights_sha256}; {self.images} of {self.reference} "
             f"({self.reference_fingerprint}), each once{l1}"
         )
 
@@ -83,7 +83,9 @@ class TranslationScoring:
         self._split = split
         self._protocol = Protocol(
             features=" and ".join(dict.fromkeys(direction.extractor.name for direction in self._directions)),
-            weights_sha256=first.extractor.sha256,
+            weights_sha256=" and ".join(
+                dict.fromkeys(direction.extractor.sha256[:8] for direction in self._directions)
+            ),
             images=" and ".join(f"{len(direction.source):,} images {direction.name}" for direction in self._directions),
             reference=held_out.name,
             reference_fingerprint=held_out.fingerprint,
@@ -126,9 +128,7 @@ class TranslationScoring:
             steps.follow(self._workdir, self._step, self._poll_seconds, self._missing, self._score)
 
     def _missing(self, step) -> list[bool]:
-        """Not empty unless `step` has been scored by this protocol."""
-        records = tables.read(self._workdir, NAME, Protocol)
-        return [] if results.find(records, step, self._protocol) else [True]
+        return tables.unscored(self._workdir, NAME, self._protocol, step)
 
     def _score(self, trained, missing) -> None:
         start, scores = time.monotonic(), {}
@@ -161,7 +161,7 @@ class TranslationScoring:
                 for split in (self._config.data.split, self._split)
             )
             judged = recognition(train, unseen, translated, direction.labels)
-            scores |= {"recognised": judged.recognized, "of true images": judged.held_out_accuracy}
+            scores |= {"recognised": judged.recognized, "recognised, true images": judged.held_out_accuracy}
         return {f"{direction.name} {name}": value for name, value in scores.items()}
 
 

@@ -18,18 +18,16 @@ def draw(gan, dataset, num_classes: int, seed: int, start: int, count: int) -> d
     number.
     """
     found = {"label": uniform_labels(seed, start + count, num_classes)[start:]} if "label" in gan.conditions else {}
+    return found | rows_of(dataset, set(gan.conditions) - found.keys(), seed, start, count)
+
+
+def rows_of(dataset, names: set[str], seed: int, start: int, count: int) -> dict[str, np.ndarray]:
+    """The arrays `names` of rows of `dataset`, numbered as in `draw`, in the order in which training with this seed
+    meets them.
+    """
+    found = {}
     for number, stream in enumerate(dataset.streams):
-        if wanted := set(gan.conditions) & stream.keys() - found.keys():
+        if wanted := names & stream.keys():
             indices = batches.example_indices(seed, start, count, rows(stream), number)
             found |= {name: np.asarray(stream[name][indices]) for name in wanted}
     return found
-
-
-def rows_of(dataset, names: tuple[str, ...], seed: int, count: int) -> list[np.ndarray]:
-    """The arrays `names` of `count` rows of `dataset`, in the order in which training with this seed meets them."""
-    found = {}
-    for number, stream in enumerate(dataset.streams):
-        if wanted := set(names) & stream.keys():
-            indices = batches.example_indices(seed, 0, count, rows(stream), number)
-            found |= {name: np.asarray(stream[name][indices]) for name in wanted}
-    return [found[name] for name in names]

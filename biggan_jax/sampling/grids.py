@@ -38,10 +38,10 @@ def translations(trained, dataset, seed: int) -> np.ndarray:
     shown = []
     for direction in trained.gan.directions:
         source, target = direction[0], direction[-1]
-        images, true = conditions.rows_of(dataset, (source, target), seed, ROWS)
-        there = trained.translate(images, direction)
+        found = conditions.rows_of(dataset, {source, target}, seed, 0, ROWS)
+        there = trained.translate(found[source], direction)
         both = len(trained.gan.directions) == 2
-        shown += [images, there, trained.translate(there, f"{target}2{source}") if both else true]
+        shown += [found[source], there, trained.translate(there, f"{target}2{source}") if both else found[target]]
     return grid(np.stack(shown, axis=1).reshape(-1, *shown[0].shape[1:]), len(shown))
 
 
