@@ -1,5 +1,6 @@
 """Every test sees eight simulated CPU devices, an empty home, and shares a process with the others of its file."""
 
+import gc
 import os
 import pathlib
 import subprocess
@@ -32,6 +33,9 @@ from tests.tiny import tiny_config
 
 pytest_plugins = ["tests.suite"]
 
+# A tenth of the suite would go into looking for garbage among what is imported and compiled.
+gc.freeze()
+gc.set_threshold(50_000, 20, 20)
 # Tests take longer to compile than to run.
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_compilation_cache_dir", commands.programs())

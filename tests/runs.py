@@ -11,6 +11,7 @@ from collections.abc import Callable
 import contextlib
 import faulthandler
 import functools
+import gc
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -232,6 +233,7 @@ def _train(workdir, changes, faults, settings, output) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     faulthandler.enable()
+    gc.freeze()  # what was imported before the fork
     os.environ |= settings["environment"]
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", settings["devices"])

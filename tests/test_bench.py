@@ -51,7 +51,8 @@ def measured():
     """On a processor whose peak is known to be 1 TFLOP/s."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(benchmark, "peak_flops", lambda device_kind: 1e12)
-        return benchmark.measure(tiny_config(num_d_steps=2, model__attention_resolutions=()), steps=4)
+        config = tiny_config(gan__name="gan", model__name="mlp", model__widths=(64, 64), num_d_steps=2)
+        return benchmark.measure(config, steps=4)
 
 
 def test_a_measured_run_adds_up(measured):

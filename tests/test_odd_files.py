@@ -7,7 +7,7 @@ import pytest
 
 from tests import runs
 
-CHANGES = dict(num_steps=6, run__checkpoint_every=5, run__log_every=5)
+CHANGES = dict(num_steps=6, gan__name="gan", model__name="mlp", run__checkpoint_every=5, run__log_every=5)
 FILES = ("config.json", "run.json", "metrics.jsonl", "lock", "lock.json", "restarts.json", "checkpoints")
 KINDS = {
     "another JSON type": lambda path: path.write_text("[1]"),

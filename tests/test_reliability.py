@@ -14,6 +14,7 @@ from tests import faults, runs
 
 CHANGES = dict(num_steps=60, run__checkpoint_every=20, run__log_every=5, run__max_restarts=0)
 LONG = CHANGES | {"num_steps": 400, "run__checkpoint_every": 100}
+MLP = {"gan__name": "gan", "model__name": "mlp"}  # compiles in a moment
 ENDLESS = CHANGES | {"num_steps": 1_000_000}
 SHORT = CHANGES | {"num_steps": 16, "run__checkpoint_every": 5}
 
@@ -25,33 +26,32 @@ def undisturbed(tmp_path_factory):
 
     @functools.cache
     def digest(num_steps):
-        workdir = folder / str(num_steps)
-        code, output = runs.run(workdir, **(CHANGES if num_steps == CHANGES["num_steps"] else LONG))
-        assert code == 0, output
-        return faults.digest(workdir, num_steps)
+        return finish(folder / str(num_steps), CHANGES if num_steps == CHANGES["num_steps"] else LONG)
 
     return digest
 
 
 @pytest.mark.slow
 def test_twenty_random_kills_change_no_bit(undisturbed, tmp_path):
-    killed_saving = kill(tmp_path, random.Random(0).sample(["starting", "stepping", "saved", "saving"] * 5, 20))
-    assert killed_saving >= 5
-    finish_undisturbed(undisturbed, tmp_path)
+    moments = random.Random(0).sample(["starting", "stepping", "saved", "saving"] * 5, 20)
+    assert kill(tmp_path, moments, LONG) >= 5
+    assert finish(tmp_path, LONG) == undisturbed(LONG["num_steps"])
 
 
-def test_a_kill_amid_a_save_changes_no_bit(undisturbed, tmp_path):
-    assert kill(tmp_path, ["saved", "saving"]) >= 1
-    finish_undisturbed(undisturbed, tmp_path)
+def test_a_kill_amid_a_save_changes_no_bit(tmp_path):
+    changes = LONG | MLP
+    assert kill(tmp_path / "killed", ["saved", "saving"], changes) >= 1
+    assert finish(tmp_path / "killed", changes) == finish(tmp_path / "undisturbed", changes)
 
 
-def finish_undisturbed(undisturbed, workdir) -> None:
-    code, output = runs.run(workdir, **LONG)
+def finish(workdir, changes) -> str:
+    """The digest of the last checkpoint of a run that nobody interferes with any more."""
+    code, output = runs.run(workdir, **changes)
     assert code == 0 and "warning" not in output, output
-    assert faults.digest(workdir, LONG["num_steps"]) == undisturbed(LONG["num_steps"])
+    return faults.digest(workdir, changes["num_steps"])
 
 
-def kill(tmp_path, moments) -> int:
+def kill(tmp_path, moments, changes) -> int:
     """Starts a run and kills it at each of the moments; how many of these were amid a save."""
     rng = random.Random(0)
     unfinished = lambda: {path.stat().st_ino for path in (tmp_path / "checkpoints").glob("*tmp*")}
@@ -65,12 +65,14 @@ def kill(tmp_path, moments) -> int:
             "saved": lambda: runs.steps(tmp_path) != known,
             "saving": saving,  # for 0.3 s and more
         }
-        process = runs.Process(tmp_path, faults.slow_steps, faults.hold_saves, **LONG | {"run__checkpoint_every": 10})
+        process = runs.Process(
+            tmp_path, faults.slow_steps, faults.hold_saves, **changes | {"run__checkpoint_every": 10}
+        )
         runs.wait_for(arrived[moment], process)
         time.sleep(rng.uniform(0, 2.0 if moment == "starting" else 0.25))
         process.kill()
         killed_saving += bool(saving())
-    assert runs.steps(tmp_path)[-1] < LONG["num_steps"]  # else the last kills met a finished run
+    assert runs.steps(tmp_path)[-1] < changes["num_steps"]  # else the last kills met a finished run
     return killed_saving
 
 

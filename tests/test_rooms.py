@@ -77,12 +77,15 @@ def test_a_file_can_be_read_in_one_sitting(path):
     assert len(path.read_text().splitlines()) <= 350
 
 
-def test_configs_and_grids_are_read_without_jax():
+def test_configs_and_grids_are_read_without_jax_and_commands_begin_without_what_takes_seconds_to_import():
     code = (
         "import sys, biggan_jax.config; from experiments import table1; table1.get_config('row=8'); "
-        "sys.exit('jax' in sys.modules)"
+        "assert 'jax' not in sys.modules; "
+        "import biggan_jax.evaluate, biggan_jax.train; "
+        "sys.exit(str({'sklearn', 'scipy.stats', 'tensorflow_datasets', 'torch'} & sys.modules.keys() or ''))"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert not done.stderr.strip(), done.stderr
 
 
 def test_an_import_inside_a_function_says_why():

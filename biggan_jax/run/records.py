@@ -16,12 +16,10 @@ import numpy as np
 from PIL import Image
 from rich import progress as rich_progress
 from rich.console import Console
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto import event_pb2
 
 from biggan_jax.errors import StorageError
 from biggan_jax.run import storage
+from biggan_jax.run.tensorboard import event_file_writer, event_pb2, summary
 
 UPLOAD_SECONDS = 30.0  # between uploads of the records to a bucket; a kill loses those since the last
 _numbers = itertools.count()  # of files of events
@@ -110,7 +108,9 @@ class Events:
             directory = pathlib.Path(self._waiting.name if self._waiting else self._directory)
             directory.mkdir(parents=True, exist_ok=True)
             # Files that are begun within one second have names of their own.
-            self._opened = EventsWriter(str(directory / "events"), f".{os.getpid()}.{next(_numbers):04d}")
+            self._opened = event_file_writer.EventsWriter(
+                str(directory / "events"), f".{os.getpid()}.{next(_numbers):04d}"
+            )
             if self._purge_step is not None:
                 self._add(self._purge_step, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
                 self._purge_step = None

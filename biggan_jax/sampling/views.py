@@ -4,7 +4,6 @@ import functools
 
 import jax
 import numpy as np
-from scipy import stats
 
 from biggan_jax import data
 from biggan_jax.devices import sharding
@@ -59,6 +58,8 @@ def optimum(trained, samples: np.ndarray) -> np.ndarray | None:
     loss = getattr(trained.gan, "loss", None)
     if loss is None or loss.optimum is None or np.ptp(samples) == 0:
         return None
+    from scipy import stats  # takes half a second to import, and only this needs it
+
     places = scatter.places(bound(trained.config), 1)[:, 0]
     real, fake = (stats.gaussian_kde(points[:, 0])(places) for points in (real_points(trained.config), samples))
     near = np.minimum(real, fake) > NEAR * np.maximum(real.max(), fake.max())
