@@ -99,10 +99,11 @@ def alone() -> None:
 
 
 def short_heartbeat() -> None:
-    """A process that is not heard of for ten seconds is lost to the others."""
-    from biggan_jax.devices import processes
+    """A process that is not heard of for four seconds is lost to the others, for ten to JAX."""
+    from biggan_jax.devices import group, processes
 
     processes._TIMEOUTS["heartbeat_timeout_seconds"] = 10
+    group.LOST_SECONDS = 4.0
 
 
 def short_gathering() -> None:
@@ -123,6 +124,12 @@ def full_disk() -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+
+def full_disk_of(process: int) -> None:
+    """Of one process of a group."""
+    if os.environ["JAX_PROCESS_ID"] == str(process):
+        full_disk()
 
 
 def read_only_disk() -> None:

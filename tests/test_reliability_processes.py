@@ -1,5 +1,6 @@
 """What becomes of a run of two processes when one of them is stopped, dies or never comes."""
 
+import functools
 import signal
 
 import pytest
@@ -43,11 +44,37 @@ def test_when_one_process_dies_the_other_ends_and_the_group_can_be_started_again
     group = start(tmp_path, faults.short_heartbeat, faults.slow_steps, **CHANGES)
     group.wait_for(lambda: runs.steps(tmp_path))
     group[lost].kill()
-    assert all(group.wait()), group.story()
+    check_the_other_ended(group, lost)
     (step, *_) = reversed(runs.steps(tmp_path))
     group = start(tmp_path, **CHANGES | {"num_steps": step + 1})
     output, _ = group.finish()
     assert f"steps {step} to {step + 1}" in output and "2 process(es)" in output
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_process_killed_amid_a_save_is_missed(start, tmp_path, lost):
+    group = start(tmp_path, faults.short_heartbeat, faults.slow_steps, faults.hold_saves, **CHANGES)
+    group.wait_for(lambda: any((tmp_path / "checkpoints").glob("*tmp*")))
+    group[lost].kill()
+    check_the_other_ended(group, lost)
+
+
+@pytest.mark.parametrize("full", [0, 1])
+def test_a_full_disk_of_one_process_is_said_and_ends_both(start, tmp_path, full):
+    group = start(tmp_path, functools.partial(faults.full_disk_of, full), **CHANGES)
+    assert group.wait() == [42, 42], group.story()
+    assert "cannot be written" in group[full].output(), group.story()
+    assert f"process {full} ended: " in group[1 - full].output(), group.story()
+    assert not any("Traceback" in process.output() for process in group), group.story()
+
+
+def check_the_other_ended(group, lost: int) -> None:
+    code = [code for process, code in enumerate(group.wait()) if process != lost]
+    if lost == 0:  # JAX's service was there: XLA aborts the others
+        assert code == [-signal.SIGABRT], group.story()
+        return
+    assert code == [42] and "error: process 1 was not heard of for 4 s" in group[0].output(), group.story()
+    assert "Traceback" not in group[0].output(), group.story()
 
 
 def test_when_a_process_never_comes_the_other_ends(start, tmp_path):

@@ -31,7 +31,7 @@ import orbax.checkpoint as ocp
 
 from biggan_jax import config as configs
 from biggan_jax import gans
-from biggan_jax.devices import sharding
+from biggan_jax.devices import group, sharding
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.run import integrity, storage
 
@@ -50,10 +50,9 @@ class Checkpoints:
     """
 
     def __init__(self, workdir, keep: int | None = None, keep_every: int = 0):
+        in_thread = ocp.AsyncOptions(post_finalization_callback=self._write_manifest, barrier_sync_fn=group.at_barrier)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
-            keep_period=keep_every or None,
-            async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
+            max_to_keep=keep, keep_period=keep_every or None, async_options=in_thread
         )
         directory = storage.path(workdir) / "checkpoints"
         self.directory = directory if storage.is_bucket(directory) else directory.resolve()

@@ -9,7 +9,7 @@ import jax
 
 from biggan_jax import config as configs
 from biggan_jax import data
-from biggan_jax.devices import processes, sharding
+from biggan_jax.devices import group, processes, sharding
 from biggan_jax.errors import EXIT_STOPPED_WITH_STATE_SAVED, BigGANError, DivergedError, UsageError
 from biggan_jax.programs import description
 from biggan_jax.programs.program import Program
@@ -64,11 +64,13 @@ def begun(config, workdir: str, judge):
             jax.set_mesh(program.mesh),
         ):
             state, step = keeper.begin()
-            if jax.process_index():
-                yield program, keeper, state, step, stop_requested
-                return
-            print(summary(program, dataset, step), flush=True)
-            with restarts.counted_start(workdir, step, config.run.max_restarts):
+            with contextlib.ExitStack() as stack:
+                if jax.process_index() == 0:
+                    print(summary(program, dataset, step), flush=True)
+                    stack.enter_context(restarts.counted_start(workdir, step, config.run.max_restarts))
+                # Innermost: what is closed on the way out waits for the other processes.
+                stack.enter_context(group.ends_together())
+                stack.enter_context(storage.disk_errors(workdir))
                 yield program, keeper, state, step, stop_requested
 
 
