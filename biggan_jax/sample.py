@@ -7,6 +7,7 @@ Averaged weights, standing statistics for the threshold asked for. Classes are a
 name. Writes grid.png, and with --png or --npz the single images, which `evaluate --images=DIR` scores without the grid;
 of a run on points, points.png and samples.npz. A recipe that makes its samples of images, as those that translate them
 do, takes yours with --images (or --inputs); without, it takes those of the run's data, held-out ones to translate.
+Images to translate may be of any sizes that the net takes; with --png each translation is called as its image is.
 """
 
 import argparse
@@ -134,15 +135,23 @@ def translation(trained, options):
     direction = options.direction or "a2b"
     trained.gan.require_direction(direction)
     domain = direction[0]
+    names = []
     if options.images:
-        images = read_inputs(options.images, trained, domain, options.num)
+        (*_, channels), _ = configs.arrays(trained.config)[domain]
+        keys, sides = (domain, *image_files.KEYS), trained.gan.sides(direction)
+        images, names = image_files.load_each(options.images, sides, "--images", keys, channels)
+        rows = np.arange(options.num or len(images)) % len(images)
+        images, names = [images[i] for i in rows], [names[i] for i in rows] if names else []
     else:
         held_out = data.load(trained.config, split=trained.config.run.monitor_split or "test")
         images = conditions.rows_of(held_out, {domain}, options.seed, 0, options.num or NUM)[domain]
+    sizes = {image.shape for image in images}
+    if options.npz and len(sizes) > 1:
+        raise UsageError(f"--npz: images of {len(sizes)} sizes are no array; allowed: --png")
     translated = trained.translate(images, direction, options.batch_size)
-    asked = {domain: images}
+    asked = {domain: images} | ({"names": names} if names else {})
     columns = options.columns or max(1, round((len(images) / 2) ** 0.5))
-    return translated, asked, grids.pairs(asked, translated, columns)
+    return translated, asked, grids.pairs({domain: grids.framed(images)}, grids.framed(translated), columns)
 
 
 def refuse(options, trained, *names) -> None:
@@ -173,13 +182,15 @@ def interpolation_rows(trained, classes, num: int, columns: int, between: str, *
 
 def write(directory: str, picture, images, asked: dict, png: bool, npz: bool) -> None:
     """`picture` as grid.png in `directory`; each image as `png` too, called as readers of folders know samples by
-    (`folders.SAMPLE`), and all in samples.npz beside what they were asked for by, where asked for.
+    (`folders.SAMPLE`) and by its class or the file it was made of, and all in samples.npz beside what they were asked
+    for by, where asked for.
     """
     out = storage.path(directory)
     with storage.refusals(directory):
         save_png(out / folders.GRID, picture)
         if png:
-            of = [f"_class{label}" for label in asked["labels"]] if "labels" in asked else [""] * len(images)
+            of = [f"_class{label}" for label in asked.get("labels", ())]
+            of = of or [f"_of_{name}" for name in asked.get("names", ())] or [""] * len(images)
             for i, image in enumerate(images):
                 save_png(out / f"{i:06d}{of[i]}.png", grids.shown(image))
         if npz:

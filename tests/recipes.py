@@ -56,7 +56,7 @@ OWN = {  # what a recipe's tiny form needs besides
     },
 }
 EQUALISED = ("stylegan2",)  # nets whose weights are N(0, 1); of smaller ones rounding hides how little they move
-BETWEEN_DOMAINS = {"cyclegan", "pix2pix"}  # without latents and labels; samples are made of images
+BETWEEN_DOMAINS = {"cyclegan", "pix2pix"}  # no latents, no labels, channels as the data; samples are made of images
 RECIPES = (*gans.GANS, "toy")
 # Configs of one recipe that the family has by other names: nets, losses and optimizers that the rows above leave out.
 CONFIGS = {

@@ -184,9 +184,10 @@ def test_a_recipe_has_nets_and_a_net_has_recipes():
     names = lambda config: tuple(configs.chosen(config).values())
     assert names(configs.default("began")) == ("began", "autoencoder", "tfds:imagenet2012", "adam")
     assert names(configs.default("acgan", dataset="digits", optimizer="sgd")) == ("acgan", "acgan", "digits", "sgd")
-    for choice in configs.CHOICES["gan.name"].keys() - recipes.BETWEEN_DOMAINS:
-        config = configs.default(choice)
-        config.num_classes = 10
+    for choice in configs.CHOICES["gan.name"]:
+        translates = choice in recipes.BETWEEN_DOMAINS
+        config = configs.default(choice, dataset="pairs" if translates else None)
+        config.num_classes, config.image_size = (0, 256) if translates else (10, config.image_size)
         configs.validate(config)  # with the row's own nets
 
 

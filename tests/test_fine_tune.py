@@ -17,6 +17,7 @@ from biggan_jax.errors import DataError, UsageError
 from biggan_jax.models import layers
 from biggan_jax.programs.program import Program
 from biggan_jax.run import checkpoint, fine_tune
+from tests import recipes
 from tests.commands import run
 from tests.test_commands import TINY
 from tests.tiny import tiny_config
@@ -85,6 +86,16 @@ def test_all_nets_are_taken_and_nothing_else(tmp_path):
     assert log == [f"weights from {tmp_path}, step 30; optimizers start afresh"]
     for before, after in zip(jax.tree.leaves(fresh()), jax.tree.leaves(state), strict=True):
         assert after.sharding == before.sharding and after.dtype == before.dtype
+
+
+def test_between_domains_all_nets_are_taken_and_images_may_have_another_size(tmp_path):
+    asked = {"gan__name": "cyclegan", "model__name": "translation"} | recipes.OWN["cyclegan"]
+    names = ("g_ab", "g_ba", "d_a", "d_b")
+    nets = save(tmp_path, parts=names, **asked)
+    larger = asked | {"image_size": 16}
+    state, _ = initialize(random_state(tiny_config(**larger), 1), tmp_path, **larger)
+    assert_equal({name: net.variables for name, net in state.nets.items()}, {name: nets[name] for name in names})
+    assert state.extra["a"]["images"].shape[1:] == (16, 16, 3)
 
 
 @pytest.mark.parametrize("shared", [True, False])

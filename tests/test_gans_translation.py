@@ -13,9 +13,12 @@ import pytest
 from biggan_jax import config as configs
 from biggan_jax import gans
 from biggan_jax.config import data as data_keys
+from biggan_jax.data.dataset import Dataset
 from biggan_jax.errors import UsageError
 from biggan_jax.gans import core
 from biggan_jax.programs import planning
+from biggan_jax.sampling import grids
+from biggan_jax.sampling.trained import TrainedGAN
 from tests import recipes, translation_recipe
 
 
@@ -158,3 +161,20 @@ def test_domains_of_other_channels_have_no_identity_loss(monkeypatch):
         batch = {name: np.zeros((*lead, 8, 12, channels), np.uint8) for name, channels in (("a", 1), ("b", 3))}
         new, _ = jax.eval_shape(lambda state, gan=gan, batch=batch: gan.step(state, batch, None), state)
         chex.assert_trees_all_equal_shapes_and_dtypes(new, state)
+
+
+def test_what_is_translated_has_the_channels_of_its_domain_and_is_shown_beside_the_other(monkeypatch):
+    shapes = {"a": (8, 12, 1), "b": (8, 12, 3)}
+    arrays = {name: (shape, "uint8") for name, shape in shapes.items()}
+    monkeypatch.setitem(data_keys.ARRAYS, "negatives", lambda config: arrays)
+    config = tiny("cyclegan", gan__identity_weight=0.0, model__generator="unet", model__downs=2)
+    gan, rng = gans.build(config), np.random.default_rng(0)
+    trained = TrainedGAN(config, gan, core.sampling_variables(gan, recipes.random_state(gan)), 0)
+    images = [{name: rng.integers(0, 256, (10, *shape), np.uint8)} for name, shape in shapes.items()]
+    for direction in gan.directions:
+        (source,) = (found[direction[0]] for found in images if direction[0] in found)
+        assert trained.translate(source, direction).shape == (10, *shapes[direction[-1]])
+    picture = grids.translations(trained, Dataset("both", "image", tuple(images), (), ""), 0)
+    assert picture.shape == (10 * 50 - 2, 6 * (12 * 6 + 2) - 2, 3)
+    grey = picture[:48, : 12 * 6]
+    assert np.ptp(grey) > 100 and np.all(grey == grey[..., :1])

@@ -1,15 +1,18 @@
 """Runs of CycleGAN and pix2pix through the commands: what they leave, what is translated, and how it is scored."""
 
 import json
+import re
 
+import jax
 import numpy as np
 from PIL import Image
 import pytest
 
 import biggan_jax
 from biggan_jax import data, evaluate, sample, train
-from biggan_jax.data import domains
+from biggan_jax.data import domains, folders
 from biggan_jax.errors import DataError, UsageError
+from biggan_jax.sampling.trained import TrainedGAN
 
 CONFIG = """
 from biggan_jax import config as configs
@@ -73,6 +76,29 @@ def test_your_images_are_translated_in_each_direction_and_held_out_ones_without(
         np.testing.assert_array_equal(made["images"], trained.translate(made["a"]))
 
 
+def test_images_of_any_sizes_that_the_net_takes_are_translated_in_their_order(run, tmp_path):
+    trained, rng = biggan_jax.load(run), np.random.default_rng(0)
+    strong = TrainedGAN(trained.config, trained.gan, jax.tree.map(lambda x: 20 * x, trained.variables()), 2)
+    names, sizes = ["a", "b", "c"], [(8, 12), (4, 8), (8, 12)]
+    images = [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+    for name, image in zip(names, images):
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    out = tmp_path / "out"
+    arguments = [f"--workdir={run}", f"--out={out}", f"--images={tmp_path}", "--batch_size=8"]
+    with pytest.raises(UsageError, match="--npz: images of 2 sizes are no array; allowed: --png"):
+        sample.main([*arguments, "--npz"])
+    assert sample.main([*arguments, "--png"]) == 0
+    made = [np.asarray(Image.open(out / f"{i:06d}_of_{name}.png")) for i, name in enumerate(names)]
+    for found, expected in zip(made, trained.translate(images), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    for image, found in zip(images, strong.translate(images)):
+        (alone,) = strong.translate(image[None])
+        assert alone.shape == image.shape and alone.std() > 10
+        assert np.abs(alone.astype(int) - found).max() <= 1  # rounding, of other numbers of images at a time
+    assert len(folders.images(out).files) == 3  # without the grid
+    assert Image.open(out / "grid.png").size == (2 * (6 * 12 + 2) - 2, 3 * (6 * 8 + 2) - 2)
+
+
 def test_what_says_nothing_to_it_is_refused_in_one_line(run, tmp_path):
     arguments = [f"--workdir={run}", f"--out={tmp_path}", "--batch_size=8"]
     for option, message in (
@@ -83,10 +109,18 @@ def test_what_says_nothing_to_it_is_refused_in_one_line(run, tmp_path):
         with pytest.raises(UsageError, match=message):
             sample.main([*arguments, option])
     Image.new("RGB", (9, 8)).save(tmp_path / "wide.png")
-    with pytest.raises(DataError, match="wide.png: 9x8 pixels; the data set has 8x8"):
+    allowed = "sides of at least 4 pixels that are multiples of 4"
+    with pytest.raises(DataError, match=f"wide.png: 9x8 pixels; allowed: {allowed}"):
         sample.main([*arguments, f"--images={tmp_path}"])
-    with pytest.raises(UsageError, match=r"images uint8 \[1, 4, 4, 3\]; allowed is uint8 \[N, 8, 8, 3\]"):
-        biggan_jax.load(run).translate(np.zeros((1, 4, 4, 3), np.uint8))
+    for shape in ((1, 4, 6, 3), (2, 8, 8, 1), (0, 8, 8, 3)):
+        np.savez(tmp_path / "mine.npz", images=np.zeros(shape, np.uint8))
+        found = re.escape(f"mine.npz: images is uint8 {list(shape)}; it must be uint8 [N, H, W, 3] with {allowed}")
+        with pytest.raises(DataError, match=found):
+            sample.main([*arguments, f"--images={tmp_path / 'mine.npz'}"])
+    with pytest.raises(UsageError, match=rf"image 1 is uint8 \[4, 6, 3\]; allowed is uint8 \[H, W, 3\] with {allowed}"):
+        biggan_jax.load(run).translate([np.zeros((4, width, 3), np.uint8) for width in (4, 6)])
+    with pytest.raises(UsageError, match="no images; allowed is at least one"):
+        biggan_jax.load(run).translate(np.zeros((0, 8, 8, 3), np.uint8))
     with pytest.raises(UsageError, match="single images; digits_domains is none"):
         evaluate.main([f"--workdir={run}", f"--images={tmp_path}"])
     for option in ("--num_samples=50", "--sweep", "--parzen"):

@@ -24,7 +24,7 @@ SPLITS = ("train", "val", "valid", "validation", "test")
 # What archives and systems put beside people's files, in lower case: of macOS, Windows, Synology.
 HIDDEN = ("__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir")
 GRID = "grid.png"  # what `sample` writes beside samples
-SAMPLE = re.compile(r"\d{6}(_class\d+)?\.png")  # and how it calls these
+SAMPLE = re.compile(r"\d{6}(_class\d+|_of_.+)?\.png")  # and how it calls these
 REPEATED = "repeated by links"
 NAMED = 10  # at most, of what a message lists
 

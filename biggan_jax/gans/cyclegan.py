@@ -26,7 +26,7 @@ class CycleGAN(translation.Translation):
     pool_size: int  # images of each domain in its pool; 0: there is none
 
     sampled: ClassVar = ("g_ab", "g_ba")
-    directions: ClassVar = ("a2b", "b2a")
+    translators: ClassVar = {"a2b": "g_ab", "b2a": "g_ba"}
 
     @property
     def nets(self) -> dict[str, Net]:
@@ -128,7 +128,7 @@ class CycleGAN(translation.Translation):
         UsageError for another.
         """
         self.require_direction(direction)
-        name = {"a2b": "g_ab", "b2a": "g_ba"}[direction]
+        name = self.translators[direction]
         return self.nets[name].apply(variables[name], images)
 
     def sample(self, variables: dict, key, indices, condition: dict, truncation=None) -> jax.Array:

@@ -21,6 +21,7 @@ class Pix2Pix(translation.Translation):
     l1_weight: float  # lambda of Equation 4
 
     sampled: ClassVar = ("generator",)
+    translators: ClassVar = {"a2b": "generator"}
     paired: ClassVar = True
 
     @property

@@ -13,6 +13,7 @@ from biggan_jax.errors import UsageError
 from biggan_jax.gans import losses, optimizers
 from biggan_jax.gans.core import Net, NetState
 from biggan_jax.gans.images import random_flip, random_part, to_float
+from biggan_jax.models.translation import Sides
 
 # As in the authors' code: D's loss is half the sum of its two parts, G's least squares have no half.
 LOSSES = {
@@ -36,7 +37,11 @@ class Translation:
     truncates: ClassVar = False
     exchanges: ClassVar = ()
     paired: ClassVar = False  # row i of a belongs to row i of b
-    directions: ClassVar = ("a2b",)
+    translators: ClassVar[dict[str, str]]  # the generator of each direction
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        return tuple(self.translators)
 
     def extra(self):
         return {}
@@ -87,6 +92,11 @@ class Translation:
         """Raises UsageError unless there are translations in this direction."""
         if direction not in self.directions:
             raise UsageError(f"direction {direction!r}; it must be one of {', '.join(self.directions)}")
+
+    def sides(self, direction: str) -> Sides:
+        """Which heights and widths of images are translated. Raises UsageError for another direction."""
+        self.require_direction(direction)
+        return self.nets[self.translators[direction]].module.sides
 
 
 def build(config) -> dict:

@@ -6,7 +6,7 @@ PyTorch code: it is the same in training and inference, and biases before it hav
 sides that the halvings divide.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from flax import linen as nn
 import jax
@@ -18,6 +18,19 @@ from biggan_jax.models.dcgan import gains
 
 SLOPE = 0.2  # of all leaky ReLUs
 MULTIPLE = 8  # of the first layer's maps: no layer has more
+
+
+class Sides(NamedTuple):
+    """Which heights and widths of images a generator takes, in pixels."""
+
+    multiple: int
+    least: int
+
+    def allow(self, *sides: int) -> bool:
+        return all(side >= self.least and side % self.multiple == 0 for side in sides)
+
+    def __str__(self):
+        return f"sides of at least {self.least} pixels that are multiples of {self.multiple}"
 
 
 def instance_norm(x: jax.Array, eps: float = 1e-5) -> jax.Array:
@@ -75,12 +88,13 @@ class ResNetGenerator(_Generator):
     """Images [N, H, W, C] in [-1, 1] -> images [N, H, W, image_channels] in [-1, 1], float32 (Zhu et al. 2017,
     Appendix 7.2, after Johnson et al. 2016).
 
-    H and W are multiples of 4, and at least 8. `blocks`: residual ones at a quarter of the size; 6 for 128 pixels, 9
+    H and W are as `sides` says. `blocks`: residual ones at a quarter of the size; 6 for 128 pixels, 9
     from 256 on. Training with `dropout` above 0 draws from the stream "noise".
     """
 
     blocks: int = 9
 
+    sides: ClassVar = Sides(multiple=4, least=8)
     watched: ClassVar = {"first": ("conv_in",), "last": ("output_conv",)}
 
     @nn.compact
@@ -105,13 +119,17 @@ class UNetGenerator(_Generator):
     """Images [N, H, W, C] in [-1, 1] -> images [N, H, W, image_channels] in [-1, 1], float32 (Isola et al. 2017,
     Section 3.2.1): `downs` halvings, as many doublings, and at each size the maps of both side by side.
 
-    H and W are multiples of 2^downs: 8 for 256 pixels, 7 for 128. `dropout` acts on the doublings between layers of
-    the most maps, but for the innermost, as in the public PyTorch code: there are some from 6 downs on.
+    H and W are as `sides` says: `downs` is 8 for 256 pixels, 7 for 128. `dropout` acts on the doublings between layers
+    of the most maps, but for the innermost, as in the public PyTorch code: there are some from 6 downs on.
     """
 
     downs: int = 8
 
     watched: ClassVar = {"first": ("down_0",), "last": ("output_conv",)}
+
+    @property
+    def sides(self) -> Sides:
+        return Sides(multiple=2**self.downs, least=2**self.downs)
 
     @nn.compact
     def __call__(self, x, train: bool = False):

@@ -36,7 +36,8 @@ FAMILIES = {
     "acgan": families_heads.read_acgan,
     "began": families_improved.read,
     "stylegan2": families_style.read_stylegan2,
-    "cyclegan": families_translation.read_cyclegan,
+    "cyclegan": families_translation.read,
+    "pix2pix": families_translation.read,
 }
 # The other nets of families that have two: what a name of theirs begins with, and who reads them.
 OTHER_NETS = {

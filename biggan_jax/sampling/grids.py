@@ -35,21 +35,26 @@ def translations(trained, dataset, seed: int) -> np.ndarray:
     """Images of `dataset`, ROWS of each domain that is translated, each with its translation to the right and what that
     becomes on the way back; of a recipe of one direction the true image instead, of pairs.
     """
-    shown = []
+    columns = []
     for direction in trained.gan.directions:
         source, target = direction[0], direction[-1]
         found = conditions.rows_of(dataset, {source, target}, seed, 0, ROWS)
         there = trained.translate(found[source], direction)
         both = len(trained.gan.directions) == 2
-        shown += [found[source], there, trained.translate(there, f"{target}2{source}") if both else found[target]]
-    return grid(np.stack(shown, axis=1).reshape(-1, *shown[0].shape[1:]), len(shown))
+        columns += [found[source], there, trained.translate(there, f"{target}2{source}") if both else found[target]]
+    return _beside(columns)
 
 
 def pairs(asked, samples: np.ndarray, columns: int = COLUMNS // 2) -> np.ndarray:
     """Samples, each right of the images it was made of; `asked`: see `TrainedGAN.condition`."""
     inputs = asked.values() if isinstance(asked, Mapping) else ()
-    shown = [*(array for array in inputs if array.ndim == 4), samples]
-    return grid(np.stack(shown, axis=1).reshape(-1, *samples.shape[1:]), columns * len(shown))
+    return _beside([*(array for array in inputs if array.ndim == 4), samples], columns)
+
+
+def _beside(arrays: list[np.ndarray], columns: int = 1) -> np.ndarray:
+    """A picture of images [N, H, W, any channels]: those of a number side by side, of `columns` numbers in a row."""
+    pictures = np.stack([shown(images) for images in arrays], axis=1)
+    return grid(pictures.reshape(-1, *pictures.shape[2:]), columns * len(arrays))
 
 
 def class_grid(trained, seed: int) -> np.ndarray:
@@ -122,10 +127,21 @@ def stacked(blocks: list[np.ndarray]) -> np.ndarray:
     return picture
 
 
+def framed(images) -> np.ndarray:
+    """Images [H, W, C] of any sizes as uint8 [N, height, width, C] of the largest, white right of and below others."""
+    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
+    frames = np.full((len(images), height, width, images[0].shape[2]), 255, np.uint8)
+    for frame, image in zip(frames, images):
+        frame[: image.shape[0], : image.shape[1]] = image
+    return frames
+
+
 def shown(images: np.ndarray) -> np.ndarray:
-    """uint8 images [..., C] as pictures [..., 3]: two channels as red and green, the last of four as the opacity of the
-    others over white.
+    """uint8 images [..., C] as pictures [..., 3]: one channel as grey, two as red and green, the last of four as the
+    opacity of the others over white.
     """
+    if images.shape[-1] == 1:
+        return np.repeat(images, 3, axis=-1)
     if images.shape[-1] == 2:
         return np.concatenate([images, np.zeros_like(images[..., :1])], axis=-1)
     if images.shape[-1] == 4:

@@ -1,8 +1,8 @@
 """Samples of a recipe in any number: numbered ones, those of given latents, and interpolations.
 
 Every function takes `variables`, by net, that already hold the statistics to sample with and returns uint8 images
-[N, H, W, C], grey ones of three channels, or points, float32 [N, D]. Sample number i has its own latent, a function of
-the seed and i alone, whatever the batch size and the number of devices.
+[N, H, W, C], grey ones of three channels but for translations, or points, float32 [N, D]. Sample number i has its own
+latent, a function of the seed and i alone, whatever the batch size and the number of devices.
 """
 
 import functools
@@ -34,7 +34,7 @@ def _styled(gan, variables, z, condition):
 
 @functools.partial(jax.jit, static_argnames=("gan", "direction"))
 def _translate(gan, variables, images, direction):
-    return _readable(gan.translate(variables, to_float(sharding.shard_batch(images)), direction))
+    return _everywhere(to_uint8(gan.translate(variables, to_float(sharding.shard_batch(images)), direction)))
 
 
 @functools.partial(jax.jit, static_argnames="gan")
@@ -106,9 +106,23 @@ def read(gan, variables, images, batch_size=BATCH_SIZE) -> np.ndarray:
     return in_batches(functools.partial(_read, gan, variables), batch_size, images)
 
 
-def translate(gan, variables, images, direction: str, batch_size=BATCH_SIZE) -> np.ndarray:
-    """Images uint8 [N, H, W, C] of one domain as such of the other, by a recipe of two domains."""
+def translate(gan, variables, images: np.ndarray, direction: str, batch_size=BATCH_SIZE) -> np.ndarray:
+    """Images uint8 [N, H, W, C] of one domain as such of the other, in its channels, by a recipe of two domains."""
     return in_batches(lambda images: _translate(gan, variables, images, direction), batch_size, images)
+
+
+def translate_each(gan, variables, images: list[np.ndarray], direction: str, batch_size=BATCH_SIZE) -> list:
+    """`translate` of images [H, W, C] of any sizes, in their order: those of a size together, by one program that holds
+    no more than there are.
+    """
+    translated = [None] * len(images)
+    for shape in dict.fromkeys(image.shape for image in images):
+        rows = [i for i, image in enumerate(images) if image.shape == shape]
+        of_one_size = np.stack([images[i] for i in rows])
+        made = translate(gan, variables, of_one_size, direction, min(batch_size, len(rows)))
+        for i, image in zip(rows, made):
+            translated[i] = image
+    return translated
 
 
 def interpolate(gan, variables, z, labels, steps: int, batch_size=BATCH_SIZE) -> np.ndarray:

@@ -154,18 +154,26 @@ class TrainedGAN:
             raise UsageError(f"gan.name={self.config.gan.name} has no codes to read; infogan has")
         return sampler.read(self.gan, self.variables(), images)
 
-    def translate(self, images, direction: str = "a2b", batch_size=sampler.BATCH_SIZE) -> np.ndarray:
-        """Images of one domain, uint8 [N, H, W, C] of the size of the run's, as images of the other: `direction` "a2b"
-        or, of CycleGAN, "b2a". Raises UsageError for a GAN that does not translate and for other images.
+    def translate(self, images, direction: str = "a2b", batch_size=sampler.BATCH_SIZE) -> np.ndarray | list[np.ndarray]:
+        """Images of one domain as images of the other: `direction` "a2b" or, of CycleGAN, "b2a".
+
+        images: uint8 [N, H, W, C], or a list of uint8 [H, W, C] of one size or several; what comes back has the same
+        form. H and W are what the net takes (`gan.sides(direction)`), not only the size of the run's images. Raises
+        UsageError for a GAN that does not translate and for other images.
         """
         if not hasattr(self.gan, "translate"):
             raise UsageError(f"gan.name={self.config.gan.name} does not translate; cyclegan and pix2pix do")
-        self.gan.require_direction(direction)
-        images, (shape, _) = np.asarray(images), configs.arrays(self.config)[direction[0]]
-        if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
-            found = f"{images.dtype} {list(images.shape)}"
-            raise UsageError(f"images {found}; allowed is uint8 [N, {', '.join(map(str, shape))}], N at least 1")
-        return sampler.translate(self.gan, self.variables(), images, direction, batch_size)
+        sides, ((*_, channels), _) = self.gan.sides(direction), configs.arrays(self.config)[direction[0]]
+        images = [np.asarray(image) for image in images] if isinstance(images, list) else np.asarray(images)
+        for i, image in enumerate(images):
+            fits = image.ndim == 3 and image.shape[2] == channels and sides.allow(*image.shape[:2])
+            if image.dtype != np.uint8 or not fits:
+                found = f"{image.dtype} {list(image.shape)}"
+                raise UsageError(f"image {i} is {found}; allowed is uint8 [H, W, {channels}] with {sides}")
+        if not len(images):
+            raise UsageError("no images; allowed is at least one to translate")
+        of = sampler.translate_each if isinstance(images, list) else sampler.translate
+        return of(self.gan, self.variables(), images, direction, batch_size)
 
     def interpolate(
         self,
