@@ -1,6 +1,6 @@
 """Keys that every config has."""
 
-from biggan_jax.config.keys import ANYTHING, FINITE, Check, Key, at_least, optional
+from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, Check, Key, at_least, optional
 
 KEYS = {
     "seed": Key(0, Check(lambda n: 0 <= n < 2**31, "0 or more and less than 2**31"),
@@ -23,6 +23,7 @@ RUN = {
     "evaluate_every": Key(0, at_least(0), "steps between scores in WORKDIR/eval, the last is scored too; 0: never"),
     "evaluate_samples": Key(10_000, at_least(20), "images generated for each"),
     "log_every": Key(100, at_least(1), "steps between records in metrics.jsonl"),
+    "progress_seconds": Key(10.0, POSITIVE, "between lines that say how far a run is, where there is no terminal"),
     "sample_every": Key(1000, at_least(0), "steps between sample grids; 0: only at the end"),
     "checkpoint_every": Key(1000, at_least(1), "steps"),
     "keep_checkpoints": Key(3, at_least(1), "newest checkpoints to keep"),

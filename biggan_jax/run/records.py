@@ -1,4 +1,4 @@
-"""Records of a run: `metrics.jsonl`, TensorBoard events, and a progress bar or plain lines. Process 0 only."""
+"""Records of a run: `metrics.jsonl` and TensorBoard events. Process 0 only."""
 
 from collections.abc import Callable, Collection
 import contextlib
@@ -8,14 +8,11 @@ import json
 import math
 import os
 import pathlib
-import sys
 import tempfile
 import time
 
 import numpy as np
 from PIL import Image
-from rich import progress as rich_progress
-from rich.console import Console
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
@@ -181,45 +178,3 @@ def save_gif(path, images: list[np.ndarray], milliseconds: int) -> None:
     content, times = io.BytesIO(), [milliseconds] * len(others) + [3 * milliseconds]
     first.save(content, format="GIF", save_all=True, append_images=others, duration=times, loop=0)
     storage.write_bytes(storage.path(path), content.getvalue())
-
-
-class Progress:
-    """A live bar with losses and time left on a terminal; elsewhere one line each `seconds`."""
-
-    def __init__(self, total: int, start: int, active: bool = True, seconds: float = 10.0):
-        self._total, self._seconds, self._active = total, seconds, active
-        self._first = (start, time.monotonic())
-        self._last_line = 0.0
-        self._bar = None
-        if active and sys.stderr.isatty():
-            columns = (
-                "[progress.description]{task.description}",
-                rich_progress.BarColumn(),
-                rich_progress.MofNCompleteColumn(),
-                rich_progress.TimeElapsedColumn(),
-                rich_progress.TextColumn("left"),
-                rich_progress.TimeRemainingColumn(),
-                rich_progress.TextColumn("{task.fields[values]}"),
-            )
-            self._bar = rich_progress.Progress(*columns, console=Console(stderr=True))
-            self._task = self._bar.add_task("training", total=total, completed=start, values="compiling")
-            self._bar.start()
-
-    def update(self, step: int, values: dict[str, float] | None = None) -> None:
-        """Moves to `step`; `values` are shown until the next ones."""
-        if not self._active:
-            return
-        text = "" if values is None else "  ".join(f"{key} {value:.3g}" for key, value in values.items())
-        if self._bar:
-            self._bar.update(self._task, completed=step, **({"values": text} if text else {}))
-            return
-        now = time.monotonic()
-        if text and (now - self._last_line > self._seconds or step == self._total):
-            self._last_line = now
-            start, began = self._first
-            left = (now - began) / max(step - start, 1) * (self._total - step)
-            print(f"step {step}/{self._total}  {text}  {left:.0f} s left", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        if self._bar:
-            self._bar.stop()
