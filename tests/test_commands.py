@@ -1,6 +1,6 @@
 """The commands as a user runs them: in a process of their own, with files, exit codes and messages."""
 
-import importlib
+import importlib.util
 import json
 import re
 import signal
@@ -11,14 +11,16 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from biggan_jax import cli
+from biggan_jax import cli, train
+from biggan_jax.errors import UsageError
 from tests.commands import run, start
 
 TINY = """
 from tests.tiny import tiny_config
 def get_config(variant=""):
     return tiny_config(
-        model__attention_resolutions=(), run__recognition=True, run__keep_checkpoints=10, run__progress_seconds=1e-9
+        model__attention_resolutions=(), run__recognition=True, run__keep_checkpoints=10, run__progress_seconds=1e-9,
+        run__loggers="tensorboard,wandb",
     )
 """
 
@@ -80,7 +82,12 @@ def test_training_leaves_records_pictures_and_a_verdict(trained):
         "data_wait",
     }
     assert expected < set(found[0])
-    assert any(path.name.startswith("events") for path in workdir.iterdir())
+    assert len([path for path in workdir.iterdir() if path.name.startswith("events")]) == 1
+    (logged,) = workdir.glob("wandb/offline-run-*/*.wandb")
+    assert (
+        json.loads((workdir / "run.json").read_text())["run"] in logged.name and b"sigma/g_first" in logged.read_bytes()
+    )
+    assert len(list(logged.parent.glob("files/media/images/samples_*.png"))) == 1
     rows = (Image.open(workdir / "samples" / "truncation.png").height + 2) / 50
     assert rows == 4 and (Image.open(workdir / "samples" / "00000004.png").height + 2) / 50 == 10
     assert sorted(int(path.name) for path in (workdir / "checkpoints").iterdir()) == [2, 4]
@@ -273,6 +280,17 @@ def test_a_users_mistake_is_one_line_and_an_exit_code(
         cli.run(importlib.import_module(f"biggan_jax.{module}").main)
     assert ended.value.code == code and message in capsys.readouterr().err
     assert not (tmp / "mistakes" / "checkpoints").exists()
+
+
+def test_a_logger_that_cannot_be_had_is_said_before_work_starts(tmp, monkeypatch):
+    arguments = [f"--config={tmp}/tiny.py", f"--workdir={tmp}/unlogged"]
+    with pytest.raises(UsageError, match="loggers has wandb, which writes to local disks only"):
+        train.main([arguments[0], "--workdir=gs://bucket/run"])
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "wandb" else find(name, *rest))
+    with pytest.raises(UsageError, match=r"loggers has wandb, which is not installed: pip install -e '\.\[wandb\]'"):
+        train.main(arguments)
+    assert not (tmp / "unlogged").exists()
 
 
 def test_a_mistake_is_seen_from_outside_too(tmp):

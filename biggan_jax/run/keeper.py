@@ -12,7 +12,7 @@ from biggan_jax import config as configs
 from biggan_jax import data
 from biggan_jax.data import batches
 from biggan_jax.devices import processes
-from biggan_jax.errors import DivergedError
+from biggan_jax.errors import CollapsedError, DivergedError
 from biggan_jax.gans import core
 from biggan_jax.run import checkpoint, fine_tune, monitor
 from biggan_jax.run.progress import Progress
@@ -35,7 +35,7 @@ class Keeper:
     """
 
     def __init__(self, program, dataset, workdir: str, check_workdir, judge, progress: Progress):
-        self._check_workdir, self._progress = check_workdir, progress
+        self._workdir, self._check_workdir, self._progress = workdir, check_workdir, progress
         self._compiled = set()  # what `compiling` was called with
         self._program, self._config, self._dataset, self._judge = program, program.config, dataset, judge
         run = self._config.run
@@ -49,7 +49,8 @@ class Keeper:
             self._monitor = monitor.Monitor(program.gan, {"train": dataset} | held_out, program.replicated)
         monitor.check_limits(self._config, self._monitor, program)
         with contextlib.ExitStack() as stack:
-            self.writer = stack.enter_context(contextlib.closing(Writer(workdir, self._main_process, check_workdir)))
+            writer = Writer(workdir, self._main_process, check_workdir, self._config)
+            self.writer = stack.enter_context(contextlib.closing(writer))
             self._checkpoints = stack.enter_context(
                 contextlib.closing(checkpoint.Checkpoints(workdir, run.keep_checkpoints, run.keep_every))
             )
@@ -84,6 +85,18 @@ class Keeper:
         self._say(f"warning: {error}; back to step {step} with other randomness, attempt {attempt}", sys.stderr)
         self.writer.scalars(step, {"attempt": attempt})
         return jax.jit(core.retry)(state, attempt), step
+
+    def collapsed(self, error: CollapsedError, step: int, state) -> CollapsedError:
+        """`error`, with the checkpoints there are by now: the state is saved first, where it is finite."""
+        self._check_workdir()
+        if core.all_finite(state):
+            self._checkpoints.save(step, state, self._config)
+        self._checkpoints.wait()
+        kept = ", ".join(map(str, self._checkpoints.steps()))
+        if not kept:
+            return CollapsedError(f"{error}; it is not finite, and nothing was saved before")
+        start = f"--config.init_from={self._workdir}@STEP starts a new run from one"
+        return CollapsedError(f"{error}; {self._checkpoints.directory} has {kept}; {start}")
 
     @contextlib.contextmanager
     def attempt(self, start: int):
@@ -152,7 +165,7 @@ class Keeper:
         trained = self._trained(step, state)
         if score:
             with self._progress.doing("scoring"):
-                ratio = self._judge.score(trained, anew)
+                ratio = self._judge.score(trained, anew, self.writer.log)
             monitor.check_collapse(step, {monitor.SCORE_RATIO: ratio}, run.collapse)
         if draw:
             self._check_workdir()  # a score takes minutes

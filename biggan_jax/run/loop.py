@@ -10,10 +10,10 @@ import jax
 from biggan_jax import config as configs
 from biggan_jax import data
 from biggan_jax.devices import processes, sharding
-from biggan_jax.errors import EXIT_STOPPED_WITH_STATE_SAVED, BigGANError, DivergedError, UsageError
+from biggan_jax.errors import EXIT_STOPPED_WITH_STATE_SAVED, BigGANError, CollapsedError, DivergedError, UsageError
 from biggan_jax.programs import description
 from biggan_jax.programs.program import Program
-from biggan_jax.run import identity, lock, restarts, storage
+from biggan_jax.run import identity, lock, loggers, restarts, storage
 from biggan_jax.run.keeper import Keeper
 from biggan_jax.run.progress import Progress
 
@@ -49,6 +49,8 @@ def train(config, workdir: str, judge) -> int:
                         keeper.record(step, state, metrics, recorder)
             except DivergedError as error:
                 state, step = keeper.go_back(error)
+            except CollapsedError as error:
+                raise keeper.collapsed(error, step, state) from error
 
 
 @contextlib.contextmanager
@@ -56,6 +58,7 @@ def begun(config, workdir: str, judge):
     """Gives the program, the keeper, the state and the step to go on from, and a function that says whether the run is
     asked to stop, once all that can be wrong before the first step was found right.
     """
+    loggers.check(workdir, config)
     processes.initialize(stops_by_itself=True)
     processes.agree(identity.alike(workdir, config))
     stop_requested = processes.on_request_to_stop()
