@@ -33,9 +33,9 @@ RUN = {
     "checkpoint_every": Key(1000, at_least(1), "steps"),
     "keep_checkpoints": Key(3, at_least(1), "newest checkpoints to keep"),
     "keep_every": Key(10_000, at_least(0), "checkpoints at multiples of this are kept for good; 0: none"),
-    "monitor_every": Key(1000, at_least(0), "steps between looks at all singular values, D's accuracy and samples' "
-                         "variety; 0: never"),
-    "monitor_split": Key("", ANYTHING, 'held-out split on which D\'s accuracy is measured too, such as "test"'),
+    "monitor_every": Key(1000, at_least(0), "steps between looks at all singular values, what D tells apart and the "
+                         "variety of samples; 0: never"),
+    "monitor_split": Key("", ANYTHING, 'held-out split, such as "test", from which D is not to tell what it trains on'),
     # A run has diverged beyond one of these, as if it were not finite; 0: never.
     "divergence.max_loss": Key(1e6, FINITE, "of any loss, without its sign"),
     "divergence.max_grad_norm": Key(1e8, FINITE, "of the gradient of any net"),
