@@ -39,6 +39,8 @@ setup(
         "huggingface": ["datasets"],
         # Sweeps in the cloud: manifests, and gs:// paths without TensorFlow.
         "launch": ["gcsfs", "pyyaml"],
+        # A logger.
+        "wandb": ["wandb"],
         "test": [
             "datasets",
             "gcsfs",
@@ -51,6 +53,7 @@ setup(
             "pytest",
             "pytest-xdist",
             "pyyaml",
+            "wandb",
         ],
         # The implementations that ours is compared with, used by tests only.
         "reference": ["torch==2.13.0", "torch-fidelity", "prdc", "pytorch-pretrained-biggan"],

@@ -1,7 +1,8 @@
 """The commands as a user runs them: in a process of their own, with files, exit codes and messages."""
 
-import importlib
+import importlib.util
 import json
+import re
 import signal
 import sys
 import time
@@ -10,13 +11,17 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from biggan_jax import cli
+from biggan_jax import cli, train
+from biggan_jax.errors import UsageError
 from tests.commands import run, start
 
 TINY = """
 from tests.tiny import tiny_config
 def get_config(variant=""):
-    return tiny_config(model__attention_resolutions=(), run__recognition=True, run__keep_checkpoints=10)
+    return tiny_config(
+        model__attention_resolutions=(), run__recognition=True, run__keep_checkpoints=10, run__progress_seconds=1e-9,
+        run__loggers="tensorboard,wandb",
+    )
 """
 
 
@@ -56,6 +61,9 @@ def trained(tmp):
 def test_training_leaves_records_pictures_and_a_verdict(trained):
     workdir, stdout, stderr = trained
     assert "step 4/4" in stderr and "\x1b" not in stderr  # plain lines: not a terminal
+    assert re.search("reading the data\n(.*\n)*step 0/4  compiling\n(.*\n)*step 3/4  D .* left\n", stderr), stderr
+    assert f"writes to {workdir}: checkpoints/ every 2 steps, metrics.jsonl every step, samples/ at the end" in stdout
+    assert "Ctrl-C or SIGTERM saves and stops; the same command goes on" in stdout
     assert "recognized" in stdout and "of held-out real images: 99" in stdout
     found = records(workdir)
     assert [r["step"] for r in found] == [1, 2, 3, 4, 4]
@@ -74,11 +82,29 @@ def test_training_leaves_records_pictures_and_a_verdict(trained):
         "data_wait",
     }
     assert expected < set(found[0])
-    assert any(path.name.startswith("events") for path in workdir.iterdir())
+    assert len([path for path in workdir.iterdir() if path.name.startswith("events")]) == 1
+    (logged,) = workdir.glob("wandb/offline-run-*/*.wandb")
+    assert (
+        json.loads((workdir / "run.json").read_text())["run"] in logged.name and b"sigma/g_first" in logged.read_bytes()
+    )
+    assert len(list(logged.parent.glob("files/media/images/samples_*.png"))) == 1
     rows = (Image.open(workdir / "samples" / "truncation.png").height + 2) / 50
     assert rows == 4 and (Image.open(workdir / "samples" / "00000004.png").height + 2) / 50 == 10
     assert sorted(int(path.name) for path in (workdir / "checkpoints").iterdir()) == [2, 4]
     assert json.loads((workdir / "config.json").read_text())["batch_size"] == 16
+
+
+def files(workdir) -> dict:
+    """What is in a run's directory, but for the files that say when and how it was started."""
+    told = ("config.json", "run.json")
+    return {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file() and path.name not in told}
+
+
+def test_a_finished_run_says_so_and_is_left_as_it_is(trained, tmp):
+    before = files(trained[0])
+    code, stdout, stderr = run("train", f"--config={tmp}/tiny.py", f"--workdir={trained[0]}")
+    assert code == 0 and "steps 4 to 4: the run is finished" in stdout and files(trained[0]) == before, stderr
+    assert "compiling" not in stderr and "writes to" not in stdout and "recognized" not in stdout
 
 
 @pytest.mark.slow
@@ -230,6 +256,12 @@ def test_describe_prints_the_layers_of_the_nets():
             ["--config=CONFIG", "--workdir=WORK", "--config.batch_size=17"],
         ),
         (2, "unknown", "train", ["--config=CONFIG", "--workdir=WORK", "--config.dataset=digit"]),
+        (
+            2,
+            "num_steps is 3, but RUN/checkpoints holds step 4",
+            "train",
+            ["--config=CONFIG", "--workdir=RUN", "--config.num_steps=3"],
+        ),
         (3, "num_classes=7", "train", ["--config=CONFIG", "--workdir=WORK", "--config.num_classes=7"]),
         (2, "there is no class 10; allowed are 0 to 9", "sample", ["--workdir=RUN", "--out=WORK", "--classes=3,10"]),
         (2, "no step 3; there are 2, 4", "sample", ["--workdir=RUN", "--out=WORK", "--step=3"]),
@@ -242,12 +274,23 @@ def test_a_users_mistake_is_one_line_and_an_exit_code(
 ):
     values = {"CONFIG": f"{tmp}/tiny.py", "WORK": f"{tmp}/mistakes", "RUN": str(trained[0])}
     for name, value in values.items():
-        arguments = [argument.replace(name, value) for argument in arguments]
+        arguments, message = [argument.replace(name, value) for argument in arguments], message.replace(name, value)
     monkeypatch.setattr(sys, "argv", [module, *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.run(importlib.import_module(f"biggan_jax.{module}").main)
     assert ended.value.code == code and message in capsys.readouterr().err
     assert not (tmp / "mistakes" / "checkpoints").exists()
+
+
+def test_a_logger_that_cannot_be_had_is_said_before_work_starts(tmp, monkeypatch):
+    arguments = [f"--config={tmp}/tiny.py", f"--workdir={tmp}/unlogged"]
+    with pytest.raises(UsageError, match="loggers has wandb, which writes to local disks only"):
+        train.main([arguments[0], "--workdir=gs://bucket/run"])
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "wandb" else find(name, *rest))
+    with pytest.raises(UsageError, match=r"loggers has wandb, which is not installed: pip install -e '\.\[wandb\]'"):
+        train.main(arguments)
+    assert not (tmp / "unlogged").exists()
 
 
 def test_a_mistake_is_seen_from_outside_too(tmp):

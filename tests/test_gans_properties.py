@@ -195,7 +195,8 @@ def test_it_is_watched(config, gan, recipe):
     if recipe not in recipes.BETWEEN_DOMAINS:
         drawn = gan.verdicts(state.nets, jnp.zeros((8, *configs.example_shape(config))), batch["label"])
         assert "variety" in found and ("d_accuracy/train" in found) == (drawn is not None)
-    assert all(0 <= value <= 1 for name, value in found.items() if "accuracy" in name)
+        assert ("d_auc/samples" in found) == (gan.loss is not None)
+    assert all(0 <= value <= 1 for name, value in found.items() if "accuracy" in name or "auc" in name)
     assert {name.split("/")[0] for name in monitor.matrices(gan, state.nets)} == learning
 
 

@@ -43,11 +43,13 @@ def test_training_scores_itself(tmp_path, monkeypatch, capsys):
     kept = biggan_jax.load(tmp_path / "eval" / "best")
     assert kept.step == least.step and kept.class_names == tuple("0123456789")
     assert "step 2: digits-classifier FID" in capsys.readouterr().out
+    (events,) = tmp_path.glob("events.*")
+    assert b"eval/digits-classifier_FID" in events.read_bytes() and not list((tmp_path / "eval").glob("events.*"))
     worst = max(records, key=lambda r: r.scores["FID"])
     assert best.ratio(records, worst) == worst.scores["FID"] / least.scores["FID"] > 1
     monkeypatch.setattr(best, "ratio", lambda records, record: record.step)
     config.run.collapse.max_fid_ratio = 3.0
-    with pytest.raises(CollapsedError, match="step 4: score over its least is 4"):
+    with pytest.raises(CollapsedError, match="step 4: score over its least is 4.*checkpoints has 4; "):
         loop.train(config, str(tmp_path / "collapsed"), Judge)
     assert biggan_jax.load(tmp_path / "collapsed" / "eval" / "best").step in (2, 4)
 

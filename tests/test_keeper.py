@@ -11,10 +11,10 @@ import pytest
 
 from biggan_jax.data import batches
 from biggan_jax.devices import sharding
-from biggan_jax.errors import EXIT_STOPPED_WITH_STATE_SAVED
+from biggan_jax.errors import EXIT_STOPPED_WITH_STATE_SAVED, CollapsedError
 from biggan_jax.evaluation import in_training, points_run
 from biggan_jax.gans.biggan import BigGAN
-from biggan_jax.run import loop
+from biggan_jax.run import keeper, loop, monitor
 from biggan_jax.sampling import views
 from biggan_jax.sampling.trained import TrainedGAN
 from tests import evaluation_runs, runs
@@ -184,6 +184,16 @@ def test_a_last_step_that_was_another_before_has_pictures_of_its_own(tmp_path, m
     assert train(tmp_path) == 0 and pictures(tmp_path) == ["00000002.png", *LAST]
     assert (tmp_path / "samples" / LAST[0]).read_bytes() == (tmp_path / "samples" / LAST[1]).read_bytes()
     assert scored(tmp_path) == verdicts(tmp_path) == [2, 4]
+
+
+@pytest.mark.parametrize("finite, kept, said", [(True, [3], "checkpoints has 3; --config.init_from=RUN@STEP"),
+                                                (False, [], "nothing was saved")])  # fmt: skip
+def test_a_run_that_collapses_saves_its_state_and_names_what_there_is(tmp_path, monkeypatch, finite, kept, said):
+    monkeypatch.setattr(monitor, "passed_limit", lambda values, limits: "variety is 0")
+    monkeypatch.setattr(keeper.core, "all_finite", lambda state: finite)
+    with pytest.raises(CollapsedError, match="step 1: variety is 0; ") as ended:
+        train(tmp_path, run__log_every=1, run__evaluate_every=0)
+    assert said.replace("RUN", str(tmp_path)) in str(ended.value) and runs.steps(tmp_path) == kept
 
 
 def test_a_record_has_the_learning_rates_of_its_step(tmp_path):

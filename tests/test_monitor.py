@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import sklearn.metrics
 
 from biggan_jax import data
+from biggan_jax.data import points
 from biggan_jax.data.dataset import labelled_images
 from biggan_jax.devices import sharding
 from biggan_jax.errors import CollapsedError, DivergedError, UsageError
@@ -109,6 +111,11 @@ def test_every_example_looked_at_is_another():
     assert len(found) == len(set(found)) == monitor.IMAGES
 
 
+def test_points_looked_at_are_of_all_modes():
+    labels = monitor._some(points.load("ring8", "train", 10_000))["label"]
+    assert set(labels.tolist()) == set(range(8))
+
+
 def test_accuracy_and_variety_are_what_they_say():
     found = look_with(threshold=0.5, spread=0.0)
     assert (found["d_accuracy/train"], found["d_accuracy/held_out"], found["d_accuracy/samples"]) == (0, 1, 1)
@@ -171,6 +178,31 @@ def test_accuracy_is_on_the_losss_side_of_its_boundary():
     assert look_with(threshold=-0.3, spread=0.0, boundary=0.0)["d_accuracy/samples"] == 0
 
 
+def test_separation_is_the_area_under_the_roc_curve_whatever_the_offset():
+    above, below = RNG.integers(0, 9, 50), RNG.integers(0, 7, 40)  # some are equal
+    expected = sklearn.metrics.roc_auc_score(np.repeat([1, 0], [50, 40]), np.concatenate([above, below]))
+    for offset in (0, 1000):
+        assert float(monitor.auc(above + offset, below + offset)) == pytest.approx(expected, rel=1e-6)
+    assert float(monitor.auc(np.ones(3), np.ones(4))) == 0.5
+
+
+class Brightness(Pixels):
+    """One whose D gives the mean pixel, and something else beside it."""
+
+    discriminator = types.SimpleNamespace(apply=lambda variables, images, labels: (images.mean(axis=(1, 2, 3)), labels))
+    told = pair.Pair.told
+
+
+def test_separation_is_of_the_images_trained_on_from_samples_and_from_held_out_ones():
+    nets = states({"spread": 0.0}, {"threshold": 0.0})
+    of = lambda *values: {
+        "image": np.broadcast_to(np.uint8(values)[:, None, None, None], (len(values), 4, 4, 3)),
+        "label": np.zeros(len(values), np.int32),
+    }
+    found = monitor.separation(Brightness(), nets, {"train": of(0, 200, 250, 255), "held_out": of(100, 251)})
+    assert {name: float(value) for name, value in found.items()} == {"d_auc/samples": 0.75, "d_auc/held_out": 0.5}
+
+
 def test_a_critic_without_a_boundary_has_no_accuracy():
     found = look_with(threshold=0.5, spread=0.0, boundary=None)
     assert "variety" in found and not any(name.startswith("d_accuracy") for name in found)
@@ -179,7 +211,11 @@ def test_a_critic_without_a_boundary_has_no_accuracy():
 @pytest.mark.parametrize(
     "changes, key",
     [
-        (dict(loss="wasserstein", run__monitor_every=1, run__collapse__max_d_accuracy=0.9), "max_d_accuracy"),
+        (dict(run__monitor_every=1, run__collapse__max_d_auc_held_out=0.9), "max_d_auc_held_out"),
+        (
+            dict(gan__name="began", model__name="autoencoder", run__monitor_every=1, run__collapse__max_d_auc=0.9),
+            "max_d_auc",
+        ),
         (dict(run__monitor_every=0, run__collapse__min_variety=0.1), "min_variety"),
         (dict(run__collapse__max_fid_ratio=2.0), "max_fid_ratio"),
     ],
@@ -201,13 +237,16 @@ def test_a_limit_on_what_is_not_recorded_is_refused(changes, key):
     "key, name, fine, collapsed",
     [
         ("max_sigma", "sigma/g_first", 4.9, 5.1),
-        ("max_d_accuracy", "d_accuracy/train", 0.97, 0.99),
+        ("max_d_auc", "d_auc/samples", 0.97, 0.99),
+        ("max_d_auc_held_out", "d_auc/held_out", 0.87, 0.89),
         ("min_variety", "variety", 0.4, 0.2),
         ("max_fid_ratio", monitor.SCORE_RATIO, 1.4, 2.6),
     ],
 )
 def test_a_limit_ends_the_run_and_none_does_not(key, name, fine, collapsed):
-    limit = {"max_sigma": 5.0, "max_d_accuracy": 0.98, "min_variety": 0.3, "max_fid_ratio": 2.0}[key]
+    limit = {"max_sigma": 5.0, "max_d_auc": 0.98, "max_d_auc_held_out": 0.88, "min_variety": 0.3, "max_fid_ratio": 2.0}[
+        key
+    ]
     limits = tiny_config(**{f"run__collapse__{key}": limit}).run.collapse
     monitor.check_collapse(7, {name: fine}, limits)
     monitor.check_collapse(7, {"loss/d": 1.0}, limits)

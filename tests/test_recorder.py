@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from biggan_jax.errors import DivergedError, StorageError
-from biggan_jax.run import recorder, records, storage
+from biggan_jax.run import loggers, recorder, records, storage
 from tests.fake_gcs import FakeGCS
 from tests.tiny import tiny_config
 
@@ -103,8 +103,8 @@ def test_records_do_not_replace_those_of_who_has_taken_over(monkeypatch):
 FULL = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
-from biggan_jax.run.records import Events
-events = Events(sys.argv[1])
+from biggan_jax.run.loggers import TensorBoard
+events = TensorBoard(sys.argv[1])
 for step in range(1000):
     events.scalars(step, {"loss/d": 1.0})
 """
@@ -115,8 +115,29 @@ def test_a_full_disk_is_met_by_whoever_writes_events(tmp_path):
     assert ended.returncode == 1 and ended.stderr.rstrip().endswith("File too large"), ended.stderr
 
 
+def test_a_logger_that_fails_is_told_once_and_ends_no_run(tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise OSError("no space")
+
+    writer = records.Writer(tmp_path, config=tiny_config())
+    writer.scalars(1, {"loss/d": 1.0})
+    monkeypatch.setattr(loggers.TensorBoard, "scalars", fail)
+    for step in (2, 3):
+        writer.scalars(step, {"loss/d": 1.0})
+    writer.close()
+    assert [record["step"] for record in records.read(tmp_path)] == [1, 2, 3]
+    assert capsys.readouterr().err == "warning: tensorboard: no space; it is told nothing more\n"
+
+
+def test_without_loggers_there_are_records_only(tmp_path):
+    writer = records.Writer(tmp_path, config=tiny_config(run__loggers=""))
+    writer.scalars(1, {"loss/d": 1.0})
+    writer.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
 def test_events_of_restarts_within_a_second_are_all_kept(tmp_path):
-    events = records.Events(tmp_path)
+    events = loggers.TensorBoard(tmp_path)
     for step in (1, 2, 3):
         events.scalars(step, {"loss/d": float(step)})
         events.restart(step)

@@ -342,8 +342,9 @@ def test_a_collapsed_run_stops_with_its_checkpoints_kept(tmp_path):
     assert (
         look["step"] == 4
         and 0 <= look["d_accuracy/held_out"] <= 1
+        and 0 <= look["d_auc/held_out"] <= 1
         and look["spectrum/g/linear/1"] == pytest.approx(look["sigma/g_first"])
     )
     code, output = runs.run(tmp_path, **changes)
     assert code == 4 and "step 8: variety is" in output and "Traceback" not in output, output
-    assert runs.steps(tmp_path) == [5, 7]
+    assert runs.steps(tmp_path) == [5, 7, 10] and "checkpoints has 5, 7, 10; " in output

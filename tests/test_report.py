@@ -123,8 +123,8 @@ def test_collapse_by_fid(tmp_path, fids, step):
 
 
 def test_collapse_by_a_limit_of_the_config(tmp_path):
-    config = row("8", run__collapse__max_d_accuracy=0.98)
-    metrics = [{"step": s, "d_accuracy/train": a} for s, a in ((100, 0.97), (200, 0.99), (300, 0.5))]
+    config = row("8", run__collapse__max_d_auc=0.98)
+    metrics = [{"step": s, "d_auc/samples": a} for s, a in ((100, 0.97), (200, 0.99), (300, 0.5))]
     run = runs.read(make_run(tmp_path / "a", config, [(400, 1.0)], metrics))
     assert runs.collapse_step(run, runs.common_protocol([run])) == 200
 

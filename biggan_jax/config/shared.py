@@ -1,6 +1,8 @@
 """Keys that every config has."""
 
-from biggan_jax.config.keys import ANYTHING, FINITE, Check, Key, at_least, optional
+from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, Check, Key, at_least, optional
+
+LOGGERS = ("tensorboard", "wandb")
 
 KEYS = {
     "seed": Key(0, Check(lambda n: 0 <= n < 2**31, "0 or more and less than 2**31"),
@@ -23,20 +25,27 @@ RUN = {
     "evaluate_every": Key(0, at_least(0), "steps between scores in WORKDIR/eval, the last is scored too; 0: never"),
     "evaluate_samples": Key(10_000, at_least(20), "images generated for each"),
     "log_every": Key(100, at_least(1), "steps between records in metrics.jsonl"),
+    "loggers": Key("tensorboard", Check(lambda names: not names or set(names.split(",")) <= set(LOGGERS),
+                   f"empty or some of {','.join(LOGGERS)}"), "that are told the records and pictures too; wandb: in "
+                   "WORKDIR/wandb, offline"),
+    "progress_seconds": Key(10.0, POSITIVE, "between lines that say how far a run is, where there is no terminal"),
     "sample_every": Key(1000, at_least(0), "steps between sample grids; 0: only at the end"),
     "checkpoint_every": Key(1000, at_least(1), "steps"),
     "keep_checkpoints": Key(3, at_least(1), "newest checkpoints to keep"),
     "keep_every": Key(10_000, at_least(0), "checkpoints at multiples of this are kept for good; 0: none"),
-    "monitor_every": Key(1000, at_least(0), "steps between looks at all singular values, D's accuracy and samples' "
-                         "variety; 0: never"),
-    "monitor_split": Key("", ANYTHING, 'held-out split on which D\'s accuracy is measured too, such as "test"'),
+    "monitor_every": Key(1000, at_least(0), "steps between looks at all singular values, what D tells apart and the "
+                         "variety of samples; 0: never"),
+    "monitor_split": Key("", ANYTHING, 'held-out split, such as "test", from which D is not to tell what it trains on'),
     # A run has diverged beyond one of these, as if it were not finite; 0: never.
     "divergence.max_loss": Key(1e6, FINITE, "of any loss, without its sign"),
     "divergence.max_grad_norm": Key(1e8, FINITE, "of the gradient of any net"),
     "divergence.max_weight": Key(1e5, FINITE, "of any weight, without its sign"),
     # A run ends with code 4 beyond one of these; 0: never.
     "collapse.max_sigma": Key(0.0, FINITE, "of sigma/g_first, the top singular value of G's first layer"),
-    "collapse.max_d_accuracy": Key(0.0, FINITE, "of D on images it trains on (the paper's collapsed runs: 0.98)"),
+    "collapse.max_d_auc": Key(0.0, FINITE, "of d_auc/samples"),
+    "collapse.max_d_auc_held_out": Key(0.0, FINITE, "of d_auc/held_out"),
+    "collapse.max_d_accuracy": Key(0.0, Check(lambda limit: limit == 0, "0: a common offset of D's outputs moves its "
+                                   "accuracy between 0 and 1; max_d_auc takes its place"), "of no use any more"),
     "collapse.min_variety": Key(0.0, FINITE, "of samples, relative to real images"),
     "collapse.max_fid_ratio": Key(0.0, FINITE, "of FID (of points, of EM) over the run's least, with evaluate_every"),
     "max_rollbacks": Key(3, at_least(0), "times a run goes back to its newest checkpoint, with other randomness, "

@@ -1,6 +1,6 @@
 """Scores of a run's samples while it trains, and a verdict at the end, as its config asks."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import jax
 from jax.experimental import multihost_utils
@@ -39,15 +39,15 @@ class Judge:
         asked = config.run.recognition and self._taught is None
         self._unseen = data.load(config, split="test", labelled=True) if asked else None
 
-    def score(self, trained, anew: bool) -> float:
+    def score(self, trained, anew: bool, log: Callable | None = None) -> float:
         """The FID of a TrainedGAN over the run's least, 1 or more. Its checkpoint must be in the working directory.
 
         The record is added to WORKDIR/eval, and the best checkpoint kept there. `anew`: a record of its step and this
-        protocol, if there is one, is another state's. For runs with `run.evaluate_every`.
+        protocol, if there is one, is another state's. `log`: see `results.write`. For runs with `run.evaluate_every`.
         """
         protocol = self._evaluator.sample_protocol(trained.config)
         make = lambda: self._evaluator.score(trained, protocol)[0]
-        return _score(self._workdir, results, trained.step, protocol, make, anew)
+        return _score(self._workdir, results, trained.step, protocol, make, anew, log)
 
     def verdict(self, trained, recorded: Collection[str] = ()) -> tuple[dict[str, float], str] | None:
         """Records by name, and a line of text: how many of a TrainedGAN's samples an independent classifier recognises;
@@ -93,16 +93,16 @@ class PointsJudge:
         self._workdir = workdir
         self._evaluator = points.create(config, mesh, num_samples=config.run.evaluate_samples, dataset=dataset)
 
-    def score(self, trained, anew: bool) -> float:
+    def score(self, trained, anew: bool, log: Callable | None = None) -> float:
         """The earth mover's distance of a TrainedGAN over the run's least, as `Judge.score` has the FID."""
         make = lambda: self._evaluator.score(trained)
-        return _score(self._workdir, points_run, trained.step, self._evaluator.protocol(), make, anew)
+        return _score(self._workdir, points_run, trained.step, self._evaluator.protocol(), make, anew, log)
 
     def verdict(self, trained, recorded=()) -> None:
         """None: no classifier recognises points."""
 
 
-def _score(workdir, records_of, step: int, protocol, make, anew: bool) -> float:
+def _score(workdir, records_of, step: int, protocol, make, anew: bool, log: Callable | None) -> float:
     """The main score of a step over the run's least, 1 or more, on all processes; process 0 adds the record, unless it
     is known, and keeps the best checkpoint.
 
@@ -113,7 +113,7 @@ def _score(workdir, records_of, step: int, protocol, make, anew: bool) -> float:
     record, ratio = record if known else make(), 1.0
     if is_first():
         if not known:
-            records_of.write(workdir, record)
+            records_of.write(workdir, record, log)
         records = records_of.read(workdir)
         # Also of one that is known: a kill may have come before the best was kept.
         kept = ", the best so far" if best.update(workdir, records, record) else ""

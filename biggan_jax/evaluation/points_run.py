@@ -1,5 +1,6 @@
 """The evaluation of a run on points, as `python -m biggan_jax.evaluate` asks for it."""
 
+from collections.abc import Callable
 import time
 
 import jax
@@ -57,9 +58,9 @@ def read(workdir) -> list[tables.Record]:
 one_line = tables.one_line
 
 
-def write(workdir, record: tables.Record) -> None:
-    """Adds a record to eval/points.jsonl, points.md and TensorBoard."""
-    tables.write(workdir, points.NAME, points.TITLE, record)
+def write(workdir, record: tables.Record, log: Callable | None = None) -> None:
+    """Adds a record to eval/points.jsonl, points.md and `log`, see `results.write`."""
+    tables.write(workdir, points.NAME, points.TITLE, record, log=log)
 
 
 def draw(workdir, step: int, evaluator: points.Evaluator) -> list[str]:

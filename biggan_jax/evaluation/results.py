@@ -1,6 +1,8 @@
 """Scores of a run in `WORKDIR/eval/`: scores.jsonl, scores.md, TensorBoard events."""
 
+from collections.abc import Callable
 import dataclasses
+import functools
 import json
 from typing import NamedTuple
 
@@ -8,8 +10,7 @@ from etils import epath
 
 from biggan_jax.errors import DataError
 from biggan_jax.evaluation.protocol import Protocol, score_name, truncation_name
-from biggan_jax.run import storage
-from biggan_jax.run.records import Events
+from biggan_jax.run import loggers, storage
 
 COLUMNS = ("FID", "IS", "IS deviation", "KID", "precision", "recall", "density", "coverage")
 
@@ -80,15 +81,16 @@ def added(records: list, record) -> list:
     return [other for other in records if (other.step, other.protocol) != (record.step, record.protocol)] + [record]
 
 
-def write(workdir, record: Record) -> None:
-    """Adds a record to TensorBoard, scores.md and, last, scores.jsonl: what stands there is finished everywhere."""
+def write(workdir, record: Record, log: Callable[[int, dict[str, float]], None] | None = None) -> None:
+    """Adds a record to `log` (None: TensorBoard events in eval/), scores.md and, last, scores.jsonl: what stands there
+    is finished everywhere.
+    """
     root = folder(workdir)
     if record.step is not None:
         truncation = record.protocol.truncation
         prefix = "eval/" if truncation is None else f"eval/truncation {truncation:g}/"
-        events = Events(root)
-        events.scalars(record.step, {prefix + name: value for name, value in record.named_scores().items()})
-        events.close()
+        log = log or functools.partial(loggers.add_events, root)
+        log(record.step, {prefix + name: value for name, value in record.named_scores().items()})
     storage.write_text(root / "scores.md", markdown(added(read(workdir), record)))
     lines = storage.Lines(root / "scores.jsonl")
     lines.write(to_json(record))

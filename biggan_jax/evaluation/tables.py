@@ -4,15 +4,16 @@ A protocol is a frozen dataclass of values that JSON has, with `describe()`, a l
 Scores of different protocols are never in one table.
 """
 
+from collections.abc import Callable
 import dataclasses
+import functools
 import json
 import math
 from typing import Any, NamedTuple
 
 from biggan_jax.errors import DataError
 from biggan_jax.evaluation.results import added, find, folder
-from biggan_jax.run import storage
-from biggan_jax.run.records import Events
+from biggan_jax.run import loggers, storage
 
 
 class Record(NamedTuple):
@@ -49,16 +50,15 @@ def unscored(workdir, name: str, protocol, step: int | None) -> list[bool]:
     return [] if find(read(workdir, name, type(protocol)), step, protocol) else [True]
 
 
-def write(workdir, name: str, title: str, record: Record, note: str = "") -> None:
-    """Adds a record to TensorBoard, NAME.md, which ends with `note`, and, last, NAME.jsonl: what stands there is
-    finished everywhere.
+def write(workdir, name: str, title: str, record: Record, note: str = "", log: Callable | None = None) -> None:
+    """Adds a record to `log`, see `results.write`, NAME.md, which ends with `note`, and, last, NAME.jsonl: what stands
+    there is finished everywhere.
     """
     root = folder(workdir)
     if record.step is not None:
-        events = Events(root)
+        log = log or functools.partial(loggers.add_events, root)
         scores = {f"eval/{score}": value for score, value in record.scores.items() if math.isfinite(value)}
-        events.scalars(record.step, scores)
-        events.close()
+        log(record.step, scores)
     records = added(read(workdir, name, type(record.protocol)), record)
     storage.write_text(root / f"{name}.md", markdown(title, records) + note)
     lines = storage.Lines(root / f"{name}.jsonl")

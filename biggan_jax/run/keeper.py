@@ -12,11 +12,12 @@ from biggan_jax import config as configs
 from biggan_jax import data
 from biggan_jax.data import batches
 from biggan_jax.devices import processes
-from biggan_jax.errors import DivergedError
+from biggan_jax.errors import CollapsedError, DivergedError
 from biggan_jax.gans import core
 from biggan_jax.run import checkpoint, fine_tune, monitor
+from biggan_jax.run.progress import Progress
 from biggan_jax.run.recorder import Recorder
-from biggan_jax.run.records import Progress, Writer
+from biggan_jax.run.records import Writer
 from biggan_jax.sampling import grids, views
 from biggan_jax.sampling.trained import TrainedGAN
 
@@ -33,8 +34,9 @@ class Keeper:
     an older one when it has gone back to the newest TRIES times.
     """
 
-    def __init__(self, program, dataset, workdir: str, check_workdir, judge):
-        self._check_workdir = check_workdir
+    def __init__(self, program, dataset, workdir: str, check_workdir, judge, progress: Progress):
+        self._workdir, self._check_workdir, self._progress = workdir, check_workdir, progress
+        self._compiled = set()  # what `compiling` was called with
         self._program, self._config, self._dataset, self._judge = program, program.config, dataset, judge
         run = self._config.run
         self._main_process = jax.process_index() == 0
@@ -47,7 +49,8 @@ class Keeper:
             self._monitor = monitor.Monitor(program.gan, {"train": dataset} | held_out, program.replicated)
         monitor.check_limits(self._config, self._monitor, program)
         with contextlib.ExitStack() as stack:
-            self.writer = stack.enter_context(contextlib.closing(Writer(workdir, self._main_process, check_workdir)))
+            writer = Writer(workdir, self._main_process, check_workdir, self._config)
+            self.writer = stack.enter_context(contextlib.closing(writer))
             self._checkpoints = stack.enter_context(
                 contextlib.closing(checkpoint.Checkpoints(workdir, run.keep_checkpoints, run.keep_every))
             )
@@ -58,13 +61,14 @@ class Keeper:
         self._check_workdir()
         barren = [step for step, times in self._rollbacks.items() if times >= TRIES]
         program, step = self._program, self._checkpoints.recover(barren)
-        if step is not None:
-            state = self._checkpoints.restore(step, program.abstract_state())
-        elif self._config.init_from:
-            state, lines = fine_tune.initialize(program)
-            self._say("\n".join(lines), sys.stdout)
-        else:
-            state = program.start(self._config.seed)
+        with self._progress.doing("making the nets" if step is None else f"restoring step {step}"):
+            if step is not None:
+                state = self._checkpoints.restore(step, program.abstract_state())
+            elif self._config.init_from:
+                state, lines = fine_tune.initialize(program)
+                self._say("\n".join(lines), sys.stdout)
+            else:
+                state = program.start(self._config.seed)
         self._attempt, self._restored = int(state.attempt), step
         return state, step or 0
 
@@ -82,6 +86,18 @@ class Keeper:
         self.writer.scalars(step, {"attempt": attempt})
         return jax.jit(core.retry)(state, attempt), step
 
+    def collapsed(self, error: CollapsedError, step: int, state) -> CollapsedError:
+        """`error`, with the checkpoints there are by now: the state is saved first, where it is finite."""
+        self._check_workdir()
+        if core.all_finite(state):
+            self._checkpoints.save(step, state, self._config)
+        self._checkpoints.wait()
+        kept = ", ".join(map(str, self._checkpoints.steps()))
+        if not kept:
+            return CollapsedError(f"{error}; it is not finite, and nothing was saved before")
+        start = f"--config.init_from={self._workdir}@STEP starts a new run from one"
+        return CollapsedError(f"{error}; {self._checkpoints.directory} has {kept}; {start}")
+
     @contextlib.contextmanager
     def attempt(self, start: int):
         """Gives the data of the steps after `start`, in the order of the attempt, and a Recorder of them."""
@@ -90,11 +106,17 @@ class Keeper:
         make = functools.partial(self._program.batch, self._dataset, seed)
         if start:
             self.writer.restart(start)
-        with (
-            contextlib.closing(Progress(config.num_steps, start, self._main_process)) as progress,
-            contextlib.closing(batches.prefetch(make, start, config.num_steps)) as stream,
-        ):
-            yield stream, Recorder(self.writer, progress, config, self._program.gan.taken, start)
+        self._progress.begin(start)
+        with contextlib.closing(batches.prefetch(make, start, config.num_steps)) as stream:
+            yield stream, Recorder(self.writer, self._progress, config, self._program.gan.taken, start)
+
+    def compiling(self, program):
+        """A block in which a program, known by any name of its own, runs; the first time it is compiled."""
+        if program in self._compiled:
+            return contextlib.nullcontext()
+        say = not self._compiled
+        self._compiled.add(program)
+        return self._progress.doing("compiling", say)
 
     def record(self, step: int, state, metrics: dict, recorder: Recorder) -> None:
         """Gives `recorder` the metrics of a step just made, with what is watched of its state where a record is due.
@@ -102,11 +124,13 @@ class Keeper:
         """
         record = self._is_recorded(step)
         if record:
-            metrics |= monitor.watched_weights(self._program.gan, state.nets)
+            with self.compiling(monitor.watched_weights):
+                metrics |= monitor.watched_weights(self._program.gan, state.nets)
             nets = self._program.gan.nets.values()
             metrics |= {f"learning_rate/{net.symbol}": net.rate(step - 1) for net in nets if net.rate}
         if self._is_looked_at(step):
-            metrics |= self._monitor(state)
+            with self._progress.doing("looking at the nets and their samples"):
+                metrics |= self._monitor(state)
         recorder.defer(step, metrics, record)
         recorder.read(step - READ_LATE)
         if record:
@@ -126,10 +150,11 @@ class Keeper:
         if not (save or draw):
             return
         self._check_workdir()
-        if save and step not in self._checkpoints.steps():
-            self._save(step, state, recorder)
-        if last or stopping or score:
-            self._checkpoints.wait()  # what follows takes its time; and the best one is kept by linking its files
+        with self._progress.doing("saving"):
+            if save and step not in self._checkpoints.steps():
+                self._save(step, state, recorder)
+            if last or stopping or score:
+                self._checkpoints.wait()  # what follows takes its time; and the best one is kept by linking its files
         if stopping:
             self._say(f"stopped at step {step} with the state saved; the same command continues", sys.stderr)
             return
@@ -139,13 +164,16 @@ class Keeper:
         anew = step != self._restored
         trained = self._trained(step, state)
         if score:
-            ratio = self._judge.score(trained, anew)
+            with self._progress.doing("scoring"):
+                ratio = self._judge.score(trained, anew, self.writer.log)
             monitor.check_collapse(step, {monitor.SCORE_RATIO: ratio}, run.collapse)
         if draw:
             self._check_workdir()  # a score takes minutes
-            self._draw(trained, state, anew)
+            with self._progress.doing("drawing"):
+                self._draw(trained, state, anew)
         if last:
-            self._conclude(trained, anew)
+            with self._progress.doing("judging"):
+                self._conclude(trained, anew)
 
     def _save(self, step, state, recorder) -> None:
         """Starts to save a state that is found sound. Raises DivergedError for another."""

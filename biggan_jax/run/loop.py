@@ -10,11 +10,14 @@ import jax
 from biggan_jax import config as configs
 from biggan_jax import data
 from biggan_jax.devices import group, processes, sharding
-from biggan_jax.errors import EXIT_STOPPED_WITH_STATE_SAVED, BigGANError, DivergedError, UsageError
+from biggan_jax.errors import EXIT_STOPPED_WITH_STATE_SAVED, BigGANError, CollapsedError, DivergedError, UsageError
 from biggan_jax.programs import description
 from biggan_jax.programs.program import Program
-from biggan_jax.run import identity, lock, restarts, storage
+from biggan_jax.run import identity, lock, loggers, restarts, storage
 from biggan_jax.run.keeper import Keeper
+from biggan_jax.run.progress import Progress
+
+FINISHED = ": the run is finished; what it was stopped in, if anything, is done now"
 
 
 def train(config, workdir: str, judge) -> int:
@@ -38,12 +41,16 @@ def train(config, workdir: str, judge) -> int:
                         if step == config.num_steps:
                             return 0
                         batch = recorder.waiting(batches)
-                        with jax.transfer_guard("disallow"):  # all that a step takes is on the devices
-                            state, metrics = program.step(state, batch, program.gan.phase(step))
+                        phase = program.gan.phase(step)
+                        # All that a step takes is on the devices.
+                        with jax.transfer_guard("disallow"), keeper.compiling(phase):
+                            state, metrics = program.step(state, batch, phase)
                         step += 1
                         keeper.record(step, state, metrics, recorder)
             except DivergedError as error:
                 state, step = keeper.go_back(error)
+            except CollapsedError as error:
+                raise keeper.collapsed(error, step, state) from error
 
 
 @contextlib.contextmanager
@@ -51,22 +58,27 @@ def begun(config, workdir: str, judge):
     """Gives the program, the keeper, the state and the step to go on from, and a function that says whether the run is
     asked to stop, once all that can be wrong before the first step was found right.
     """
+    loggers.check(workdir, config)
     processes.initialize(stops_by_itself=True)
     processes.agree(identity.alike(workdir, config))
     stop_requested = processes.on_request_to_stop()
     program = Program(config, sharding.make_mesh())
     if config.run.standing_stats_batches:
         sharding.check_divisible(config.run.standing_stats_batch_size, program.mesh, "run.standing_stats_batch_size")
-    with open_workdir(workdir, program) as (dataset, check_workdir):
-        judge = judge(config, program.mesh, dataset, workdir)
+    with (
+        Progress(config.num_steps, config.run.progress_seconds, active=jax.process_index() == 0) as progress,
+        open_workdir(workdir, program, progress) as (dataset, check_workdir),
+    ):
+        with progress.doing("preparing what scores are made with"):
+            judge = judge(config, program.mesh, dataset, workdir)
         with (
-            contextlib.closing(Keeper(program, dataset, workdir, check_workdir, judge)) as keeper,
+            contextlib.closing(Keeper(program, dataset, workdir, check_workdir, judge, progress)) as keeper,
             jax.set_mesh(program.mesh),
         ):
             state, step = keeper.begin()
             with contextlib.ExitStack() as stack:
                 if jax.process_index() == 0:
-                    print(summary(program, dataset, step), flush=True)
+                    print(summary(program, dataset, workdir, step), flush=True)
                     stack.enter_context(restarts.counted_start(workdir, step, config.run.max_restarts))
                 # Innermost: what is closed on the way out waits for the other processes.
                 stack.enter_context(group.ends_together())
@@ -75,7 +87,7 @@ def begun(config, workdir: str, judge):
 
 
 @contextlib.contextmanager
-def open_workdir(workdir: str, program: Program):
+def open_workdir(workdir: str, program: Program, progress: Progress):
     """Gives the data set, once `workdir` was found to belong to this config and this data and to nobody else who
     writes, and a function that raises StorageError when `workdir` is gone or replaced. Inside the block the directory
     is locked, and a full disk is one line.
@@ -83,7 +95,8 @@ def open_workdir(workdir: str, program: Program):
     with storage.disk_errors(workdir):
         identity.check_config(workdir, program.config)
         with (lock.lock if jax.process_index() == 0 else storage.held)(workdir) as check_workdir:
-            dataset = load_alike(program.config)
+            with progress.doing("reading the data", say=True):
+                dataset = load_alike(program.config)
             if jax.process_index() == 0:
                 identity.write_identity(workdir, dataset, program.mesh.devices.flat)
                 identity.write_config(workdir, program.config)
@@ -102,8 +115,8 @@ def load_alike(config):
     return dataset
 
 
-def summary(program: Program, dataset, start: int) -> str:
-    """Lines on what is about to be trained, on what, and how far."""
+def summary(program: Program, dataset, workdir: str, start: int) -> str:
+    """Lines on what is about to be trained, on what, what is written where, how to stop it, and how far it goes."""
     config, devices = program.config, program.mesh.devices.flat
     counts = (
         f"{net.symbol.upper()} {description.count(net.shapes()['params']):,}" for net in program.gan.nets.values()
@@ -122,5 +135,19 @@ def summary(program: Program, dataset, start: int) -> str:
         f"{len(devices)} x {devices[0].device_kind} in {len({d.process_index for d in devices})} process(es), "
         f"{config.batch_size} {examples} per {updates[0]} ({program.micro_batch // len(devices)} per device), "
         f"{updates[1]}compute in {config.compute_dtype}",
-        f"steps {start} to {config.num_steps}",
+        *(written(config, workdir) if start < config.num_steps else ()),
+        f"steps {start} to {config.num_steps}{'' if start < config.num_steps else FINISHED}",
     ])  # fmt: skip
+
+
+def written(config, workdir: str) -> list[str]:
+    """Lines on what a run writes where, how it is stopped and how it goes on."""
+    run, of_steps = config.run, {0: "at the end", 1: "every step"}
+    every = lambda steps: of_steps.get(steps, f"every {steps:,} steps")
+    parts = [f"checkpoints/ {every(run.checkpoint_every)}", f"metrics.jsonl {every(run.log_every)}"]
+    parts += [f"samples/ {every(run.sample_every)}"]
+    parts += [f"eval/ {every(run.evaluate_every)}"] if run.evaluate_every else []
+    return [
+        f"writes to {workdir}: {', '.join(parts)}",
+        "Ctrl-C or SIGTERM saves and stops; the same command goes on from there, or from the newest checkpoint",
+    ]

@@ -1,8 +1,9 @@
 """Watching a run, besides its losses: signs of collapse (Brock et al. 2018, Section 4 and Appendix F).
 
-Before a collapse the top singular values of G's first layers grow without bound; D's accuracy on the images it trains
-on nears 1 while that on held-out images stays near chance: it has memorized them. After it, samples lose their
-variety.
+Before a collapse the top singular values of G's first layers grow without bound; D tells the images it trains on from
+held-out ones: it has memorized them. After it, samples lose their variety, and D tells them from real images without
+fail. How well it does is measured by the order of its outputs: a common offset, which changes from step to step, moves
+its accuracy between 0 and 1.
 """
 
 import functools
@@ -15,11 +16,13 @@ import numpy as np
 
 from biggan_jax.data.dataset import rows
 from biggan_jax.errors import CollapsedError, DivergedError, UsageError
+from biggan_jax.gans.pair import Pair
 
 TOP = 3  # singular values recorded of each layer, as the paper's Figure 3
 EXACT_UP_TO = 256  # rows of the smaller Gram matrix up to which its eigenvalues are computed; above, they are estimated
 ITERATIONS = 8  # of the estimate, at each look; it goes on from the last look's vectors
 IMAGES = 256  # real images, held-out images and samples looked at
+SEED = 2**31  # of which ones; by the seed that points were drawn with they would be of one mode
 
 
 def top_singular_value(weight: jax.Array) -> jax.Array:
@@ -98,11 +101,35 @@ def watched_weights(gan, nets) -> dict[str, jax.Array]:
     return found
 
 
+def auc(above: jax.Array, below: jax.Array) -> jax.Array:
+    """The share of pairs of `above` [N] and `below` [M] in which the first is larger, equal ones counting half: the
+    area under the ROC curve (Mann-Whitney U / NM).
+    """
+    return ((above[:, None] > below).mean() + (above[:, None] >= below).mean()) / 2
+
+
+def separation(gan: Pair, nets, reals: dict) -> dict[str, jax.Array]:
+    """How well D's outputs tell the images of `reals["train"]` from samples with their labels, `d_auc/samples`, and
+    from the other `reals`, `d_auc/NAME`: 0.5 not at all, 1 without fail. See `watched` for the arguments.
+    """
+
+    def outputs(examples, labels):
+        output = gan.discriminator.apply(nets["discriminator"].variables, examples, *gan.told(labels))
+        return output[0] if isinstance(output, tuple) else output
+
+    labels = reals["train"]["label"]
+    variables = {name: state.variables for name, state in nets.items()}
+    samples = gan.sample(variables, jax.random.key(0), jnp.arange(len(labels)), {"label": labels}, None)
+    of = {name: outputs(gan.reals(batch), batch["label"]) for name, batch in reals.items()}
+    train = of.pop("train")
+    return {f"d_auc/{name}": auc(train, below) for name, below in (of | {"samples": outputs(samples, labels)}).items()}
+
+
 def watched(gan, nets, reals: dict) -> dict[str, jax.Array]:
     """Records of what the recipe watches (`GAN.watch`) of each set of `reals`, name -> batch, "train" among them; of
-    all but "train" those that end in /real.
+    all but "train" those that end in /real. Of one with logits also how D separates the sets.
     """
-    found = {}
+    found = separation(gan, nets, reals) if isinstance(gan, Pair) and gan.loss else {}
     for split, batch in reals.items():
         for name, value in gan.watch(nets, batch, jax.random.key(0)).items():
             what, _, of = name.rpartition("/")
@@ -140,7 +167,7 @@ class Monitor:
 def _some(dataset) -> dict[str, np.ndarray]:
     found = {}
     for stream in dataset.streams:
-        indices = np.argsort(np.random.PCG64(0).random_raw(rows(stream)))[:IMAGES]
+        indices = np.argsort(np.random.PCG64(SEED).random_raw(rows(stream)))[:IMAGES]
         found |= {name: np.asarray(array[indices]) for name, array in stream.items()}
     return found
 
@@ -177,7 +204,8 @@ SCORE_RATIO = "score over its least"
 # Record, config key below `run.collapse`, and which side of the limit is collapse.
 LIMITS = (
     ("sigma/g_first", "max_sigma", operator.gt),
-    ("d_accuracy/train", "max_d_accuracy", operator.gt),
+    ("d_auc/samples", "max_d_auc", operator.gt),
+    ("d_auc/held_out", "max_d_auc_held_out", operator.gt),
     ("variety", "min_variety", operator.lt),
     (SCORE_RATIO, "max_fid_ratio", operator.gt),
 )
@@ -193,8 +221,8 @@ def check_limits(config, monitor: Monitor | None, program) -> None:
         if config.run.collapse[key] and name not in recorded:
             raise UsageError(
                 f"config.run.collapse.{key} is {config.run.collapse[key]:g}, but this run does not record {name}: it "
-                "needs run.evaluate_every for scores, run.monitor_every for the others, and a loss with a decision "
-                "boundary for D's accuracy; it must be 0"
+                "needs run.evaluate_every for scores, run.monitor_every for the others, run.monitor_split for "
+                "held_out, and a recipe whose D gives logits for d_auc; it must be 0"
             )
 
 
@@ -209,7 +237,4 @@ def passed_limit(values: dict[str, float], limits) -> str | None:
 def check_collapse(step: int, values: dict[str, float], limits) -> None:
     """Raises CollapsedError when a record has passed a limit."""
     if passed := passed_limit(values, limits):
-        raise CollapsedError(
-            f"step {step}: {passed}. "
-            "The checkpoints are kept; --config.init_from=RUN@STEP starts a new run from one of them"
-        )
+        raise CollapsedError(f"step {step}: {passed}")

@@ -1,44 +1,36 @@
-"""Records of a run: `metrics.jsonl`, TensorBoard events, and a progress bar or plain lines. Process 0 only."""
+"""Records of a run: `metrics.jsonl`, images, and what loggers are told. Process 0 only."""
 
 from collections.abc import Callable, Collection
 import contextlib
 import io
-import itertools
 import json
 import math
-import os
-import pathlib
-import sys
-import tempfile
 import time
 
 import numpy as np
 from PIL import Image
-from rich import progress as rich_progress
-from rich.console import Console
 
 from biggan_jax.errors import StorageError
 from biggan_jax.run import storage
-from biggan_jax.run.tensorboard import event_file_writer, event_pb2, summary
+from biggan_jax.run.loggers import Loggers
 
 UPLOAD_SECONDS = 30.0  # between uploads of the records to a bucket; a kill loses those since the last
-_numbers = itertools.count()  # of files of events
-MAX_UPLOAD_BYTES = 8 << 20  # a file of events that is longer is not added to, so that it need not be uploaded again
 
 
 class Writer:
-    """Records in `WORKDIR/metrics.jsonl`, one JSON object a line, and in TensorBoard; images in `WORKDIR/samples/`.
+    """Records in `WORKDIR/metrics.jsonl`, one JSON object a line; images in `WORKDIR/samples/`; both in the loggers of
+    `config.run.loggers` too, without a config in TensorBoard.
 
     `check_workdir` raises StorageError where the directory is somebody else's by now: a bucket's records, which are
     written as wholes, would replace theirs.
     """
 
-    def __init__(self, workdir, active: bool = True, check_workdir: Callable[[], None] = lambda: None):
+    def __init__(self, workdir, active: bool = True, check_workdir: Callable[[], None] = lambda: None, config=None):
         self._workdir = storage.path(workdir)
         self._active, self._check_workdir = active, check_workdir
         if active:
             self._jsonl = storage.Lines(self._workdir / "metrics.jsonl")
-            self._events = Events(self._workdir)
+            self._loggers = Loggers(self._workdir, config)
             self._uploaded = -math.inf
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
@@ -47,20 +39,25 @@ class Writer:
         # JSON has no NaN or infinity: they are written as null.
         record = {"step": step} | {key: value if math.isfinite(value) else None for key, value in values.items()}
         self._jsonl.write(json.dumps(record))
-        self._events.scalars(step, values)
-        self._upload()
+        self.log(step, values)
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Tells loggers only, of what is recorded elsewhere."""
+        if self._active:
+            self._loggers.scalars(step, values)
+            self._upload()
 
     def restart(self, step: int) -> None:
         """Goes on after `step`, to which the run was resumed or went back."""
         if self._active:
-            self._events.restart(step)
+            self._loggers.restart(step)
 
     def image(self, step: int, name: str, image: np.ndarray, tag: str = "samples") -> None:
-        """A uint8 image [H, W, 3] as `samples/NAME.png` and under `tag` in TensorBoard."""
+        """A uint8 image [H, W, 3] as `samples/NAME.png` and under `tag` in loggers."""
         if not self._active:
             return
         save_png(self._workdir / "samples" / f"{name}.png", image)
-        self._events.image(step, tag, image)
+        self._loggers.image(step, tag, image)
         self._upload()
 
     def recorded(self, step: int) -> list[str]:
@@ -80,82 +77,14 @@ class Writer:
         except StorageError:
             ours = False
         self._jsonl.close(flush=ours)
-        self._events.close(upload=ours)
+        self._loggers.close(ours)
 
     def _upload(self) -> None:
         if storage.is_bucket(self._workdir) and time.monotonic() - self._uploaded > UPLOAD_SECONDS:
             self._check_workdir()
             self._jsonl.flush()
-            self._events.upload()
+            self._loggers.upload()
             self._uploaded = time.monotonic()
-
-
-class Events:
-    """TensorBoard events in `directory`, in a file that is made with the first of them; those for a bucket wait on the
-    local disk for `upload` or `close`.
-
-    They are written by whoever adds them: a full disk is met there, and not by a thread whose queue would fill up.
-    """
-
-    def __init__(self, directory):
-        self._directory = storage.path(directory)
-        self._waiting = tempfile.TemporaryDirectory() if storage.is_bucket(directory) else None
-        self._opened = self._purge_step = None
-
-    @property
-    def _writer(self):
-        if self._opened is None:
-            directory = pathlib.Path(self._waiting.name if self._waiting else self._directory)
-            directory.mkdir(parents=True, exist_ok=True)
-            # Files that are begun within one second have names of their own.
-            self._opened = event_file_writer.EventsWriter(
-                str(directory / "events"), f".{os.getpid()}.{next(_numbers):04d}"
-            )
-            if self._purge_step is not None:
-                self._add(self._purge_step, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
-                self._purge_step = None
-        return self._opened
-
-    def _add(self, step: int, **content) -> None:
-        self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, **content))
-
-    def restart(self, step: int) -> None:
-        """Goes on after `step`: what was written of later ones is no longer shown."""
-        self._close()
-        self._purge_step = step + 1
-
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        for key, value in values.items():
-            self._add(step, summary=summary.scalar(key, value))
-        if self._opened:
-            self._opened.flush()
-
-    def image(self, step: int, tag: str, image: np.ndarray) -> None:
-        self._add(step, summary=summary.image(tag, image, dataformats="HWC"))
-        self._opened.flush()
-
-    def upload(self) -> None:
-        """Writes what there is to the bucket; begins another file when this one has become long."""
-        if self._waiting is None:
-            return
-        for file in pathlib.Path(self._waiting.name).iterdir():
-            data = file.read_bytes()
-            (self._directory / file.name).write_bytes(data)
-            if len(data) > MAX_UPLOAD_BYTES:
-                self._close()
-                file.unlink()
-
-    def close(self, upload: bool = True) -> None:
-        self._close()
-        if upload:
-            self.upload()
-        if self._waiting:
-            self._waiting.cleanup()
-
-    def _close(self) -> None:
-        if self._opened:
-            self._opened.close()
-            self._opened = None
 
 
 def read(workdir) -> list[dict]:
@@ -181,45 +110,3 @@ def save_gif(path, images: list[np.ndarray], milliseconds: int) -> None:
     content, times = io.BytesIO(), [milliseconds] * len(others) + [3 * milliseconds]
     first.save(content, format="GIF", save_all=True, append_images=others, duration=times, loop=0)
     storage.write_bytes(storage.path(path), content.getvalue())
-
-
-class Progress:
-    """A live bar with losses and time left on a terminal; elsewhere one line each `seconds`."""
-
-    def __init__(self, total: int, start: int, active: bool = True, seconds: float = 10.0):
-        self._total, self._seconds, self._active = total, seconds, active
-        self._first = (start, time.monotonic())
-        self._last_line = 0.0
-        self._bar = None
-        if active and sys.stderr.isatty():
-            columns = (
-                "[progress.description]{task.description}",
-                rich_progress.BarColumn(),
-                rich_progress.MofNCompleteColumn(),
-                rich_progress.TimeElapsedColumn(),
-                rich_progress.TextColumn("left"),
-                rich_progress.TimeRemainingColumn(),
-                rich_progress.TextColumn("{task.fields[values]}"),
-            )
-            self._bar = rich_progress.Progress(*columns, console=Console(stderr=True))
-            self._task = self._bar.add_task("training", total=total, completed=start, values="compiling")
-            self._bar.start()
-
-    def update(self, step: int, values: dict[str, float] | None = None) -> None:
-        """Moves to `step`; `values` are shown until the next ones."""
-        if not self._active:
-            return
-        text = "" if values is None else "  ".join(f"{key} {value:.3g}" for key, value in values.items())
-        if self._bar:
-            self._bar.update(self._task, completed=step, **({"values": text} if text else {}))
-            return
-        now = time.monotonic()
-        if text and (now - self._last_line > self._seconds or step == self._total):
-            self._last_line = now
-            start, began = self._first
-            left = (now - began) / max(step - start, 1) * (self._total - step)
-            print(f"step {step}/{self._total}  {text}  {left:.0f} s left", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        if self._bar:
-            self._bar.stop()
