@@ -67,5 +67,10 @@ def parse(arguments):
     return convert, given
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The program biggan-convert."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    command()

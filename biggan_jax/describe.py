@@ -6,18 +6,22 @@ Layers with shapes and parameter counts, totals beside the paper's, and FLOPs pe
 import argparse
 import json
 
+from etils import epy
 from rich.console import Console
 from rich.table import Table
 
-from biggan_jax import cli, data
-from biggan_jax.programs import description
+from biggan_jax import cli
+
+with epy.lazy_imports():  # mistakes in arguments are told before JAX is imported, which takes seconds
+    from biggan_jax import data
+    from biggan_jax.programs import description
 
 
 def main(arguments) -> int:
     parser = argparse.ArgumentParser(prog="python -m biggan_jax.describe", description=__doc__.split("\n")[0])
     cli.add_config_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
-    options, config = cli.parse(parser, arguments, data.complete)
+    options, config = cli.parse(parser, arguments, lambda config: data.complete(config))
     found = description.describe(config, cli.load_paper(options.config))
     found["step_flops"] = description.step_flops(config)
     if options.json:
@@ -51,5 +55,10 @@ def print_tables(description) -> None:
     print(f"training step: {description['step_flops'] / 1e12:.3f} TFLOP")
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The program biggan-describe."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    command()

@@ -11,20 +11,24 @@ do, takes yours with --images (or --inputs); without, it takes those of the run'
 
 import argparse
 
-import jax
+from etils import epy
 import numpy as np
 
-from biggan_jax import cli, data
+from biggan_jax import cli
 from biggan_jax import config as configs
 from biggan_jax.config import kind
-from biggan_jax.data import folders
-from biggan_jax.devices import processes, sharding
 from biggan_jax.errors import UsageError
-from biggan_jax.evaluation import image_files
 from biggan_jax.run import storage
-from biggan_jax.run.loading import load
-from biggan_jax.run.records import save_png
-from biggan_jax.sampling import conditions, grids, scatter, views
+
+with epy.lazy_imports():  # mistakes in arguments are told before JAX is imported, which takes seconds
+    import jax
+
+    from biggan_jax import data
+    from biggan_jax.data import folders
+    from biggan_jax.devices import processes, sharding
+    from biggan_jax.evaluation import image_files
+    from biggan_jax.run import loading, records
+    from biggan_jax.sampling import conditions, grids, scatter, views
 
 NUM = 64  # samples, unless asked otherwise
 
@@ -79,7 +83,7 @@ def main(arguments) -> int:
     mesh = sharding.make_mesh()
     sharding.check_divisible(options.batch_size, mesh, "batch_size (--batch_size)")
     with jax.set_mesh(mesh):
-        trained = load(options.workdir, options.step)
+        trained = loading.load(options.workdir, options.step)
         if kind(trained.config) == "points" and options.png:
             raise UsageError("--png is of images; a run on points has one picture, points.png, and samples.npz")
         translates = hasattr(trained.gan, "translate")
@@ -177,11 +181,11 @@ def write(directory: str, picture, images, asked: dict, png: bool, npz: bool) ->
     """
     out = storage.path(directory)
     with storage.refusals(directory):
-        save_png(out / folders.GRID, picture)
+        records.save_png(out / folders.GRID, picture)
         if png:
             of = [f"_class{label}" for label in asked["labels"]] if "labels" in asked else [""] * len(images)
             for i, image in enumerate(images):
-                save_png(out / f"{i:06d}{of[i]}.png", grids.shown(image))
+                records.save_png(out / f"{i:06d}{of[i]}.png", grids.shown(image))
         if npz:
             with (out / "samples.npz").open("wb") as file:
                 np.savez(file, images=images, **asked)
@@ -192,7 +196,7 @@ def write_points(directory: str, samples, asked: dict, config) -> None:
     out = storage.path(directory)
     shown = scatter.View(f"{len(samples)} samples", samples)
     with storage.refusals(directory):
-        save_png(out / "points.png", scatter.panels([shown], views.real_points(config), views.bound(config)))
+        records.save_png(out / "points.png", scatter.panels([shown], views.real_points(config), views.bound(config)))
         with (out / "samples.npz").open("wb") as file:
             np.savez(file, points=samples, **asked)
 
@@ -211,5 +215,10 @@ def parse_classes(text: str | None, names: tuple[str, ...], num_classes: int) ->
         raise UsageError(f"--classes={text}: expected comma-separated numbers such as 3,7{known}") from None
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The program biggan-sample."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    command()

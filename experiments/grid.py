@@ -8,14 +8,13 @@ a grid, and `experiments.report` makes its tables.
 
 from collections.abc import Callable
 import dataclasses
-import difflib
 from typing import Any
 
 import ml_collections
 
 from biggan_jax import cli
 from biggan_jax import config as configs
-from biggan_jax.errors import UsageError
+from biggan_jax.errors import UsageError, near
 from experiments import cifar10, digits, fashion_mnist, imagenet
 
 
@@ -145,8 +144,8 @@ def no_row(name: str, rows) -> str:
 
 def one_of(name: str, allowed) -> str:
     """What is allowed instead of `name`, near matches first."""
-    near = difflib.get_close_matches(name, list(allowed), 3)
-    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+    meant = near(name, allowed, 3)
+    hint = f" (did you mean {' or '.join(meant)}?)" if meant else ""
     return f"it must be one of {', '.join(allowed)}{hint}"
 
 

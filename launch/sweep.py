@@ -8,9 +8,14 @@ import argparse
 import os
 import sys
 
+from etils import epy
+
 from biggan_jax import cli
 from biggan_jax.errors import UsageError
-from launch import checks, cloud, collect, cost, gke, jobs, local, skypilot, tpu_vm
+from launch import checks, cloud, gke, jobs, local, skypilot, tpu_vm
+
+with epy.lazy_imports():  # mistakes in arguments are told before JAX is imported, which takes seconds
+    from launch import collect, cost
 
 VERBS = ("submit", "status", "cancel", "logs", "collect")
 BACKENDS = ("gke", "tpu-vm", "local", "skypilot")
@@ -194,5 +199,10 @@ def _confirmed() -> bool:
     return input("Start? [y/N] ").strip().lower() in ("y", "yes")
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The program biggan-sweep."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    command()

@@ -12,14 +12,12 @@ from biggan_jax import data, gans
 from biggan_jax.data import batches
 from biggan_jax.errors import MissingSplitError, UsageError
 from biggan_jax.evaluation import features, reference, results
-from biggan_jax.evaluation.protocol import Protocol, source_of
+from biggan_jax.evaluation.protocol import NEIGHBOUR_SAMPLES, NUM_SAMPLES, Protocol, source_of
 from biggan_jax.evaluation.reference import Reference
 from biggan_jax.gans.core import Net
 from biggan_jax.metrics import summary
 from biggan_jax.sampling import conditions
 
-NUM_SAMPLES = 50_000  # the published number
-NEIGHBOUR_SAMPLES = 10_000  # 80 MB of Inception features, and a minute of distances on two cores
 VALIDATION_SPLITS = ("validation", "val", "test")  # Table 2 asks for the Inception Score of the first that the data has
 
 

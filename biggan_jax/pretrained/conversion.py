@@ -10,18 +10,20 @@ import hashlib
 import json
 import os
 
-import jax
-import jax.numpy as jnp
+from etils import epy
+import numpy as np
 
-from biggan_jax import gans
 from biggan_jax.config import default, to_json, validate
 from biggan_jax.errors import DataError, UsageError
-from biggan_jax.models import biggan
-from biggan_jax.pretrained.biggan_pytorch import from_biggan_pytorch, to_biggan_pytorch
-from biggan_jax.pretrained.huggingface import from_huggingface, truncation_stats
-from biggan_jax.pretrained.readers import read_state_dict, write_state_dict
 from biggan_jax.run import storage
-from biggan_jax.run.checkpoint import Checkpoints, open_for_reading, read_averages, read_net
+
+with epy.lazy_imports():  # the command looks at these functions' parameters before anything is imported for long
+    import jax
+
+    from biggan_jax import gans
+    from biggan_jax.models import biggan
+    from biggan_jax.pretrained import biggan_pytorch, huggingface, readers
+    from biggan_jax.run import checkpoint
 
 # The key by which a file of each kind is known, and the options that take such a file.
 SIGNS = {
@@ -83,11 +85,11 @@ def import_huggingface(
         raise DataError(f"--hf_config={path}: {error}") from error
     if not isinstance(settings, dict):
         raise DataError(f"--hf_config={path}: expected a JSON object")
-    state_dict = read_state_dict(weights)
+    state_dict = readers.read_state_dict(weights)
     _check_kind(weights, state_dict, "huggingface")
     try:
-        module, variables = from_huggingface(state_dict, settings)
-        stats = truncation_stats(state_dict, settings)
+        module, variables = huggingface.from_huggingface(state_dict, settings)
+        stats = huggingface.truncation_stats(state_dict, settings)
     except DataError as error:
         raise DataError(f"{weights} with {path}: {error}") from error
     config = config_of(module, None, "huggingface")
@@ -104,18 +106,18 @@ def export_biggan_pytorch(out: str, workdir: str, step: int | None = None, net: 
     """
     if os.path.exists(out):
         raise UsageError(f"--out={out} exists; choose a new file")
-    checkpoints, step = open_for_reading(workdir, step)
+    checkpoints, step = checkpoint.open_for_reading(workdir, step)
     try:
         if net == "ema":
             module = gans.build(checkpoints.config(step)).nets["generator"].module
-            variables = read_averages(checkpoints, step)["generator"]
+            variables = checkpoint.read_averages(checkpoints, step)["generator"]
         else:
-            module, variables = read_net(checkpoints, step, net)
+            module, variables = checkpoint.read_net(checkpoints, step, net)
     finally:
         checkpoints.close()
-    state_dict = to_biggan_pytorch(variables, module, mybn=mybn)
+    state_dict = biggan_pytorch.to_biggan_pytorch(variables, module, mybn=mybn)
     try:
-        write_state_dict(out, state_dict)
+        readers.write_state_dict(out, state_dict)
     except OSError as error:
         raise UsageError(f"--out={out} cannot be written: {error.strerror or error}") from error
     return f"{out}: {net} of step {step}, {len(state_dict)} arrays"
@@ -204,11 +206,13 @@ def _read_biggan_pytorch(path, net: str, image_size: int | None = None, *, sn_ep
 
     Raises DataError naming the file and the key.
     """
-    state_dict = read_state_dict(path)
+    state_dict = readers.read_state_dict(path)
     _check_kind(path, state_dict, net)
     resolution = resolution_of(path, state_dict, net, image_size)
     try:
-        module, variables = from_biggan_pytorch(state_dict, net, resolution, sn_eps=sn_eps, bn_eps=bn_eps)
+        module, variables = biggan_pytorch.from_biggan_pytorch(
+            state_dict, net, resolution, sn_eps=sn_eps, bn_eps=bn_eps
+        )
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     return module, _in_float32(variables)
@@ -216,7 +220,7 @@ def _read_biggan_pytorch(path, net: str, image_size: int | None = None, *, sn_ep
 
 def _in_float32(variables):
     """`variables` as a checkpoint holds them, whatever the precision of the file."""
-    return jax.tree.map(lambda x: x.astype(jnp.float32), variables)
+    return jax.tree.map(lambda x: x.astype(np.float32), variables)
 
 
 def _write(out, items: dict, config) -> str:
@@ -224,7 +228,7 @@ def _write(out, items: dict, config) -> str:
     folder = storage.path(out)
     try:
         storage.write_text(folder / "config.json", to_json(config))  # first: it says why it cannot be written
-        checkpoints = Checkpoints(folder)
+        checkpoints = checkpoint.Checkpoints(folder)
         checkpoints.save_nets(0, items, config)
         checkpoints.close()
     except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
