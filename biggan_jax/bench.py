@@ -1,4 +1,5 @@
-"""Measures a config's training step on the devices that are here:
+"""Measures a config's training step on the devices that are here.
+
 python -m biggan_jax.bench --config=experiments/cifar10.py [--steps=20] [--random_images] [--json]
 
 or how it scales, by compiling it only, each device keeping the images it has on the first entry of

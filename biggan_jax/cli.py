@@ -5,6 +5,7 @@ import inspect
 import os
 import re
 import sys
+import tempfile
 import traceback
 
 from absl import flags, logging
@@ -14,6 +15,7 @@ from ml_collections import config_flags
 from biggan_jax import config as configs
 from biggan_jax import experiment
 from biggan_jax.errors import BigGANError, DataError, StorageError, UsageError
+from biggan_jax.run import storage
 
 
 def run(main) -> None:
@@ -31,7 +33,7 @@ def run(main) -> None:
 
 def _run(main) -> int:
     try:
-        return main(sys.argv[1:]) or 0
+        return main([with_homes(argument) for argument in sys.argv[1:]]) or 0
     except BigGANError as error:
         for line in (f"error: {error}", *getattr(error, "__notes__", ())):
             print(" ".join(line.split()), file=sys.stderr)
@@ -47,6 +49,15 @@ def _run(main) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def with_homes(argument: str) -> str:
+    """`argument` with the home folder for a ~ that begins a path in it, at its start or behind =, : or a comma: a shell
+    leaves that of --workdir=~/runs alone. Values of the config are for those who read them.
+    """
+    if argument.startswith("--config."):
+        return argument
+    return re.sub(r"(^|[=:,])(~\w*)(?=/|$)", lambda found: found[1] + os.path.expanduser(found[2]), argument)
 
 
 class _Output:
@@ -94,6 +105,21 @@ def add_config_argument(parser) -> None:
         help="an experiment: a file, or the name of one in experiments/, such as digits or family/gan",
     )
     parser.epilog = "Any key of the config can be changed: --config.batch_size=64 --config.model.channels=32"
+
+
+def require_writable(option: str, name: str) -> None:
+    """Raises UsageError unless a folder of this name, the value of --`option`, is there or can be made, and written to:
+    said before the work, and nothing of it stays. Buckets answer later.
+    """
+    folder = storage.path(name)
+    if storage.is_bucket(name):
+        return
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        raise UsageError(f"--{option}={name} cannot be written: {there}: {error.strerror}") from None
 
 
 def parse(parser, arguments, complete=lambda config: None):

@@ -200,6 +200,8 @@ def evaluate_run(options, overrides, mesh) -> None:
         beside = KINDS.get(what, f"--{what}")
         raise UsageError(f"--{refused[0]} does not go with {beside}")
     run = dict(step=options.step if step is None else step, poll_seconds=poll_seconds)
+    if what in dict(asked):  # the others keep the run's own beside that of the data
+        config = compared_config(options, overrides, config)
     if what == "test_error":
         semi_supervised.SemiSupervised(options.workdir, config, mesh, options.supervised, **run).evaluate()
     elif what == "translation":

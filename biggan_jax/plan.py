@@ -1,7 +1,8 @@
-"""Finds what a config needs on a TPU slice, without one:
+"""Finds what a config needs on a TPU slice, without one.
+
 python -m biggan_jax.plan --config=experiments/table1.py:row=8 --topology=v3:8x8 [--json]
 
-The real training step is compiled ahead of time by libtpu (pip install 'biggan_jax[tpu]'); memory, FLOPs, bytes and
+The real training step is compiled ahead of time by libtpu (pip install -e '.[tpu]'); memory, FLOPs, bytes and
 collectives are those of the program that the slice would run. With `--config=FILE.py:all` every row of the file's
 grid (its `get_grid`) is planned, as one Markdown table.
 """

@@ -51,7 +51,7 @@ def main(arguments) -> int:
     parser.add_argument("--direction", help="of a translation: a2b or b2a (default: a2b)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--truncation", type=float, help="threshold on the latents, or psi of a GAN with styles (default: none)"
+        "--truncation", help="threshold on the latents, or psi of a GAN with styles, or none (default: none)"
     )
     parser.add_argument(
         "--truncation_mode",
@@ -60,7 +60,7 @@ def main(arguments) -> int:
     parser.add_argument(
         "--batch_size", type=int, default=64, help="images per call of the generator; the images do not depend on it"
     )
-    parser.add_argument("--columns", type=int, default=0, help="columns of the grid (default: a square)")
+    parser.add_argument("--columns", type=int, help="columns of the grid (default: a square)")
     parser.add_argument("--png", action="store_true", help="write each sample as PNG too")
     parser.add_argument(
         "--npz",
@@ -73,12 +73,14 @@ def main(arguments) -> int:
         help="a grid of rows that move from one latent, class, or both, to another; w: from one style",
     )
     options = parser.parse_args(arguments)
-    for name, least in (("num", 1), ("batch_size", 1), ("columns", 0)):
+    for name, least in (("num", 1), ("batch_size", 1), ("columns", 1)):
         value = getattr(options, name)
         if value is not None and value < least:
             raise UsageError(f"--{name}={value}; it must be at least {least}")
     if not 0 <= options.seed < 2**31:
         raise UsageError(f"--seed={options.seed}; it must be at least 0 and less than 2**31")
+    options.truncation = parse_truncation(options.truncation)
+    cli.require_writable("out", options.out)
     processes.initialize()
     mesh = sharding.make_mesh()
     sharding.check_divisible(options.batch_size, mesh, "batch_size (--batch_size)")
@@ -102,7 +104,7 @@ def of_classes(trained, options):
     """`(samples, {"labels": their classes}, picture)`; the picture is None of points."""
     refuse(options, trained, "images", "direction")
     num = options.num or NUM
-    columns = options.columns or max(1, round(num**0.5))
+    columns = interpolation_columns(options, num) if options.interpolate else columns_of(options, num)
     classes = trained.labels(parse_classes(options.classes, trained.class_names, trained.num_classes))
     meant = dict(truncation=options.truncation, seed=options.seed, mode=options.truncation_mode)
     if options.interpolate:
@@ -125,9 +127,27 @@ def of_inputs(trained, options):
         asked = {names[0]: read_inputs(options.images, trained, names[0], options.num)}
     else:
         asked = trained.draw_conditions(data.load(trained.config), options.seed, 0, options.num or NUM)
+    columns = columns_of(options, asked if isinstance(asked, int) else len(next(iter(asked.values()))), 0.5)
     samples = trained.sample(asked, batch_size=options.batch_size, **meant)
-    columns = options.columns or max(1, round((len(samples) / 2) ** 0.5))
     return samples, asked if isinstance(asked, dict) else {}, grids.pairs(asked, samples, columns)
+
+
+def columns_of(options, count: int, shape: float = 1.0) -> int:
+    """Columns for `count` cells: those asked for, or of a grid that has about `shape` times as many as rows. Raises
+    UsageError for more columns than cells.
+    """
+    if options.columns and options.columns > count:
+        raise UsageError(f"--columns={options.columns}; it must be at most the number of samples, {count}")
+    return options.columns or max(1, round((shape * count) ** 0.5))
+
+
+def interpolation_columns(options, num: int) -> int:
+    """Columns of rows that hold `num` images. Raises UsageError where those asked for do not."""
+    columns = columns_of(options, num)
+    if options.columns and num % columns:
+        near = " or ".join(str(n) for n in (num // columns * columns, -(-num // columns) * columns))
+        raise UsageError(f"--num={num}: rows of --columns={columns} must be whole; such as --num={near}")
+    return next(n for n in range(columns, num + 1) if num % n == 0)
 
 
 def translation(trained, options):
@@ -143,9 +163,9 @@ def translation(trained, options):
     else:
         held_out = data.load(trained.config, split=trained.config.run.monitor_split or "test")
         images = conditions.rows_of(held_out, {domain}, options.seed, 0, options.num or NUM)[domain]
+    columns = columns_of(options, len(images), 0.5)
     translated = trained.translate(images, direction, options.batch_size)
     asked = {domain: images}
-    columns = options.columns or max(1, round((len(images) / 2) ** 0.5))
     return translated, asked, grids.pairs(asked, translated, columns)
 
 
@@ -166,12 +186,10 @@ def read_inputs(path: str, trained, name: str, num: int | None) -> np.ndarray:
 
 
 def interpolation_rows(trained, classes, num: int, columns: int, between: str, **meant):
-    """`(images, labels)`: at least `num` images in rows of `columns` that move from one latent, class, or both, to
-    another.
-    """
-    starts = classes[np.arange(-(-num // columns)) % len(classes)]
+    """`(images, labels)`: `num` images in rows of `columns` that move from one latent, class, or both, to another."""
+    starts = classes[np.arange(num // columns) % len(classes)]
     ends = np.roll(classes, -1)[np.arange(len(starts)) % len(classes)]
-    images = trained.interpolate(starts, ends, columns, between, **meant)
+    images = trained.interpolate(starts, ends, columns, between, **meant).images
     return images.reshape(-1, *images.shape[2:]), np.repeat(starts, columns)
 
 
@@ -199,6 +217,14 @@ def write_points(directory: str, samples, asked: dict, config) -> None:
         records.save_png(out / "points.png", scatter.panels([shown], views.real_points(config), views.bound(config)))
         with (out / "samples.npz").open("wb") as file:
             np.savez(file, points=samples, **asked)
+
+
+def parse_truncation(text: str | None) -> float | None:
+    """The threshold of "0.5", or None of "none". Raises UsageError for anything else."""
+    try:
+        return None if text in (None, "none") else float(text)
+    except ValueError:
+        raise UsageError(f"--truncation={text}: expected a number, such as 0.5, or none") from None
 
 
 def parse_classes(text: str | None, names: tuple[str, ...], num_classes: int) -> list[int]:

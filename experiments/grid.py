@@ -121,6 +121,8 @@ def rows_of(module, variant: str, spec: str) -> dict:
     if not isinstance(rows, dict) or not rows:
         raise UsageError(f"--grid={spec}: get_grid gives {rows!r:.80}; allowed: a dict with a config for each row")
     for name, config in rows.items():
+        if "," in str(name):
+            raise UsageError(f"--grid={spec}: row {name!r} has a comma, which divides what a variant says; rename it")
         if not isinstance(name, str) or not isinstance(config, ml_collections.ConfigDict):
             raise UsageError(f"--grid={spec}: row {name!r} is {config!r:.80}; allowed: a name, and a config")
     return rows

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from biggan_jax import cli
 from tests.commands import ROOT
 
 PROGRAM = """
@@ -41,6 +42,13 @@ MISTAKES = [
     ("train", ["--config=digits", "--workdir=DIR", "--config.batch_size=0"], "config.batch_size is 0; it must be"),
     ("train", ["--config=image_folder", "--workdir=DIR", "--config.batch_size=0"], "config.batch_size is 0"),
     ("sample", ["--workdir=DIR", "--out=OUT", "--columns=-2"], "--columns=-2; it must be"),
+    ("sample", ["--workdir=DIR", "--out=OUT", "--truncation=some"], "--truncation=some: expected a number"),
+    (
+        "sample",
+        ["--workdir=DIR", "--out=/dev/null/x"],
+        "--out=/dev/null/x cannot be written: /dev/null: Not a directory",
+    ),
+    ("sample", ["--workdir=DIR", "--out=/proc/x"], "--out=/proc/x cannot be written: /proc:"),
     ("sample", ["--workdir=DIR", "--out=OUT", "--seed=-1"], "--seed=-1; it must be"),
     ("evaluate", ["--workdir=DIR", "--step=x"], "--step=x; it must be"),
     ("evaluate", ["--workdir=DIR", "--truncations=a"], "--truncations=a: expected"),
@@ -70,3 +78,27 @@ def test_mistakes_in_arguments_are_told_before_jax_is_imported():
     program = [sys.executable, "-c", WITHOUT_JAX, json.dumps(MISTAKES)]
     done = subprocess.run(program, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "argument, expected",
+    [
+        ("--workdir=~/x", "--workdir=HOME/x"),
+        ("--out=~", "--out=HOME"),
+        ("~/x", "HOME/x"),  # of --out '~/x'
+        ("--workdirs=~/a*,~/b", "--workdirs=HOME/a*,HOME/b"),
+        ("--source=image_folder:~/x", "--source=image_folder:HOME/x"),
+        ("--config=~/my.py:row=8", "--config=HOME/my.py:row=8"),
+        ("--config.data.dir=~/x", "--config.data.dir=~/x"),  # whoever reads it finds the folder
+        ("--workdir=a~/x~", "--workdir=a~/x~"),
+        ("--workdir=gs://bucket/~/x", "--workdir=gs://bucket/~/x"),
+        ("--workdir=~nobody_of_this_name/x", "--workdir=~nobody_of_this_name/x"),
+    ],
+)
+def test_home_folders_are_found_in_every_argument(argument, expected, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setattr(sys, "argv", ["program", argument])
+    found = []
+    with pytest.raises(SystemExit) as ended:
+        cli.run(found.extend)
+    assert ended.value.code == 0 and found == [expected.replace("HOME", "/home/me")]

@@ -170,15 +170,18 @@ BEGIN = "from biggan_jax import config\ndef get_config(variant):\n  c = config.d
         (BEGIN + "  return c[", "SyntaxError: '[' was never closed", "4: return c["),
     ],
 )
-def test_an_error_in_a_config_file_is_two_lines_one_its_place(
-    tmp_path, monkeypatch, capsys, code, message, line
-):
+def test_an_error_in_a_config_file_is_two_lines_one_its_place(tmp_path, monkeypatch, capsys, code, message, line):
     (file := tmp_path / "mine.py").write_text(code)
     monkeypatch.setattr(sys, "argv", ["describe", f"--config={file}"])
     with pytest.raises(SystemExit) as end:
         cli.run(describe.main)
     expected = f"error: --config={file}: {message}\n{file}, line {line}\n"
     assert (end.value.code, capsys.readouterr().err) == (2, expected)
+
+
+def test_describe_tells_which_row_of_a_grid_it_is_of():
+    assert [describe.row_of(f"table1:scale=digits{rest}") for rest in ("", ",row=3")] == ["8", "3"]
+    assert describe.row_of("ablations:scale=digits") == "baseline" and describe.row_of("digits") is None
 
 
 def test_an_error_in_get_paper_is_told_alike(tmp_path):

@@ -98,6 +98,15 @@ def test_the_list_of_commands_is_that_of_the_programs(monkeypatch, capsys):
     assert with_main == set(listing.COMMANDS)
 
 
+@pytest.mark.parametrize("module", listing.COMMANDS)
+def test_a_help_text_is_whole_sentences(module, capsys):
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(module).main(["--help"])
+    blocks = capsys.readouterr().out.split("\n\n")
+    assert ended.value.code == 0 and blocks[0].startswith("usage: python -m " + module)
+    assert not blocks[1].rstrip().endswith(":"), blocks[1]
+
+
 @pytest.mark.slow
 def test_an_installed_wheel_works_from_any_directory(tmp_path):
     source, site = tmp_path / "source", tmp_path / "site"

@@ -45,7 +45,7 @@ def _tfds_builder(name, data_dir):
         if importlib.util.find_spec("tensorflow") is None:
             raise UsageError(
                 f"--source=tfds:{name}: TFDS has no data in {builder.data_dir} and needs TensorFlow to "
-                "make it: pip install 'biggan_jax[prepare]' (training itself does not need it)"
+                "make it: pip install -e '.[prepare]' (training itself does not need it)"
             )
         builder = tfds_source.find_builder(name, data_dir, file_format="array_record")
         try:

@@ -127,11 +127,15 @@ class Evaluator:
                 dataset = data.load(self.config, split=split)
             except (MissingSplitError, UsageError):  # what is damaged is not absent
                 continue
-            splits = min(max(round(len(dataset) / self.num_samples * summary.SPLITS), 1), summary.SPLITS)
+            splits = self.held_out_splits(len(dataset))
             return reference.load(
                 self.extractor, dataset, self.neighbour_samples, self.batch_size, self.cache_dir, splits
             )
         return None
+
+    def held_out_splits(self, count: int) -> int:
+        """The splits that the Inception Score of `count` held-out images is a mean over."""
+        return min(max(round(count / self.num_samples * summary.SPLITS), 1), summary.SPLITS)
 
 
 def _batch_norm(config) -> str:

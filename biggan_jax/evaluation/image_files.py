@@ -3,11 +3,13 @@
 They are taken as they are: resizing would change every score.
 """
 
+import contextlib
 import pathlib
 import sys
 import zipfile
 
 import numpy as np
+from PIL import Image
 
 from biggan_jax.data import folders
 from biggan_jax.data.decode import decode_as_it_is
@@ -37,16 +39,26 @@ def load(path: str, image_size: int, option: str = "--images", keys: tuple[str, 
         raise DataError(f"{option}={path}: no image files in this folder{folders.said(left_out)}")
     if left_out:
         print(f"{option}={path}: {len(files)} images{folders.said(left_out)}", file=sys.stderr, flush=True)
+    for file in files:
+        _check_size(file, image_size)  # all, before anything is computed: of one in the middle it would be lost
     labels = np.zeros(len(files), np.int32)
     return StreamedImages(ImageSource(path, labels, (), lambda index, size: _read(files[index], size)), image_size)
 
 
+def _check_size(file, size) -> None:
+    """Raises DataError where the header of an image file tells another size; what has none is left to `_read`."""
+    with contextlib.suppress(OSError), Image.open(file) as image:
+        _require_size(file, *image.size, size)
+
+
+def _require_size(file, width: int, height: int, size: int) -> None:
+    if (width, height) != (size, size):
+        raise DataError(f"{file}: {width}x{height} pixels; the data set has {size}x{size}, and they must agree")
+
+
 def _read(file, size):
     image = decode_as_it_is(str(file), str(file))
-    if image.shape != (size, size, 3):
-        raise DataError(
-            f"{file}: {image.shape[1]}x{image.shape[0]} pixels; the data set has {size}x{size}, and they must agree"
-        )
+    _require_size(file, image.shape[1], image.shape[0], size)
     return image
 
 
