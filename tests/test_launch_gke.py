@@ -12,7 +12,7 @@ import yaml
 from biggan_jax.devices import tpu
 from biggan_jax.errors import UsageError
 from launch import cloud, commands, cost, gke, jobs, sweep
-from tests.launch_fakes import Fake, without_costs
+from tests.launch_fakes import Fake
 
 GOLDEN = """
 apiVersion: jobset.x-k8s.io/v1alpha2

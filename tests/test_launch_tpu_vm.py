@@ -13,7 +13,7 @@ import pytest
 from biggan_jax.errors import UsageError
 from launch import commands, cost, jobs, sweep, tpu_vm
 from launch.tpu_vm import Action
-from tests.launch_fakes import Fake, without_costs
+from tests.launch_fakes import Fake
 
 OPTIONS = ["--grid=experiments/table1.py", "--backend=tpu-vm", "--tpu=v3-128", "--zone=z", "--project=p",
            "--workdir=gs://bucket/runs", "--image=registry/image:1", "--skip-plan", "--yes", "--rows=8",

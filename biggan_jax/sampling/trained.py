@@ -31,7 +31,7 @@ class TrainedGAN:
         self.step = step
         self.class_names = tuple(class_names)
         self._trained_variables = variables
-        self._truncation_stats = truncation_stats
+        self.truncation_stats = truncation_stats
         self._variables = {}  # by (truncation, mode)
 
     def __repr__(self):
@@ -44,6 +44,10 @@ class TrainedGAN:
         """Classes that samples can be asked for; 0 for a generator that is told none."""
         return self.gan.prior.num_classes if "label" in self.gan.conditions else 0
 
+    def nets(self) -> dict:
+        """The variables by net as they were trained, with the statistics that were stored."""
+        return self._trained_variables
+
     def variables(self, truncation: float | None = None, mode: str | None = None):
         """The variables by net, with the statistics to sample with at this truncation."""
         meant = self.gan.truncation(truncation, mode)
@@ -53,13 +57,13 @@ class TrainedGAN:
         return self._variables[key]
 
     def _with_statistics(self, truncation, meant):
-        if self._truncation_stats is not None and meant is not None and meant.mode == "rescale":
-            count = jax.tree.leaves(self._truncation_stats)[0].shape[0]
+        if self.truncation_stats is not None and meant is not None and meant.mode == "rescale":
+            count = jax.tree.leaves(self.truncation_stats)[0].shape[0]
             index = round(truncation * count) - 1
             if not 0 <= index < count or abs((index + 1) / count - truncation) > 1e-6:
                 stored = f"multiples of {1 / count:g} up to 1"
                 raise UsageError(f"truncation {truncation}: these weights have statistics for {stored}")
-            stats = jax.tree.map(lambda x: x[index], self._truncation_stats)
+            stats = jax.tree.map(lambda x: x[index], self.truncation_stats)
             generator = {**self._trained_variables["generator"], "batch_stats": stats}
             return self._trained_variables | {"generator": generator}
         run, key = self.config.run, jax.random.key(self.config.seed)
