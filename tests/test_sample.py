@@ -63,7 +63,7 @@ def test_rows_of_an_interpolation_are_whole(num, columns, expected):
 
 
 def test_columns_hold_the_samples():
-    with pytest.raises(UsageError, match="--num=10: rows of --columns=4 must be whole; such as --num=8 or --num=12"):
+    with pytest.raises(UsageError, match="--num=10: rows of --columns=4 must be whole; such as --num=8 or 12"):
         sample.interpolation_columns(SimpleNamespace(columns=4), 10)
     with pytest.raises(UsageError, match="--columns=5; it must be at most the number of samples, 4"):
         sample.columns_of(SimpleNamespace(columns=5), 4)

@@ -83,7 +83,7 @@ class TrainedGAN:
                 raise UsageError(f"there is no class named {unknown[0]!r}; names are {known}")
             classes = [self.class_names.index(name) for name in classes]
         if not classes:
-            raise UsageError("no class is given; allowed is a list of at least one")
+            raise UsageError("no class is given; allowed is a list of at least one class")
         count = self.num_classes
         allowed = f"0 to {count - 1}" if count else "0 only: this model has no classes"
         for found in classes:
