@@ -3,7 +3,6 @@
 They are taken as they are: resizing would change every score.
 """
 
-import contextlib
 import pathlib
 import sys
 import zipfile
@@ -39,16 +38,22 @@ def load(path: str, image_size: int, option: str = "--images", keys: tuple[str, 
         raise DataError(f"{option}={path}: no image files in this folder{folders.said(left_out)}")
     if left_out:
         print(f"{option}={path}: {len(files)} images{folders.said(left_out)}", file=sys.stderr, flush=True)
-    for file in files:
-        _check_size(file, image_size)  # all, before anything is computed: of one in the middle it would be lost
+    for file in files:  # before anything is computed, which would be lost
+        if (found := _header_size(file)) is not None:
+            _require_size(file, *found, image_size)
     labels = np.zeros(len(files), np.int32)
     return StreamedImages(ImageSource(path, labels, (), lambda index, size: _read(files[index], size)), image_size)
 
 
-def _check_size(file, size) -> None:
-    """Raises DataError where the header of an image file tells another size; what has none is left to `_read`."""
-    with contextlib.suppress(OSError), Image.open(file) as image:
-        _require_size(file, *image.size, size)
+def _header_size(file) -> tuple[int, int] | None:
+    """Width and height by the header of an image file; None where it has none, which `_read` says more of."""
+    try:
+        if file.is_file():  # a pipe would be waited for
+            with Image.open(file) as image:
+                return image.size
+    except Exception:  # of broken files Pillow raises whatever its decoders do
+        pass
+    return None
 
 
 def _require_size(file, width: int, height: int, size: int) -> None:
