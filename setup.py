@@ -1,11 +1,27 @@
+import pathlib
+import re
+
 from setuptools import find_packages, setup
+
+PACKAGE = (pathlib.Path(__file__).parent / "biggan_jax" / "__init__.py").read_text()
+PROGRAMS = {  # see `python -m biggan_jax`
+    "biggan_jax": ("train", "sample", "evaluate", "describe", "plan", "bench", "convert", "prepare"),
+    "launch": ("sweep",),
+    "experiments": ("report",),
+    "experiments.family": ("effects", "defaults"),
+}
 
 setup(
     name="biggan_jax",
-    version="0.1.0",
+    version=re.search(r'^__version__ = "(.+)"$', PACKAGE, re.MULTILINE)[1],
     description="BigGAN in JAX: large-batch ablations on TPU pods, small GANs on one GPU or CPU, the same code",
     license="Apache-2.0",
     packages=find_packages(include=["biggan_jax*", "experiments*", "launch*"]),
+    entry_points={
+        "console_scripts": [
+            f"biggan-{name} = {package}.{name}:command" for package, names in PROGRAMS.items() for name in names
+        ]
+    },
     python_requires=">=3.11",
     install_requires=[
         "absl-py",

@@ -1,4 +1,6 @@
-"""BigGAN in JAX. `biggan_jax.load(workdir)` gives a trained GAN; the commands are `python -m biggan_jax.VERB`."""
+"""BigGAN in JAX. `biggan_jax.load(workdir)` gives a trained GAN; the commands are listed by `python -m biggan_jax`."""
+
+__version__ = "0.1.0"
 
 
 def load(workdir, step: int | None = None, ema: bool = True):

@@ -1,4 +1,5 @@
-"""Measures a config's training step on the devices that are here:
+"""Measures a config's training step on the devices that are here.
+
 python -m biggan_jax.bench --config=experiments/cifar10.py [--steps=20] [--random_images] [--json]
 
 or how it scales, by compiling it only, each device keeping the images it has on the first entry of
@@ -9,9 +10,14 @@ or how it scales, by compiling it only, each device keeping the images it has on
 import argparse
 import json
 
-from biggan_jax import cli, data
+from etils import epy
+
+from biggan_jax import cli
 from biggan_jax.errors import UsageError
-from biggan_jax.programs import benchmark, planning
+
+with epy.lazy_imports():  # mistakes in arguments are told before JAX is imported, which takes seconds
+    from biggan_jax import data
+    from biggan_jax.programs import benchmark, planning
 
 
 def main(arguments) -> int:
@@ -21,7 +27,7 @@ def main(arguments) -> int:
     parser.add_argument("--random_images", action="store_true", help="random images in place of the config's data")
     parser.add_argument("--scaling", help="numbers of simulated CPU devices, or TPU slices, with commas between them")
     parser.add_argument("--json", action="store_true", help="JSON in place of a table")
-    options, config = cli.parse(parser, arguments, data.complete)
+    options, config = cli.parse(parser, arguments, lambda config: data.complete(config))
     if options.steps < 1:
         raise UsageError(f"--steps={options.steps}; it must be at least 1")
     if options.scaling:
@@ -62,5 +68,10 @@ def scaling_table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The program biggan-bench."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    command()

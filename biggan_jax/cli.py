@@ -1,22 +1,27 @@
 """The shared part of all commands: reads a config with its overrides, turns errors into one line and an exit code."""
 
 import contextlib
-import importlib.util
+import inspect
 import os
+import re
 import sys
+import tempfile
 import traceback
 
 from absl import flags, logging
+import ml_collections
 from ml_collections import config_flags
 
 from biggan_jax import config as configs
+from biggan_jax import experiment
 from biggan_jax.errors import BigGANError, DataError, StorageError, UsageError
+from biggan_jax.run import storage
 
 
 def run(main) -> None:
-    """Calls `main(arguments)` and exits with its code; a BigGANError becomes one line on stderr and its own code. So
-    does a file that the system will not open, read or write, code 3, whoever asked for it. Output that nobody reads
-    ends nothing.
+    """Calls `main(arguments)` and exits with its code; a BigGANError becomes a line on stderr, and one for each of its
+    notes, and its own code. So does a file that the system will not open, read or write, code 3, whoever asked for it.
+    Output that nobody reads ends nothing.
     """
     sys.unraisablehook = _without_late_reads
     logging.set_verbosity(logging.FATAL)  # Orbax logs hundreds of lines of what it raises as well
@@ -28,9 +33,10 @@ def run(main) -> None:
 
 def _run(main) -> int:
     try:
-        return main(sys.argv[1:]) or 0
+        return main([with_homes(argument) for argument in sys.argv[1:]]) or 0
     except BigGANError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        for line in (f"error: {error}", *getattr(error, "__notes__", ())):
+            print(" ".join(line.split()), file=sys.stderr)
         if isinstance(error, StorageError):
             sys.stderr.flush()
             os._exit(error.exit_code)  # threads of Orbax would wait ten minutes for a save that cannot end
@@ -43,6 +49,15 @@ def _run(main) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def with_homes(argument: str) -> str:
+    """`argument` with the home folder for a ~ that begins a path in it, at its start or behind =, : or a comma: a shell
+    leaves that of --workdir=~/runs alone. Values of the config are for those who read them.
+    """
+    if argument.startswith("--config."):
+        return argument
+    return re.sub(r"(^|[=:,])(~\w*)(?=/|$)", lambda found: found[1] + os.path.expanduser(found[2]), argument)
 
 
 class _Output:
@@ -84,9 +99,27 @@ def _without_late_reads(unraisable) -> None:
 
 def add_config_argument(parser) -> None:
     parser.add_argument(
-        "--config", required=True, metavar="FILE.py[:key=value,...]", help="an experiment, see experiments/"
+        "--config",
+        required=True,
+        metavar="NAME[:key=value,...]",
+        help="an experiment: a file, or the name of one in experiments/, such as digits or family/gan",
     )
     parser.epilog = "Any key of the config can be changed: --config.batch_size=64 --config.model.channels=32"
+
+
+def require_writable(option: str, name: str) -> None:
+    """Raises UsageError unless a folder of this name, the value of --`option`, is there or can be made, and written to:
+    said before the work, and nothing of it stays. Buckets answer later.
+    """
+    folder = storage.path(name)
+    if storage.is_bucket(name):
+        return
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        raise UsageError(f"--{option}={name} cannot be written: {there}: {error.strerror}") from None
 
 
 def parse(parser, arguments, complete=lambda config: None):
@@ -98,7 +131,9 @@ def parse(parser, arguments, complete=lambda config: None):
         if not argument.startswith("--config."):
             parser.error(f"unrecognized argument {argument}")
     config = override(load_config(options.config), rest)
-    complete(config)
+    configs.check_keys(config)  # before the data are looked at, which takes its time
+    if configs.left_open(config):
+        complete(config)
     configs.validate(config)
     return options, config
 
@@ -108,7 +143,13 @@ def load_config(spec: str):
     module, variant = load_module("config", spec)
     if not hasattr(module, "get_config"):
         raise UsageError(f"--config={spec}: that file has no get_config")
-    return call("config", spec, module.get_config, variant)
+    takes_none = callable(module.get_config) and not inspect.signature(module.get_config).parameters
+    if takes_none and variant:
+        raise UsageError(f"--config={spec}: get_config() of that file takes no variant; leave out :{variant}")
+    config = call("config", spec, module.get_config, *(() if takes_none else (variant,)))
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise UsageError(f"--config={spec}: get_config gives {config!r:.80}; allowed: a config, see biggan_jax.config")
+    return config
 
 
 def load_paper(spec: str) -> dict:
@@ -118,27 +159,42 @@ def load_paper(spec: str) -> dict:
 
 
 def load_module(option: str, spec: str):
-    """`(module, variant)` of `FILE.py` or `FILE.py:variant`, the value of --`option`. Raises UsageError."""
-    path, _, variant = spec.partition(".py:")
-    path = path if path.endswith(".py") else path + ".py"
-    if not os.path.isfile(path):
-        raise UsageError(f"--{option}={spec}: there is no file {path}")
-    module_spec = importlib.util.spec_from_file_location(os.path.basename(path)[:-3], path)
-    module = importlib.util.module_from_spec(module_spec)
-    call(option, spec, module_spec.loader.exec_module, module)
-    return module, variant
+    """`(module, variant)` of `FILE.py:variant` or `NAME:variant`, the value of --`option`, see `experiment`. Raises
+    UsageError.
+    """
+    return call(option, spec, experiment.load, experiment.find(option, spec)), experiment.split(spec)[1]
 
 
 def call(option: str, spec: str, function, *arguments):
-    """`function(*arguments)`, of a user's file: what it raises becomes a UsageError that names the place in it."""
+    """`function(*arguments)`, of a user's file: what it raises becomes a UsageError, with the place in that file as its
+    note.
+    """
     try:
         return function(*arguments)
     except BigGANError:
         raise
     except Exception as error:
-        found = error if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{found.filename}, line {found.lineno}"
-        raise UsageError(f"--{option}={spec}: {where}: {type(error).__name__}: {error}") from error
+        refused = UsageError(f"--{option}={spec}: {type(error).__name__}: {_said(error)}")
+        refused.add_note(_place(error, experiment.find(option, spec)))
+        raise refused from error
+
+
+def _said(error: Exception) -> str:
+    """What an error says. Of a misspelt key ml_collections lists all others as well: only the near one is kept."""
+    message = getattr(error, "msg", None) or str(error)
+    if not (key := re.search('Key "(.*?)" does not exist', message)):
+        return message
+    meant = re.search('Did you mean "(.*?)"', message)
+    return f"there is no key {key[1]}" + (f"; did you mean {meant[1]}?" if meant else "")
+
+
+def _place(error: Exception, path: str) -> str:
+    """Where an error comes from: the last line in the file `path` that led to it, or, of none, the last of all."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {error.text or ''}"
+    frames = traceback.extract_tb(error.__traceback__)
+    found = ([frame for frame in frames if frame.filename == path] or frames)[-1]
+    return f"{found.filename}, line {found.lineno}: {found.line}"
 
 
 def override(config, arguments):

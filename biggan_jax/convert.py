@@ -3,9 +3,11 @@
 python -m biggan_jax.convert --from=biggan-pytorch --weights=G_ema.pth --out=DIR [--discriminator=D.pth ...]
 python -m biggan_jax.convert --from=huggingface --weights=pytorch_model.bin --out=DIR [--hf_config=config.json ...]
 python -m biggan_jax.convert --to=biggan-pytorch --workdir=DIR --out=G_ema.pth [--step=N] [--net=ema] [--mybn]
+python -m biggan_jax.convert --to=folder --workdir=DIR --out=FOLDER [--step=N]
 
 What comes in is a directory that `biggan_jax.load`, `sample`, `evaluate` and `--config.init_from` accept. A file of
-weights is only ever read: nothing in it is executed.
+weights is only ever read: nothing in it is executed. A folder has safetensors, config.json and a card with the scores,
+as hubs have them; `biggan_jax.load` and `sample` read it.
 """
 
 import argparse
@@ -15,7 +17,7 @@ from biggan_jax import cli
 from biggan_jax.pretrained import conversion
 
 FROM = {"biggan-pytorch": conversion.import_biggan_pytorch, "huggingface": conversion.import_huggingface}
-TO = {"biggan-pytorch": conversion.export_biggan_pytorch}
+TO = {"biggan-pytorch": conversion.export_biggan_pytorch, "folder": conversion.export_folder}
 
 
 def main(arguments) -> int:
@@ -36,7 +38,7 @@ def parse(arguments):
     direction = parser.add_mutually_exclusive_group(required=True)
     direction.add_argument("--from", dest="source", choices=FROM)
     direction.add_argument("--to", dest="target", choices=TO)
-    add("--out", required=True, help="a new directory (--from) or a new .pth, .safetensors or .npz file (--to)")
+    add("--out", required=True, help="a new directory (--from, --to=folder), or a new .pth, .safetensors or .npz file")
     add("--weights", help="the generator to sample with: .pth, .pt, .bin, .safetensors or .npz")
     add("--sha256", help="refuse --weights unless this is the SHA-256 of the file, in hexadecimal")
     add("--generator", help="the generator that was being trained, where --weights is its average")
@@ -67,5 +69,10 @@ def parse(arguments):
     return convert, given
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The program biggan-convert."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    command()

@@ -6,25 +6,41 @@ Layers with shapes and parameter counts, totals beside the paper's, and FLOPs pe
 import argparse
 import json
 
+from etils import epy
 from rich.console import Console
 from rich.table import Table
 
-from biggan_jax import cli, data
-from biggan_jax.programs import description
+from biggan_jax import cli
+
+with epy.lazy_imports():  # mistakes in arguments are told before JAX is imported, which takes seconds
+    from biggan_jax import data
+    from biggan_jax.programs import description
 
 
 def main(arguments) -> int:
     parser = argparse.ArgumentParser(prog="python -m biggan_jax.describe", description=__doc__.split("\n")[0])
     cli.add_config_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
-    options, config = cli.parse(parser, arguments, data.complete)
+    options, config = cli.parse(parser, arguments, lambda config: data.complete(config))
+    row = row_of(options.config)
     found = description.describe(config, cli.load_paper(options.config))
+    found |= {"row": row} if row else {}
     found["step_flops"] = description.step_flops(config)
     if options.json:
         print(json.dumps({key: value for key, value in found.items() if key != "layers"}))
     else:
         print_tables(found)
     return 0
+
+
+def row_of(spec: str) -> str | None:
+    """The row that the config of `spec` is of its file's grid, None where the file has none: the first, by default."""
+    module, variant = cli.load_module("config", spec)
+    if not hasattr(module, "get_grid"):
+        return None
+    rows = module.get_grid(",".join(part for part in variant.split(",") if not part.startswith("row=")))
+    config = cli.load_config(spec).to_dict()
+    return next((name for name, row in rows.items() if row.to_dict() == config), None)
 
 
 def print_tables(description) -> None:
@@ -39,6 +55,8 @@ def print_tables(description) -> None:
         table.add_section()
         table.add_row("total", "", f"{description[f'{name}_params']:,}")
         console.print(table)
+    if "row" in description:
+        print(f"row {description['row']} of the grid")
     paper = description["paper"]
     rows = [(name, params, paper.get(f"{name}_params")) for name, params in description["params"].items()]
     if "table1_params" in description:
@@ -51,5 +69,10 @@ def print_tables(description) -> None:
     print(f"training step: {description['step_flops'] / 1e12:.3f} TFLOP")
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The program biggan-describe."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    command()

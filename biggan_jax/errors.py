@@ -6,7 +6,12 @@ state saved, start it again (after a disk that was full or gone: from the last c
 Ctrl-C, of training the second.
 """
 
+from collections.abc import Iterable
+import difflib
+import re
+
 EXIT_STOPPED_WITH_STATE_SAVED = 42
+NEAR = 0.75  # of SequenceMatcher's ratio: "hing" for "hinge" has 0.89, "imagenet" for "image_folder" 0.6
 
 
 class BigGANError(Exception):
@@ -59,3 +64,14 @@ class StorageError(BigGANError):
     """A file could not be written: the disk is full, read-only or gone. What was saved before is intact."""
 
     exit_code = EXIT_STOPPED_WITH_STATE_SAVED
+
+
+def near(word: str, known: Iterable[str], count: int = 1) -> list[str]:
+    """At most `count` of the names `known` that who wrote `word` may have meant, the nearest first: those whose last
+    part, behind dots and slashes, is nearly its last part, or has it between underscores. Empty where none is near.
+    """
+    last = lambda name: re.split("[./]", name.lower())[-1]
+    alike = lambda a, b: difflib.SequenceMatcher(None, a, b).ratio()
+    likeness = lambda name: 1.0 if last(word) in re.split("[_:]", last(name)) else alike(last(word), last(name))
+    found = [(likeness(name), alike(word, name), name) for name in known]
+    return [name for how, _, name in sorted(found, reverse=True) if how >= NEAR][:count]

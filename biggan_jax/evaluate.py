@@ -25,26 +25,31 @@ beside a run of the same seed that learned from the same labels alone; in DIR/ev
 
 import argparse
 
-from biggan_jax import cli, data, gans
+from etils import epy
+
+from biggan_jax import cli
 from biggan_jax.config import arrays, example_shape, kind, validate
-from biggan_jax.devices import processes, sharding
 from biggan_jax.errors import UsageError
-from biggan_jax.evaluation import (
-    evaluator,
-    image_files,
-    likelihood,
-    points,
-    points_run,
-    probe,
-    results,
-    scoring,
-    semi_supervised,
-    steps,
-    table2,
-    translation,
-)
-from biggan_jax.metrics import parzen
-from biggan_jax.run import checkpoint
+from biggan_jax.evaluation import protocol
+
+with epy.lazy_imports():  # mistakes in arguments are told before JAX is imported, which takes seconds
+    from biggan_jax import data, gans
+    from biggan_jax.devices import processes, sharding
+    from biggan_jax.evaluation import (
+        evaluator,
+        image_files,
+        likelihood,
+        points,
+        points_run,
+        probe,
+        results,
+        scoring,
+        semi_supervised,
+        steps,
+        table2,
+        translation,
+    )
+    from biggan_jax.run import checkpoint
 
 _OF_IMAGES = {"truncations", "truncation_mode", "sweep", "neighbour_samples", "features", "inception_weights"}
 # Options that mean nothing for what is evaluated.
@@ -100,14 +105,14 @@ def parse(arguments):
     parser.add_argument(
         "--num_samples",
         type=int,
-        help=f"examples to generate (default: {evaluator.NUM_SAMPLES} images; {points.NUM_SAMPLES} points; "
-        f"{parzen.SAMPLES} with --parzen)",
+        help=f"examples to generate (default: {protocol.NUM_SAMPLES} images; {protocol.NUM_POINTS} points; "
+        f"{protocol.PARZEN_SAMPLES} with --parzen)",
     )
     parser.add_argument(
         "--neighbour_samples",
         type=int,
         help="images of either set for KID, precision, recall, density and coverage (default: "
-        f"{evaluator.NEIGHBOUR_SAMPLES})",
+        f"{protocol.NEIGHBOUR_SAMPLES})",
     )
     parser.add_argument(
         "--min_samples", type=int, help="points: samples of high quality from which on a mode counts (default: 1)"
@@ -195,6 +200,8 @@ def evaluate_run(options, overrides, mesh) -> None:
         beside = KINDS.get(what, f"--{what}")
         raise UsageError(f"--{refused[0]} does not go with {beside}")
     run = dict(step=options.step if step is None else step, poll_seconds=poll_seconds)
+    if what in dict(asked):  # the others keep the run's own beside that of the data
+        config = compared_config(options, overrides, config)
     if what == "test_error":
         semi_supervised.SemiSupervised(options.workdir, config, mesh, options.supervised, **run).evaluate()
     elif what == "translation":
@@ -296,7 +303,7 @@ def data_config(options, overrides, run_config):
     return config
 
 
-def create_evaluator(options, config, mesh) -> evaluator.Evaluator:
+def create_evaluator(options, config, mesh) -> "evaluator.Evaluator":
     given = _given(options, "num_samples", "batch_size", "inception_weights", "reference_split", "neighbour_samples")
     return evaluator.create(config, mesh, seed=options.seed, kind=options.features or "auto", **given)
 
@@ -306,5 +313,10 @@ def _given(options, *names) -> dict:
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The program biggan-evaluate."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    command()

@@ -1,7 +1,8 @@
-"""Finds what a config needs on a TPU slice, without one:
+"""Finds what a config needs on a TPU slice, without one.
+
 python -m biggan_jax.plan --config=experiments/table1.py:row=8 --topology=v3:8x8 [--json]
 
-The real training step is compiled ahead of time by libtpu (pip install 'biggan_jax[tpu]'); memory, FLOPs, bytes and
+The real training step is compiled ahead of time by libtpu (pip install -e '.[tpu]'); memory, FLOPs, bytes and
 collectives are those of the program that the slice would run. With `--config=FILE.py:all` every row of the file's
 grid (its `get_grid`) is planned, as one Markdown table.
 """
@@ -11,9 +12,13 @@ import json
 import sys
 import time
 
+from etils import epy
+
 from biggan_jax import cli
 from biggan_jax.errors import UsageError
-from biggan_jax.programs import planning
+
+with epy.lazy_imports():  # mistakes in arguments are told before JAX is imported, which takes seconds
+    from biggan_jax.programs import planning
 
 
 def main(arguments) -> int:
@@ -21,9 +26,10 @@ def main(arguments) -> int:
     cli.add_config_argument(parser)
     parser.add_argument("--topology", required=True, help="a TPU slice, such as v3:8x8, v3-128 or v5litepod-256")
     parser.add_argument("--json", action="store_true", help="a JSON object for each config, one a line")
+    asked = configs(parser, arguments)
     planning.prepare_process()
     rows = []
-    for name, options, config in configs(parser, arguments):
+    for name, options, config in asked:
         started = time.monotonic()
         row = {"config": name} | planning.plan(config, options.topology)
         rows.append(row)
@@ -113,5 +119,10 @@ def table(plans: list[dict]) -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The program biggan-plan."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    command()

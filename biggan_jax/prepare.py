@@ -14,9 +14,14 @@ per split, with the same --out. Exit codes: 0 done; 2 wrong usage; 3 wrong or br
 import argparse
 import pathlib
 
+from etils import epy
+
 from biggan_jax import cli
-from biggan_jax.data import array_record, preparation
+from biggan_jax.config.data import TO_PREPARE
 from biggan_jax.errors import UsageError
+
+with epy.lazy_imports():  # mistakes in arguments are told before JAX is imported, which takes seconds
+    from biggan_jax.data import array_record, preparation
 
 
 def main(arguments: list[str]) -> int:
@@ -45,7 +50,7 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m biggan_jax.prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--source", help=f"where the images are: {', '.join(preparation.SOURCES)}")
+    parser.add_argument("--source", help=f"where the images are: {', '.join(TO_PREPARE)}")
     parser.add_argument("--split", help="train, validation, ... as the source names it")
     parser.add_argument("--image_size", type=int, help="pixels of both sides of the prepared images")
     parser.add_argument("--out", required=True, help="folder for the shards; several splits may share it")
@@ -63,5 +68,10 @@ def _parser():
     return parser
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The program biggan-prepare."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    command()

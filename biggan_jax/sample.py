@@ -12,20 +12,24 @@ Images to translate may be of any sizes that the net takes; with --png each tran
 
 import argparse
 
-import jax
+from etils import epy
 import numpy as np
 
-from biggan_jax import cli, data
+from biggan_jax import cli
 from biggan_jax import config as configs
 from biggan_jax.config import kind
-from biggan_jax.data import folders
-from biggan_jax.devices import processes, sharding
 from biggan_jax.errors import UsageError
-from biggan_jax.evaluation import image_files
 from biggan_jax.run import storage
-from biggan_jax.run.loading import load
-from biggan_jax.run.records import save_png
-from biggan_jax.sampling import conditions, grids, scatter, views
+
+with epy.lazy_imports():  # mistakes in arguments are told before JAX is imported, which takes seconds
+    import jax
+
+    from biggan_jax import data
+    from biggan_jax.data import folders
+    from biggan_jax.devices import processes, sharding
+    from biggan_jax.evaluation import image_files
+    from biggan_jax.run import loading, records
+    from biggan_jax.sampling import conditions, grids, scatter, views
 
 NUM = 64  # samples, unless asked otherwise
 
@@ -48,7 +52,7 @@ def main(arguments) -> int:
     parser.add_argument("--direction", help="of a translation: a2b or b2a (default: a2b)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--truncation", type=float, help="threshold on the latents, or psi of a GAN with styles (default: none)"
+        "--truncation", help="threshold on the latents, or psi of a GAN with styles, or none (default: none)"
     )
     parser.add_argument(
         "--truncation_mode",
@@ -57,7 +61,7 @@ def main(arguments) -> int:
     parser.add_argument(
         "--batch_size", type=int, default=64, help="images per call of the generator; the images do not depend on it"
     )
-    parser.add_argument("--columns", type=int, default=0, help="columns of the grid (default: a square)")
+    parser.add_argument("--columns", type=int, help="columns of the grid (default: a square)")
     parser.add_argument("--png", action="store_true", help="write each sample as PNG too")
     parser.add_argument(
         "--npz",
@@ -70,17 +74,19 @@ def main(arguments) -> int:
         help="a grid of rows that move from one latent, class, or both, to another; w: from one style",
     )
     options = parser.parse_args(arguments)
-    for name, least in (("num", 1), ("batch_size", 1), ("columns", 0)):
+    for name, least in (("num", 1), ("batch_size", 1), ("columns", 1)):
         value = getattr(options, name)
         if value is not None and value < least:
             raise UsageError(f"--{name}={value}; it must be at least {least}")
     if not 0 <= options.seed < 2**31:
         raise UsageError(f"--seed={options.seed}; it must be at least 0 and less than 2**31")
+    options.truncation = parse_truncation(options.truncation)
+    cli.require_writable("out", options.out)
     processes.initialize()
     mesh = sharding.make_mesh()
     sharding.check_divisible(options.batch_size, mesh, "batch_size (--batch_size)")
     with jax.set_mesh(mesh):
-        trained = load(options.workdir, options.step)
+        trained = loading.load(options.workdir, options.step)
         if kind(trained.config) == "points" and options.png:
             raise UsageError("--png is of images; a run on points has one picture, points.png, and samples.npz")
         translates = hasattr(trained.gan, "translate")
@@ -99,7 +105,7 @@ def of_classes(trained, options):
     """`(samples, {"labels": their classes}, picture)`; the picture is None of points."""
     refuse(options, trained, "images", "direction")
     num = options.num or NUM
-    columns = options.columns or max(1, round(num**0.5))
+    columns = interpolation_columns(options, num) if options.interpolate else columns_of(options, num)
     classes = trained.labels(parse_classes(options.classes, trained.class_names, trained.num_classes))
     meant = dict(truncation=options.truncation, seed=options.seed, mode=options.truncation_mode)
     if options.interpolate:
@@ -122,9 +128,27 @@ def of_inputs(trained, options):
         asked = {names[0]: read_inputs(options.images, trained, names[0], options.num)}
     else:
         asked = trained.draw_conditions(data.load(trained.config), options.seed, 0, options.num or NUM)
+    columns = columns_of(options, asked if isinstance(asked, int) else len(next(iter(asked.values()))), 0.5)
     samples = trained.sample(asked, batch_size=options.batch_size, **meant)
-    columns = options.columns or max(1, round((len(samples) / 2) ** 0.5))
     return samples, asked if isinstance(asked, dict) else {}, grids.pairs(asked, samples, columns)
+
+
+def columns_of(options, count: int, shape: float = 1.0) -> int:
+    """Columns for `count` cells: those asked for, or of a grid that has about `shape` times as many as rows. Raises
+    UsageError for more columns than cells.
+    """
+    if options.columns and options.columns > count:
+        raise UsageError(f"--columns={options.columns}; it must be at most the number of samples, {count}")
+    return options.columns or max(1, round((shape * count) ** 0.5))
+
+
+def interpolation_columns(options, num: int) -> int:
+    """Columns of rows that hold `num` images. Raises UsageError where those asked for do not."""
+    columns = columns_of(options, num)
+    if options.columns and num % columns:
+        near = " or ".join(str(n) for n in (num // columns * columns, -(-num // columns) * columns))
+        raise UsageError(f"--num={num}: rows of --columns={columns} must be whole; such as --num={near}")
+    return next(n for n in range(columns, num + 1) if num % n == 0)
 
 
 def translation(trained, options):
@@ -148,9 +172,9 @@ def translation(trained, options):
     sizes = {image.shape for image in images}
     if options.npz and len(sizes) > 1:
         raise UsageError(f"--npz: images of {len(sizes)} sizes are no array; allowed: --png")
+    columns = columns_of(options, len(images), 0.5)
     translated = trained.translate(images, direction, options.batch_size)
     asked = {domain: images} | ({"names": names} if names else {})
-    columns = options.columns or max(1, round((len(images) / 2) ** 0.5))
     return translated, asked, grids.pairs({domain: grids.framed(images)}, grids.framed(translated), columns)
 
 
@@ -171,12 +195,10 @@ def read_inputs(path: str, trained, name: str, num: int | None) -> np.ndarray:
 
 
 def interpolation_rows(trained, classes, num: int, columns: int, between: str, **meant):
-    """`(images, labels)`: at least `num` images in rows of `columns` that move from one latent, class, or both, to
-    another.
-    """
-    starts = classes[np.arange(-(-num // columns)) % len(classes)]
+    """`(images, labels)`: `num` images in rows of `columns` that move from one latent, class, or both, to another."""
+    starts = classes[np.arange(num // columns) % len(classes)]
     ends = np.roll(classes, -1)[np.arange(len(starts)) % len(classes)]
-    images = trained.interpolate(starts, ends, columns, between, **meant)
+    images = trained.interpolate(starts, ends, columns, between, **meant).images
     return images.reshape(-1, *images.shape[2:]), np.repeat(starts, columns)
 
 
@@ -187,12 +209,12 @@ def write(directory: str, picture, images, asked: dict, png: bool, npz: bool) ->
     """
     out = storage.path(directory)
     with storage.refusals(directory):
-        save_png(out / folders.GRID, picture)
+        records.save_png(out / folders.GRID, picture)
         if png:
             of = [f"_class{label}" for label in asked.get("labels", ())]
             of = of or [f"_of_{name}" for name in asked.get("names", ())] or [""] * len(images)
             for i, image in enumerate(images):
-                save_png(out / f"{i:06d}{of[i]}.png", grids.shown(image))
+                records.save_png(out / f"{i:06d}{of[i]}.png", grids.shown(image))
         if npz:
             with (out / "samples.npz").open("wb") as file:
                 np.savez(file, images=images, **asked)
@@ -203,9 +225,17 @@ def write_points(directory: str, samples, asked: dict, config) -> None:
     out = storage.path(directory)
     shown = scatter.View(f"{len(samples)} samples", samples)
     with storage.refusals(directory):
-        save_png(out / "points.png", scatter.panels([shown], views.real_points(config), views.bound(config)))
+        records.save_png(out / "points.png", scatter.panels([shown], views.real_points(config), views.bound(config)))
         with (out / "samples.npz").open("wb") as file:
             np.savez(file, points=samples, **asked)
+
+
+def parse_truncation(text: str | None) -> float | None:
+    """The threshold of "0.5", or None of "none". Raises UsageError for anything else."""
+    try:
+        return None if text in (None, "none") else float(text)
+    except ValueError:
+        raise UsageError(f"--truncation={text}: expected a number, such as 0.5, or none") from None
 
 
 def parse_classes(text: str | None, names: tuple[str, ...], num_classes: int) -> list[int]:
@@ -222,5 +252,10 @@ def parse_classes(text: str | None, names: tuple[str, ...], num_classes: int) ->
         raise UsageError(f"--classes={text}: expected comma-separated numbers such as 3,7{known}") from None
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The program biggan-sample."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    command()

@@ -1,6 +1,7 @@
 """Configs, grids of them, and the tools for grids.
 
-A config is a file with `get_config(variant="")`; run one with --config=experiments/FILE.py[:key=value,...].
+A config is a file with `get_config(variant="")`; run one with --config=FILE.py[:key=value,...] or, wherever you are,
+one of these by its name: --config=digits, --config=family/gan:scale=paper.
 `get_paper(variant="")`, where a file has it, gives the figures that were published for it.
 
 configs  digits, fashion_mnist, cifar10, image_folder, arrays, imagenet, shapes, biggan_deep, sngan; family/:

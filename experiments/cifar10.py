@@ -1,6 +1,6 @@
 """BigGAN on CIFAR-10 (32x32, 10 classes), one GPU.
 
-pip install 'biggan_jax[prepare]'
+pip install -e '.[prepare]'
 python -m biggan_jax.prepare --source=tfds:cifar10 --image_size=32 --out=data/cifar10
 python -m biggan_jax.train --config=experiments/cifar10.py --config.data.dir=data/cifar10 --workdir=DIR
 

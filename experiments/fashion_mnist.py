@@ -1,6 +1,6 @@
 """BigGAN on Fashion-MNIST (28x28 grey, resized to 32x32, 10 classes), one GPU or overnight on a CPU.
 
-pip install 'biggan_jax[prepare]'
+pip install -e '.[prepare]'
 python -m biggan_jax.prepare --source=tfds:fashion_mnist --image_size=32 --out=data/fashion_mnist
 python -m biggan_jax.prepare --source=tfds:fashion_mnist --image_size=32 --out=data/fashion_mnist --split=test
 python -m biggan_jax.train --config=experiments/fashion_mnist.py --config.data.dir=data/fashion_mnist --workdir=DIR

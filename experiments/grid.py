@@ -8,14 +8,13 @@ a grid, and `experiments.report` makes its tables.
 
 from collections.abc import Callable
 import dataclasses
-import difflib
 from typing import Any
 
 import ml_collections
 
 from biggan_jax import cli
 from biggan_jax import config as configs
-from biggan_jax.errors import UsageError
+from biggan_jax.errors import UsageError, near
 from experiments import cifar10, digits, fashion_mnist, imagenet
 
 
@@ -122,6 +121,8 @@ def rows_of(module, variant: str, spec: str) -> dict:
     if not isinstance(rows, dict) or not rows:
         raise UsageError(f"--grid={spec}: get_grid gives {rows!r:.80}; allowed: a dict with a config for each row")
     for name, config in rows.items():
+        if "," in str(name):
+            raise UsageError(f"--grid={spec}: row {name!r} has a comma, which divides what a variant says; rename it")
         if not isinstance(name, str) or not isinstance(config, ml_collections.ConfigDict):
             raise UsageError(f"--grid={spec}: row {name!r} is {config!r:.80}; allowed: a name, and a config")
     return rows
@@ -145,8 +146,8 @@ def no_row(name: str, rows) -> str:
 
 def one_of(name: str, allowed) -> str:
     """What is allowed instead of `name`, near matches first."""
-    near = difflib.get_close_matches(name, list(allowed), 3)
-    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+    meant = near(name, allowed, 3)
+    hint = f" (did you mean {' or '.join(meant)}?)" if meant else ""
     return f"it must be one of {', '.join(allowed)}{hint}"
 
 

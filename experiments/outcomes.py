@@ -4,8 +4,8 @@ NUMBER-OBJECTIVE, and the objectives are compared number by number.
 
 import collections
 import itertools
-import os
 
+from biggan_jax import experiment
 from biggan_jax.evaluation import points
 from biggan_jax.evaluation import tables as records
 from experiments import grid, runs, tables
@@ -21,7 +21,7 @@ class Section:
 
     def __init__(self, spec: str, overrides: list[str], found: list[runs.Run]):
         module, variant = grid.load(spec)
-        name = os.path.basename(spec.partition(".py")[0])
+        name = experiment.name(spec)
         self.title = name + (f" ({variant})" if variant else "")
         self.name = "_".join(filter(None, [name, *(part.partition("=")[2] for part in variant.split(","))]))
         self._judge, self._objectives, self._paper = module.get_judge(variant), module.OBJECTIVES, module.PAPER

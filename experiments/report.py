@@ -9,11 +9,16 @@ import argparse
 import math
 import os
 
-from biggan_jax import cli
+from etils import epy
+
+from biggan_jax import cli, experiment
 from biggan_jax import config as configs
-from biggan_jax.evaluation import table2
 from biggan_jax.run import storage
-from experiments import grid, outcomes, plots, runs, tables
+from experiments import grid, tables
+
+with epy.lazy_imports():  # mistakes in arguments are told before JAX is imported, which takes seconds
+    from biggan_jax.evaluation import table2
+    from experiments import outcomes, plots, runs
 
 MISSING = "missing"
 GRIDS = ("table1", "table2", "batch_scaling", "ablations")
@@ -35,6 +40,7 @@ def main(arguments) -> int:
     parser.epilog = "Keys that the sweep changed are given here too: --config.num_steps=1000"
     overrides = [argument for argument in arguments if argument.startswith("--config.")]
     options = parser.parse_args([argument for argument in arguments if argument not in overrides])
+    cli.require_writable("out", options.out)
     found = runs.find(options.workdirs)
     sections = [section(spec, overrides, found) for spec in options.grid or known_grids()]
     check_overrides(overrides, sections)
@@ -65,7 +71,7 @@ def check_overrides(overrides: list[str], sections) -> None:
             cli.override(rows[0], [argument])  # it says what is wrong
 
 
-def section(spec: str, overrides: list[str], found: list[runs.Run]):
+def section(spec: str, overrides: list[str], found: "list[runs.Run]"):
     """The Section of a grid: that of one which asks how many rows succeed where the grid says when one does."""
     kind = outcomes.Section if hasattr(grid.load(spec)[0], "get_judge") else Section
     return kind(spec, overrides, found)
@@ -78,9 +84,9 @@ class Section:
     of text, the first of them the header. Raises UsageError for what is not a grid, and for wrong values.
     """
 
-    def __init__(self, spec: str, overrides: list[str], found: list[runs.Run]):
+    def __init__(self, spec: str, overrides: list[str], found: "list[runs.Run]"):
         module, variant = grid.load(spec)
-        name = os.path.basename(spec.partition(".py")[0])
+        name = experiment.name(spec)
         self.title = name + (f" ({variant})" if variant else "")
         self.name = "_".join(filter(None, [name, variant.rpartition("=")[2]]))
         rows = grid.rows_of(module, variant, spec)
@@ -218,5 +224,10 @@ def _collapse(collapses, scored) -> str:
     return _mean(seen, "{:.0f}") + (f" ({len(seen)} of {len(scored)})" if len(seen) < len(scored) else "")
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The program biggan-report."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    command()

@@ -42,6 +42,7 @@ class Queue:
 
 class Backend:
     can_submit = True
+    program = "kubectl"  # what `submit` cannot do without
 
     def __init__(self, request: cloud.Request | None, queue: Queue):
         """`request`: None for what starts no job."""
@@ -72,7 +73,6 @@ class Backend:
         return to_yaml([jobset(job, self._request, self._queue.name)])
 
     def submit(self, jobs, report) -> int:
-        commands.check("kubectl")
         there = self._jobsets
         if self._queue.chips:
             self._kubectl("apply", "-f", "-", stdin=to_yaml(queue_objects(self._queue, self.slice)))

@@ -3,11 +3,10 @@
 import dataclasses
 import hashlib
 import json
-import os
 import re
 from typing import Any
 
-from biggan_jax import cli
+from biggan_jax import cli, experiment
 from biggan_jax import config as configs
 from biggan_jax.errors import UsageError
 from experiments import grid
@@ -79,13 +78,13 @@ def _job(spec, variant, root, row, seed, config, overrides, run) -> Job:
     config = cli.override(config, arguments)
     configs.validate(config)
     job_id = config_id(config)
-    path = spec.partition(".py")[0]
-    label = re.sub(r"[^a-z0-9]+", "-", f"{os.path.basename(path)}-{row}-s{seed}".lower())
+    source, _ = experiment.split(spec)
+    label = re.sub(r"[^a-z0-9]+", "-", f"{experiment.name(spec)}-{row}-s{seed}".lower())
     label = label[: MAX_NAME - ID_LENGTH - 1].strip("-")
     workdir = f"{root.rstrip('/')}/{label}-{job_id}"
     if run == "train":
-        source = f"--config={path}.py:{grid.with_row(variant, row)}"
-        command = ("-m", "biggan_jax.train", source, *arguments, f"--workdir={workdir}")
+        of_row = f"--config={source}:{grid.with_row(variant, row)}"
+        command = ("-m", "biggan_jax.train", of_row, *arguments, f"--workdir={workdir}")
         return Job(job_id, f"{label}-{job_id}", row, seed, workdir, command, config)
     data = [o for o in overrides if o.startswith(("--config.data.", "--config.dataset="))]
     command = ("-m", "biggan_jax.evaluate", f"--workdir={workdir}/eval/best", "--sweep", *data)

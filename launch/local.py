@@ -219,6 +219,7 @@ class Backend:
 
     slice = None
     can_submit = True
+    program = None
 
     def __init__(self, workdir: str, *, parallel: int, max_retries: int, retry_seconds: float, devices: int | None):
         """`workdir`: of the sweep, which holds those of its jobs. `devices`: simulated ones of each job; None: those

@@ -8,9 +8,14 @@ import argparse
 import os
 import sys
 
+from etils import epy
+
 from biggan_jax import cli
 from biggan_jax.errors import UsageError
-from launch import checks, cloud, collect, cost, gke, jobs, local, skypilot, tpu_vm
+from launch import checks, cloud, commands, gke, jobs, local, skypilot, tpu_vm
+
+with epy.lazy_imports():  # mistakes in arguments are told before JAX is imported, which takes seconds
+    from launch import collect, cost
 
 VERBS = ("submit", "status", "cancel", "logs", "collect")
 BACKENDS = ("gke", "tpu-vm", "local", "skypilot")
@@ -51,6 +56,8 @@ def _submit(options, found, backend) -> int:
         return 0
     if not backend.can_submit:
         raise UsageError(f"--backend={options.backend} only writes files: add --dry-run --out=DIR")
+    if backend.program:
+        commands.check(backend.program)  # compiling, below, takes minutes
     if backend.slice and options.run == "train":
         if not options.skip_plan:
             cost.check_memory(found, backend.slice, report)
@@ -139,7 +146,7 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def make_backend(options):
-    """The chosen backend: `devices`, `where`, `slice`, `state`, `cancel`, `log`, `files` and `submit`.
+    """The chosen backend: `devices`, `where`, `slice`, `program`, `state`, `cancel`, `log`, `files` and `submit`.
 
     Raises UsageError for options that it cannot do with.
     """
@@ -194,5 +201,10 @@ def _confirmed() -> bool:
     return input("Start? [y/N] ").strip().lower() in ("y", "yes")
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The program biggan-sweep."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    command()

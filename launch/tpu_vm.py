@@ -55,6 +55,7 @@ class Place:
 
 class Backend:
     can_submit = True
+    program = "gcloud"  # what `submit` cannot do without
 
     def __init__(self, request: cloud.Request | None, place: Place, workdir: str, poll_seconds: float):
         """`request`: None for what starts no job. `workdir`: of the sweep, which holds those of its jobs."""
@@ -79,7 +80,6 @@ class Backend:
 
     def submit(self, jobs, report) -> int:
         """Returns when all jobs have ended: 0 when all are done, else 1; 42 after SIGINT or SIGTERM, the jobs go on."""
-        commands.check("gcloud")
         stopping = []
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda n, _: stopping.append(n))

@@ -93,7 +93,7 @@ def run(config) -> dict:
         samples = {
             "plain": trained.sample(ten, seed=3),
             "truncated": trained.sample(ten, 0.5, seed=3),
-            "interpolated": trained.interpolate([0, 1], steps=4, between="both"),
+            "interpolated": trained.interpolate([0, 1], steps=4, between="both").images,
         } | {mode: trained.sample([1, 2], 0.5, 1, mode) for mode in ("rescale", "scale", "clip")}
     return {
         "metrics": metrics,

@@ -135,8 +135,10 @@ def test_scaling_over_slices_asks_the_planner(monkeypatch):
     "arguments, message",
     [
         (["--steps=0"], "--steps=0; it must be at least 1"),
-        (["--scaling=1,v3-8"], "it must be numbers of devices or names of TPU slices"),
-        (["--scaling=0,1"], "it must be numbers of devices or names of TPU slices"),
+        *(
+            ([f"--scaling={n}"], "it must be numbers of devices, at least 1, or names")
+            for n in ("1,v3-8", "0,1", "0", "-2")
+        ),
         (["--scaling=v3-8,v3-9"], "v3 has no such slice"),
         (["--scaling=3,8"], "gives 256 images for 3 devices"),
         (["--scaling=16"], "16 devices, but this process simulates 8"),

@@ -225,7 +225,7 @@ def test_interpolation_grids(trained, tmp, kind):
 def test_describe_prints_integers():
     code, stdout, _ = run("describe", "--config=experiments/table1.py:row=8", "--json")
     found = json.loads(stdout)
-    assert code == 0
+    assert code == 0 and found["row"] == "8"
     assert (found["generator_params"], found["discriminator_params"], found["table1_params"]) == (
         70_433_988,
         87_982_370,

@@ -7,8 +7,9 @@ import pytest
 
 from biggan_jax import cli, describe
 from biggan_jax import config as configs
+from biggan_jax.config import keys
 from biggan_jax.config.data import POINTS
-from biggan_jax.errors import UsageError
+from biggan_jax.errors import UsageError, near
 from experiments.family import improved_gan, toys
 from tests import recipes
 
@@ -152,32 +153,80 @@ def test_variants():
         cli.load_config("experiments/none.py")
 
 
-def test_a_config_file_that_fails_is_a_usage_error(tmp_path):
-    (tmp_path / "broken.py").write_text("def get_config(variant):\n  return undefined\n1/0")
-    with pytest.raises(UsageError, match="ZeroDivisionError"):
-        cli.load_config(str(tmp_path / "broken.py"))
+BEGIN = "from biggan_jax import config\ndef get_config(variant):\n  c = config.default()\n"
 
 
-@pytest.mark.parametrize("function", ["get_config", "get_paper"])
-def test_an_error_inside_a_config_file_is_one_line(tmp_path, monkeypatch, capsys, function):
-    file = tmp_path / "broken.py"
-    other = "from tests.tiny import tiny_config\ndef get_config(variant):\n  return tiny_config()\n"
-    file.write_text(f"{other}def {function}(variant):\n  return undefined\n")
+@pytest.mark.parametrize(
+    "code, message, line",
+    [
+        ("def get_config(variant):\n  return undefined\n1/0", "ZeroDivisionError: division by zero", "3: 1/0"),
+        (BEGIN + "  return undefined", "NameError: name 'undefined' is not defined", "4: return undefined"),
+        (
+            BEGIN + "  c.optimizer.glr = 0.0\n  return c",  # raised by ml_collections, with every key there is
+            "AttributeError: there is no key glr; did you mean g_lr?",
+            "4: c.optimizer.glr = 0.0",
+        ),
+        (BEGIN + "  c.zebra = 1", "AttributeError: there is no key zebra", "4: c.zebra = 1"),
+        (BEGIN + "  return c[", "SyntaxError: '[' was never closed", "4: return c["),
+    ],
+)
+def test_an_error_in_a_config_file_is_two_lines_one_its_place(tmp_path, monkeypatch, capsys, code, message, line):
+    (file := tmp_path / "mine.py").write_text(code)
     monkeypatch.setattr(sys, "argv", ["describe", f"--config={file}"])
     with pytest.raises(SystemExit) as end:
         cli.run(describe.main)
-    error = f"error: --config={file}: {file}, line 5: NameError: name 'undefined' is not defined\n"
-    assert (end.value.code, capsys.readouterr().err) == (2, error)
+    expected = f"error: --config={file}: {message}\n{file}, line {line}\n"
+    assert (end.value.code, capsys.readouterr().err) == (2, expected)
 
 
-def test_a_key_that_a_config_file_misspells_is_named(tmp_path):
-    (tmp_path / "file.py").write_text(
-        "from biggan_jax import config\ndef get_config(variant):\n  c = config.default()\n"
-        "  c.optimizer.glr = 0.0\n  return c\n"
-    )
-    with pytest.raises(UsageError, match="file.py, line 4|glr") as refused:
-        cli.load_config(str(tmp_path / "file.py"))
-    assert "glr" in str(refused.value)
+def test_describe_tells_which_row_of_a_grid_it_is_of():
+    assert [describe.row_of(f"table1:scale=digits{rest}") for rest in ("", ",row=3")] == ["8", "3"]
+    assert describe.row_of("ablations:scale=digits") == "baseline" and describe.row_of("digits") is None
+
+
+def test_an_error_in_get_paper_is_told_alike(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(BEGIN + "  return c\ndef get_paper(variant):\n  return undefined\n")
+    with pytest.raises(UsageError, match="NameError: name 'undefined' is not defined") as refused:
+        cli.load_paper(str(file))
+    assert refused.value.__notes__ == [f"{file}, line 6: return undefined"]
+
+
+def test_a_config_file_may_have_no_variant_and_must_give_a_config(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("from biggan_jax import config\ndef get_config():\n  return config.default(dataset='shapes')\n")
+    assert cli.load_config(str(file)).dataset == "shapes"
+    with pytest.raises(UsageError, match="takes no variant; leave out :row=8"):
+        cli.load_config(f"{file}:row=8")
+    file.write_text("def get_config(variant):\n  pass\n")
+    with pytest.raises(UsageError, match="get_config gives None; allowed: a config"):
+        cli.load_config(str(file))
+
+
+@pytest.mark.parametrize(
+    "word, known, expected",
+    [
+        ("bach_size", ("batch_size", "num_steps"), ["batch_size"]),
+        ("modle.channels", ("model.channels", "model.z_dim"), ["model.channels"]),
+        ("optimizer.lr", ("optimizer.g_lr", "optimizer.d_lr", "model.remat"), ["optimizer.g_lr", "optimizer.d_lr"]),
+        ("steps", ("num_steps", "num_d_steps", "seed"), ["num_steps", "num_d_steps"]),
+        ("data.path", ("data.split", "data.dir"), []),
+        ("model.lr", ("model.remat", "model.z_dim"), []),
+        ("imagenet", ("image_folder", "tfds:NAME"), []),
+        ("mnist", ("domains", "points"), []),
+        ("tfds", ("digits", "tfds:NAME"), ["tfds:NAME"]),
+        ("cyclegan", ("family/gan", "family/cyclegan"), ["family/cyclegan"]),
+    ],
+)
+def test_only_what_is_near_is_suggested(word, known, expected):
+    assert near(word, known, 2) == expected
+
+
+@pytest.mark.parametrize(
+    "value, hint", [("hing", "(did you mean hinge?)"), ("on", "dcgan"), ("non", "dcgan"), (3, "dcgan")]
+)
+def test_only_choices_are_suggested(value, hint):
+    assert keys.expected(value, "one of hinge, wasserstein, dcgan").endswith(hint)
 
 
 def test_a_recipe_has_nets_and_a_net_has_recipes():

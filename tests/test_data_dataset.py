@@ -155,10 +155,10 @@ def test_printing_a_data_set_does_not_print_its_pixels(configured):
         ({"dataset": "tfds:"}, UsageError, "dataset='tfds:' is unknown"),
         ({"data__split": "val"}, UsageError, "data.split='val'"),
         ({"num_classes": 7}, DataError, "10 classes .*num_classes=7"),
-        ({"dataset": "image_folder"}, DataError, "data.dir is empty"),
-        ({"dataset": "prepared"}, DataError, "data.dir is empty"),
-        ({"dataset": "prepared", "data__dir": "gs://bucket/x"}, DataError, "data.dir=gs://bucket/x: a URL"),
-        ({"dataset": "tfds:mnist", "data__dir": "gs://bucket/x"}, DataError, "data.dir=gs://bucket/x: a URL"),
+        ({"dataset": "image_folder"}, UsageError, "data.dir is empty"),
+        ({"dataset": "prepared"}, UsageError, "data.dir is empty"),
+        ({"dataset": "prepared", "data__dir": "gs://bucket/x"}, UsageError, "data.dir=gs://bucket/x: a URL"),
+        ({"dataset": "tfds:mnist", "data__dir": "gs://bucket/x"}, UsageError, "data.dir=gs://bucket/x: a URL"),
     ],
 )
 def test_bad_config(configured, changes, error, message):

@@ -110,5 +110,5 @@ def test_a_damaged_chunk_is_named(tmp_path):
 def test_the_extra_is_named_where_the_library_is_missing(tmp_path, monkeypatch):
     path = write(tmp_path / "my.hdf5")
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(UsageError, match=r"need h5py: pip install 'biggan_jax\[hdf5\]'"):
+    with pytest.raises(UsageError, match=r"need h5py: pip install -e '.\[hdf5\]'"):
         load(path, tmp_path)

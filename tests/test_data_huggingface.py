@@ -106,5 +106,5 @@ def test_other_folders_are_refused(tmp_path):
 
 def test_the_extra_is_named_where_the_library_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(UsageError, match=r"pip install 'biggan_jax\[huggingface\]'"):
+    with pytest.raises(UsageError, match=r"pip install -e '.\[huggingface\]'"):
         huggingface.open_source(str(tmp_path), "train")

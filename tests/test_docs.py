@@ -14,6 +14,7 @@ import subprocess
 
 import pytest
 
+from biggan_jax import __main__ as listing
 from biggan_jax import cli
 from biggan_jax import config as configs
 from biggan_jax.devices import tpu
@@ -62,8 +63,8 @@ def of(program: str):
 
 
 def ours():
-    """The commands of this project."""
-    return [case for case in of("python") if case.values[0][2] != "pytest"]
+    """The commands of this project; `python -m biggan_jax` lists them."""
+    return [case for case in of("python") if case.values[0][2] not in ("pytest", "biggan_jax")]
 
 
 @pytest.mark.parametrize("readme", READMES)
@@ -224,6 +225,21 @@ def test_keys_that_are_named_exist():
     for readme in READMES:
         for key in re.findall(r"`(?:--config\.)?((?:run|data|model)\.[a-z_.]+)[`=*]", (ROOT / readme).read_text()):
             assert any(name.startswith(key) for name in known), key
+
+
+# Of curl, git and BigGAN-PyTorch.
+OF_OTHERS = {"--create-dirs", "--always", "--dirty", "--cross_replica", "--num_G_SV_itrs"}
+
+
+def test_messages_advise_options_that_there_are(capsys):
+    for module in listing.COMMANDS:
+        with contextlib.suppress(SystemExit):
+            importlib.import_module(module).main(["--help"])
+    known = set(re.findall(r"--[a-z][\w-]*", capsys.readouterr().out)) | OF_OTHERS
+    for path in [*ROOT.glob("biggan_jax/**/*.py"), *ROOT.glob("experiments/**/*.py")]:
+        texts = (node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant))
+        named = re.findall(r"(?<![\w-])--[a-z][\w-]*", "\n".join(text for text in texts if isinstance(text, str)))
+        assert set(named) <= known, path
 
 
 def test_adding_a_recipe_names_all_that_a_recipe_has():

@@ -12,7 +12,7 @@ import biggan_jax
 from biggan_jax import evaluate
 from biggan_jax.data import digits
 from biggan_jax.errors import DataError, UsageError
-from biggan_jax.evaluation import best, evaluator, gallery, results, scoring
+from biggan_jax.evaluation import best, evaluator, gallery, likelihood, probe, results, scoring, semi_supervised
 from biggan_jax.run import storage
 from tests import evaluation_runs
 
@@ -128,7 +128,10 @@ def test_a_sweep_writes_table_2_and_the_curve(evaluated, run, capsys):
     text = (run / "eval" / "table2.md").read_text()
     assert text in capsys.readouterr().out
     assert (
-        "digits-classifier FID / digits-classifier IS (threshold)" in text and "359 real images of digits:test" in text
+        "digits-classifier FID / digits-classifier IS (threshold)" in text
+        and "359 real images of digits:test" in text
+        and " over 10 splits, about as large as those of the samples (--images scores any number of images over 10;"
+        in text
     )
     found = {r.protocol.truncation: r for r in results.read(run) if r.step == 4}
     assert set(found) == {None, 1.0, 0.5}
@@ -239,3 +242,28 @@ def test_a_users_mistake_is_named(run, tmp_path, error, message, arguments):
     with pytest.raises(error) as raised:
         evaluate.main(arguments)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "option, module, name",
+    [
+        ("--parzen", likelihood, "Likelihood"),
+        ("--probe=10", probe, "Probe"),
+        ("--test_error", semi_supervised, "SemiSupervised"),
+    ],
+)
+def test_overrides_of_the_data_act_on_what_is_asked_for_alone(run, monkeypatch, option, module, name):
+    asked = []
+
+    class Asked:
+        def __init__(self, workdir, config, *_, **__):
+            asked.append(config.data.cache_dir)
+
+        def evaluate(self):
+            pass
+
+    monkeypatch.setattr(module, name, Asked)
+    assert evaluate.main([f"--workdir={run}", option, "--config.data.cache_dir=/elsewhere"]) == 0
+    assert asked == ["/elsewhere"]
+    with pytest.raises(UsageError, match="config.data.nothing is no key"):
+        evaluate.main([f"--workdir={run}", option, "--config.data.nothing=1"])

@@ -104,7 +104,7 @@ def test_styles_are_mixed_and_interpolated(gan, config):
     close(mixed[range(3), range(3)], samples)
     close(trained.mix_styles(labels, layers=0)[0], samples)
     assert np.abs(mixed[0, 1].astype(int) - samples[0]).max() > 1 < np.abs(mixed[0, 1].astype(int) - samples[1]).max()
-    path = trained.interpolate(labels[:2], [3, 0], steps=3, between="w")
+    path = trained.interpolate(labels[:2], [3, 0], steps=3, between="w").images
     assert path.shape == (2, 3, 8, 8, 3)
     close(path[:, 0], samples[:2])
     close(path[:, 2], trained.sample([3, 0], start=2))

@@ -173,3 +173,8 @@ def test_what_is_not_a_grid(tmp_path):
     (tmp_path / "broken.py").write_text("import nothing_of_the_kind")
     with pytest.raises(UsageError, match="ModuleNotFoundError"):
         grid.load(str(tmp_path / "broken.py"))
+    (tmp_path / "comma.py").write_text(
+        "from tests.tiny import tiny_config\ndef get_grid(variant=''):\n  return {'ch=24,z=40': tiny_config()}\n"
+    )
+    with pytest.raises(UsageError, match="row 'ch=24,z=40' has a comma, which divides what a variant says; rename it"):
+        grid.rows_of(*grid.load(str(tmp_path / "comma.py")), "comma.py")

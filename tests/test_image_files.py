@@ -12,12 +12,13 @@ from tests.test_data_image_folder import write_folder
 
 
 def test_images_of_another_size_or_kind_are_named(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "fits.png")
     Image.new("RGB", (9, 8)).save(tmp_path / "wide.png")
     with pytest.raises(DataError, match="wide.png: 9x8 pixels; the data set has 8x8"):
-        image_files.load(str(tmp_path), 8)[np.arange(1)]
+        image_files.load(str(tmp_path), 8)  # before any is read
     (tmp_path / "wide.png").write_bytes(b"not an image")
     with pytest.raises(DataError, match="wide.png: not an image in a format"):
-        image_files.load(str(tmp_path), 8)[np.arange(1)]
+        image_files.load(str(tmp_path), 8)[np.arange(2)]
     (tmp_path / "a.npz").write_bytes(b"nothing")
     with pytest.raises(DataError, match="cannot be read as an .npz"):
         image_files.load(f"{tmp_path}/a.npz", 8)
@@ -64,4 +65,4 @@ def test_the_grid_beside_samples_is_none_of_them(tmp_path, capsys, classes):
 def test_a_pipe_among_images_is_named_rather_than_waited_for(tmp_path):
     os.mkfifo(tmp_path / "0.png")
     with pytest.raises(DataError, match="0.png: not a regular file"):
-        image_files.load(str(tmp_path), 8)[np.arange(1)]
+        image_files.load(str(tmp_path), 8)[np.arange(2)]

@@ -4,14 +4,15 @@ import copy
 import dataclasses
 import json
 import pathlib
+import re
 
 import pytest
 import yaml
 
 from biggan_jax.devices import tpu
 from biggan_jax.errors import UsageError
-from launch import cloud, commands, gke, jobs, sweep
-from tests.launch_fakes import Fake, without_costs
+from launch import cloud, commands, cost, gke, jobs, sweep
+from tests.launch_fakes import Fake
 
 GOLDEN = """
 apiVersion: jobset.x-k8s.io/v1alpha2
@@ -172,6 +173,10 @@ def test_a_row_of_any_name_has_a_label():
     job, request = job_and_request()
     labels = gke.jobset(dataclasses.replace(job, row="channels=64, tau 0.5+"), request, "q")["metadata"]["labels"]
     assert labels["biggan-jax/row"] == "channels-64-tau-0.5"
+    for row in ("wide G (ch=24)", "lr=1e-3", "=", "(a", "é", "a" * 62 + "(b)", "_x_"):
+        labels = gke.jobset(dataclasses.replace(job, row=row), request, "q")["metadata"]["labels"]
+        for value in labels.values():  # as Kubernetes has it
+            assert len(value) <= 63 and re.fullmatch("(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?", value), value
 
 
 def check_jobset(manifest) -> None:
@@ -278,9 +283,9 @@ def test_an_unreachable_cluster_is_not_the_users_mistake(cluster):
     assert caught.value.exit_code == 1
 
 
-def test_without_kubectl(tmp_path, monkeypatch):
+def test_without_kubectl_nothing_is_compiled(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    without_costs(monkeypatch)
+    monkeypatch.setattr(cost, "check_memory", lambda *_: pytest.fail("asks for minutes of compiling first"))
     with pytest.raises(UsageError, match="kubectl is not on PATH; install it .*--dry-run"):
         sweep.main([*OPTIONS, "--rows=8"])
 

@@ -11,9 +11,9 @@ import time
 import pytest
 
 from biggan_jax.errors import UsageError
-from launch import commands, jobs, sweep, tpu_vm
+from launch import commands, cost, jobs, sweep, tpu_vm
 from launch.tpu_vm import Action
-from tests.launch_fakes import Fake, without_costs
+from tests.launch_fakes import Fake
 
 OPTIONS = ["--grid=experiments/table1.py", "--backend=tpu-vm", "--tpu=v3-128", "--zone=z", "--project=p",
            "--workdir=gs://bucket/runs", "--image=registry/image:1", "--skip-plan", "--yes", "--rows=8",
@@ -304,8 +304,8 @@ def test_files_of_a_dry_run_are_shell(more, tmp_path, capsys):
         assert argv[5] == job.name and f"--metadata-from-file=startup-script={job.name}.startup.sh" in argv
 
 
-def test_without_gcloud(tmp_path, monkeypatch):
+def test_without_gcloud_nothing_is_compiled(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    without_costs(monkeypatch)
+    monkeypatch.setattr(cost, "check_memory", lambda *_: pytest.fail("asks for minutes of compiling first"))
     with pytest.raises(UsageError, match="gcloud is not on PATH; install it .*--dry-run"):
         sweep.main([*OPTIONS, "--seeds=0"])

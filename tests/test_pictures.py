@@ -37,7 +37,12 @@ def test_distances_within_classes_need_enough_images():
         and note == "at least 200 real and 200 generated images each"
     )
     distances, note = pictures.class_distances(real, labels, fake, np.where(np.arange(400) < 3, 1, 0), 2)
-    assert distances == {} and "class 1 has 3 images with features kept, and 3 features need more than 3" in note
+    assert distances == {} and note == (
+        "class 1 has 3 generated images with features kept, and 3 features need more than 3; "
+        "--num_samples=16 --neighbour_samples=16 keeps more, of the data as many as there are"
+    )
+    _, note = pictures.class_distances(real, np.where(np.arange(400) < 2, 1, 0), fake, labels, 2)
+    assert note.startswith("class 1 has 2 real images with features kept")
 
 
 def test_a_losss_estimate_is_drawn_beside_the_scores(tmp_path):

@@ -213,7 +213,7 @@ def test_a_batch_that_does_not_divide_is_refused_before_anything_is_compiled(mon
 def test_without_libtpu_there_is_one_clear_line(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "libtpu" else find(name))
-    with pytest.raises(UsageError, match=r"pip install 'biggan_jax\[tpu\]'"):
+    with pytest.raises(UsageError, match=r"pip install -e '.\[tpu\]'"):
         planning.plan(tiny_config(), "v3-8")
 
 

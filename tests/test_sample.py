@@ -1,5 +1,7 @@
 """The sample command: which classes are meant, and what its folder is for those who read it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -51,3 +53,24 @@ def test_its_folder_is_one_of_samples_to_evaluate_and_to_train_on(tmp_path, aske
     trained = image_folder.load(str(tmp_path / "D"), "train", 8, 0, str(tmp_path / "cache"))
     np.testing.assert_array_equal(trained.images, images)
     assert capsys.readouterr().err.count("left out: 1 grid.png of samples, 1 .npz") == 2
+
+
+@pytest.mark.parametrize(
+    "num, columns, expected", [(64, None, 8), (10, None, 5), (7, None, 7), (1, None, 1), (12, 6, 6)]
+)
+def test_rows_of_an_interpolation_are_whole(num, columns, expected):
+    assert sample.interpolation_columns(SimpleNamespace(columns=columns), num) == expected
+
+
+def test_columns_hold_the_samples():
+    with pytest.raises(UsageError, match="--num=10: rows of --columns=4 must be whole; such as --num=8 or 12"):
+        sample.interpolation_columns(SimpleNamespace(columns=4), 10)
+    with pytest.raises(UsageError, match="--columns=5; it must be at most the number of samples, 4"):
+        sample.columns_of(SimpleNamespace(columns=5), 4)
+    assert [sample.columns_of(SimpleNamespace(columns=None), n) for n in (1, 4, 60)] == [1, 2, 8]
+    assert sample.columns_of(SimpleNamespace(columns=None), 50, 0.5) == 5
+
+
+@pytest.mark.parametrize("text, expected", [(None, None), ("none", None), ("0.5", 0.5), ("1", 1.0)])
+def test_truncation_may_be_none(text, expected):
+    assert sample.parse_truncation(text) == expected

@@ -234,7 +234,7 @@ def test_a_collapsed_generator_keeps_precision_and_loses_recall(distances):
 @BOTH
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_density_and_coverage_equal_prdc(distances, k):
-    prdc = pytest.importorskip("prdc", reason="needs the reference: pip install 'biggan_jax[reference]'")
+    prdc = pytest.importorskip("prdc", reason="needs the reference: pip install -e '.[reference]'")
     real, fake = _normal(150, 12), _normal(110, 12, seed=1, scale=0.8)
     expected = prdc.compute_prdc(real, fake, nearest_k=k)
     assert 0 < expected["coverage"] < 1

@@ -88,7 +88,7 @@ def test_samples_are_a_picture_and_an_array(run, tmp_path):
     assert points.shape == (4, model.gan.discriminator.inputs[0].shape[-1]) and points.dtype == np.float32
     np.testing.assert_array_equal(points, model.sample([0] * 4))
     assert "points" in repr(model)
-    assert model.grid().size > (200, 200)
+    assert model.grid().picture.size > (200, 200)
     with pytest.raises(UsageError, match="rows of classes"):
         model.grid([0])
     with pytest.raises(UsageError, match="--png is of images"):

@@ -1,4 +1,7 @@
+import io
+
 import numpy as np
+from PIL import Image
 import pytest
 
 from biggan_jax import gans
@@ -27,10 +30,13 @@ def test_classes_go_by_number_or_name(trained):
         (10, "allowed are 0 to 9"),
         ([-1], "no class -1"),
         ("ten", "names are zero, one"),
-        (1.5, "no class 1.5"),
-        ([3, float("nan")], "no class nan"),
+        (1.5, "class 1.5 is no whole number; allowed are 0 to 9"),
+        ([3.7], "class 3.7 is no whole number"),
+        ([True], "True is no class; allowed are names, or the numbers 0 to 9"),
+        ([None], "None is no class"),
+        ([3, float("nan")], "class nan is no whole number"),
         ([], "at least one class"),
-        ([[1, 2]], r"shape \[1, 2\]; allowed is a list"),
+        ([[1, 2]], r"\[1, 2\] is no class"),
     ],
 )
 def test_an_unknown_class_is_refused(trained, classes, message):
@@ -66,19 +72,25 @@ def test_a_model_without_classes_is_asked_for_a_number():
 
 def test_interpolations_in_z_class_and_both(trained):
     rows = trained.interpolate([1, 2, 3], steps=4, between="class")
-    assert rows.shape == (3, 4, 8, 8, 3)
-    ends = trained.interpolate([2], to_labels=[5], steps=2, between="both")[0]
-    same_class = trained.interpolate([2], steps=2)[0]
+    assert rows.images.shape == np.asarray(rows).shape == (3, 4, 8, 8, 3)
+    ends = trained.interpolate([2], to_labels=[5], steps=2, between="both").images[0]
+    same_class = trained.interpolate([2], steps=2).images[0]
     np.testing.assert_allclose(ends[0].astype(int), same_class[0].astype(int), atol=1)
     assert np.abs(ends[1].astype(int) - same_class[1].astype(int)).max() > 1
-    for wrong in (dict(between="w"), dict(to_labels=[1, 2])):
+    for wrong in (dict(between="w"), dict(to_labels=[1, 2]), dict(steps=0), dict(steps=2.5)):
         with pytest.raises(UsageError):
             trained.interpolate([1], **wrong)
 
 
-def test_grid_is_a_picture_jupyter_shows(trained):
-    picture = trained.grid(["one", "two"], columns=3, truncation=0.5)
-    assert picture.size == (3 * 50 - 2, 2 * 50 - 2) and hasattr(picture, "_repr_png_")
+def test_grid_is_a_picture_jupyter_shows_and_an_array_of_images(trained, tmp_path):
+    grid = trained.grid(["one", "two"], columns=3, truncation=0.5)
+    assert grid.images.shape == (2, 3, 8, 8, 3) and grid.images.dtype == np.uint8
+    grid.save(tmp_path / "grid.png")
+    for picture in (Image.open(tmp_path / "grid.png"), Image.open(io.BytesIO(grid._repr_png_()))):
+        np.testing.assert_array_equal(np.asarray(picture), grids.grid(grid.images.reshape(6, 8, 8, 3), 3))
+    for columns in (0, -2, 2.5):
+        with pytest.raises(UsageError, match=f"columns={columns}; it must be a whole number, at least 1"):
+            trained.grid(columns=columns)
 
 
 def test_classes_that_d_alone_learns_cannot_be_asked_of_g():

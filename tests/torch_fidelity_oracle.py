@@ -14,7 +14,7 @@ import pytest
 
 _TORCHVISION = ("torchvision", *(f"torchvision.{name}" for name in ("datasets", "models", "transforms")))
 _TORCHVISION += ("torchvision.transforms.functional",)
-_INSTALL = "pip install 'biggan_jax[reference]'"
+_INSTALL = "pip install -e '.[reference]'"
 
 
 class _StandIn(types.ModuleType):

@@ -6,7 +6,6 @@ set. Each key is one line of a table in this package. An experiment is a Python 
 starts from `default`; see `experiments/`. Importing this package does not import JAX.
 """
 
-import difflib
 import json
 
 import ml_collections
@@ -15,6 +14,7 @@ from biggan_jax.config import data, gans, models, optimizers, shared
 from biggan_jax.config.data import arrays, example_shape, kind
 from biggan_jax.config.keys import Key, expected, get, one_of, require
 from biggan_jax.errors import UsageError
+from biggan_jax.errors import near as near_names
 
 # The keys that decide which others there are: for each of their values, the keys that it brings.
 CHOICES = {
@@ -25,9 +25,9 @@ CHOICES = {
 }
 
 __all__ = [
-    "CHOICES", "arrays", "choose", "chosen", "default", "example_shape", "flatten", "from_json", "get", "keys_of",
-    "kind", "left_open", "micro_batch", "parse_variant", "put", "require", "require_key", "set_classes", "switch",
-    "to_json", "validate",
+    "CHOICES", "arrays", "check_keys", "choose", "chosen", "default", "example_shape", "flatten", "from_json", "get",
+    "keys_of", "kind", "left_open", "micro_batch", "parse_variant", "put", "require", "require_key", "set_classes",
+    "switch", "to_json", "validate",
 ]  # fmt: skip
 
 
@@ -117,11 +117,11 @@ def require_key(config, name: str) -> None:
     if name in (known := keys_of(config)):
         return
     owners = [f"{key}={value}" for key, table in CHOICES.items() for value in table if name in table[value]]
-    near = difflib.get_close_matches(name, known, 1)
+    near = near_names(name, known, 2)
     if owners:
         hint = f"; it is of {', '.join(owners)}"
     else:
-        hint = f". Did you mean config.{near[0]}?" if near else ""
+        hint = f". Did you mean {' or '.join(f'config.{key}' for key in near)}?" if near else ""
     names = ", ".join(f"{key}={value}" for key, value in chosen(config).items())
     raise UsageError(f"config.{name} is no key of a config with {names}{hint}")
 
@@ -137,14 +137,7 @@ def put(config, key: str, value) -> None:
 
 def validate(config) -> None:
     """Raises UsageError, naming the key, what was found and what is allowed, for a config that cannot run."""
-    known, found = keys_of(config), flatten(config.to_dict())
-    for name in found:
-        require_key(config, name)
-    for name in known.keys() - found.keys():
-        names = ", ".join(f"{key}={value}" for key, value in chosen(config).items())
-        raise UsageError(f"config.{name} is missing, which acts with {names}; config.switch brings the keys of a name")
-    for name, key in known.items():
-        require(key.check.allows(found[name]), name, config, key.check.allowed)
+    check_keys(config)
     for name in left_open(config):
         require(False, name, config, "a number where no data are read that would tell it")
     allowed = f"a divisor of batch_size, {config.batch_size}"
@@ -155,6 +148,18 @@ def validate(config) -> None:
         told = config.num_classes >= 2 or config.gan.get("categorical")  # codes take the place of classes
         possible = kind(config) == "image" and config.image_size <= 32 and told
         require(possible, "run.recognition", config, "False over 32 px, for points, or without classes or codes")
+
+
+def check_keys(config) -> None:
+    """The part of `validate` that looks at one key at a time; what is left to the data may be open."""
+    known, found = keys_of(config), flatten(config.to_dict())
+    for name in found:
+        require_key(config, name)
+    for name in known.keys() - found.keys():
+        names = ", ".join(f"{key}={value}" for key, value in chosen(config).items())
+        raise UsageError(f"config.{name} is missing, which acts with {names}; config.switch brings the keys of a name")
+    for name, key in known.items():
+        require(key.check.allows(found[name]), name, config, key.check.allowed)
 
 
 def left_open(config) -> list[str]:

@@ -8,6 +8,10 @@ POINTS = {
     "gaussian": 2, "moons": 2, "spiral": 2, "checkerboard": 2, "ring_bar": 2, "letters": 2,
     "mixture1d": 1, "mixture1d_two": 1,
 }  # fmt: skip
+# What `prepare` reads.
+TO_PREPARE = (
+    "imagenet:DIR", "image_folder:DIR", "tfds:NAME", "arrays:FILE", "idx:DIR", "hdf5:FILE", "huggingface:DIR",
+)  # fmt: skip
 
 _SPLIT = {"data.split": Key("train", ANYTHING, "the part of the data that is trained on")}
 _IMAGES = _SPLIT | {

@@ -4,11 +4,10 @@ Tables of keys are dicts from the dotted name to a `Key`; everything that is sai
 """
 
 from collections.abc import Callable
-import difflib
 import math
 from typing import Any, NamedTuple
 
-from biggan_jax.errors import UsageError
+from biggan_jax.errors import UsageError, near
 
 
 class Check(NamedTuple):
@@ -59,5 +58,6 @@ def require(condition: bool, key: str, config, allowed: str) -> None:
 
 def expected(value, allowed: str) -> str:
     """Says what is `allowed` in place of `value`, and what of it is nearest."""
-    near = difflib.get_close_matches(value, allowed.replace(",", " ").split(), 1) if isinstance(value, str) else ()
-    return f"it must be {allowed}" + (f" (did you mean {near[0]}?)" if near else "")
+    choices = allowed.partition("one of ")[2].replace(",", " ").split()
+    found = near(value, choices) if isinstance(value, str) else ()
+    return f"it must be {allowed}" + (f" (did you mean {found[0]}?)" if found else "")

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import difflib
 import os
 import sys
 
@@ -25,7 +24,7 @@ from biggan_jax.data.dataset import Dataset, fingerprint, validate
 from biggan_jax.data.decode import MAX_PIXELS
 from biggan_jax.data.image_source import StreamedImages, grey_where_bad
 from biggan_jax.data.partly_labelled import with_labelled
-from biggan_jax.errors import UsageError
+from biggan_jax.errors import UsageError, near
 
 __all__ = ["Dataset", "load"]
 
@@ -192,8 +191,8 @@ def _kind(name: str) -> str:
     if prefix + separator in SOURCES and bool(rest) == bool(separator):
         return prefix + separator
     allowed = [f"{known}NAME" if known.endswith(":") else known for known in SOURCES]
-    near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    meant = near(name, allowed, 3)
+    hint = f"did you mean {' or '.join(meant)}? " if meant else ""
     raise UsageError(f"dataset={name!r} is unknown; {hint}allowed: {', '.join(allowed)}")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from biggan_jax.errors import DataError, MissingSplitError
+from biggan_jax.errors import DataError, MissingSplitError, UsageError
 
 # A set whose uint8 array takes at most this share of the memory that is free now is kept in RAM; a larger one is
 # read record by record. The other half is left to batches in flight, compilation and evaluation features.
@@ -133,11 +133,11 @@ def check_num_classes(name: str, class_names: tuple[str, ...], num_classes: int)
 
 
 def local_folder(directory: str, dataset: str) -> pathlib.Path:
-    """`data.dir` as a path. Raises DataError if it is empty or the URL of a bucket."""
+    """`data.dir` as a path. Raises UsageError if it is empty or the URL of a bucket."""
     if not directory:
-        raise DataError(f"data.dir is empty; dataset {dataset!r} needs the folder that holds it")
+        raise UsageError(f"data.dir is empty; dataset {dataset!r} needs the folder that holds it")
     if "://" in directory:
-        raise DataError(f"data.dir={directory}: a URL; allowed: a local folder (mount the bucket, or copy it here)")
+        raise UsageError(f"data.dir={directory}: a URL; allowed: a local folder (mount the bucket, or copy it here)")
     return pathlib.Path(directory).expanduser()
 
 

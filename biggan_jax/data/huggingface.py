@@ -43,7 +43,7 @@ def _splits(root):
     try:
         import datasets  # an extra, and slow: other data do without
     except ImportError:
-        raise UsageError(f"{root}: needs the library datasets: pip install 'biggan_jax[huggingface]'") from None
+        raise UsageError(f"{root}: needs the library datasets: pip install -e '.[huggingface]'") from None
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
     try:

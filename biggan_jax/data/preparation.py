@@ -11,15 +11,13 @@ import time
 
 import numpy as np
 
+from biggan_jax.config.data import TO_PREPARE
 from biggan_jax.data import array_files, array_record, huggingface, image_folder, imagenet, tfds_source
 from biggan_jax.data.decode import RESIZE
 from biggan_jax.data.image_source import BadImages, ImageSource, read_all
 from biggan_jax.errors import DataError, UsageError
 
 SHARD_BYTES = 2**30  # of pixels in one shard, where nobody says how many shards
-SOURCES = (
-    "imagenet:DIR", "image_folder:DIR", "tfds:NAME", "arrays:FILE", "idx:DIR", "hdf5:FILE", "huggingface:DIR",
-)  # fmt: skip
 
 
 def open_source(spec: str, split: str, tfds_data_dir: str) -> ImageSource:
@@ -37,7 +35,7 @@ def open_source(spec: str, split: str, tfds_data_dir: str) -> ImageSource:
         builder = _tfds_builder(where, tfds_data_dir)
         cache_dir = os.path.expanduser("~/.cache/biggan_jax")
         return tfds_source.open_source(builder, split, unconditional=True, cache_dir=cache_dir)[0]
-    raise UsageError(f"--source={spec}: allowed: {', '.join(SOURCES)}")
+    raise UsageError(f"--source={spec}: allowed: {', '.join(TO_PREPARE)}")
 
 
 def _tfds_builder(name, data_dir):
@@ -47,7 +45,7 @@ def _tfds_builder(name, data_dir):
         if importlib.util.find_spec("tensorflow") is None:
             raise UsageError(
                 f"--source=tfds:{name}: TFDS has no data in {builder.data_dir} and needs TensorFlow to "
-                "make it: pip install 'biggan_jax[prepare]' (training itself does not need it)"
+                "make it: pip install -e '.[prepare]' (training itself does not need it)"
             )
         builder = tfds_source.find_builder(name, data_dir, file_format="array_record")
         try:

@@ -1,6 +1,5 @@
 """TFDS data sets stored as ArrayRecord, read without TensorFlow."""
 
-import difflib
 import hashlib
 import io
 import os
@@ -12,7 +11,7 @@ from biggan_jax.data import checksum
 from biggan_jax.data.dataset import Dataset, check_num_classes, fingerprint, labelled_images, local_folder
 from biggan_jax.data.decode import MAX_PIXELS, decode, resize_array
 from biggan_jax.data.image_source import ImageSource, in_memory_or_streamed
-from biggan_jax.errors import DataError, MissingSplitError, UsageError
+from biggan_jax.errors import DataError, MissingSplitError, UsageError, near
 
 
 def load(
@@ -82,8 +81,8 @@ def find_builder(name: str, data_dir: str, **kwargs):
     try:
         return tfds.builder(name, data_dir=local_folder(data_dir, f"tfds:{name}") if data_dir else None, **kwargs)
     except tfds.core.DatasetNotFoundError:
-        near = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False), n=3)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        meant = near(name, tfds.list_builders(with_community_datasets=False), 3)
+        hint = f"did you mean {' or '.join(meant)}? " if meant else ""
         raise UsageError(
             f"tfds:{name}: TFDS has no data set of this name; {hint}allowed: a name from its catalog or "
             f"a data set under {data_dir or 'its data folder'}"

@@ -12,14 +12,12 @@ from biggan_jax import data, gans
 from biggan_jax.data import batches
 from biggan_jax.errors import MissingSplitError, UsageError
 from biggan_jax.evaluation import features, reference, results
-from biggan_jax.evaluation.protocol import Protocol, source_of
+from biggan_jax.evaluation.protocol import NEIGHBOUR_SAMPLES, NUM_SAMPLES, Protocol, source_of
 from biggan_jax.evaluation.reference import Reference
 from biggan_jax.gans.core import Net
 from biggan_jax.metrics import summary
 from biggan_jax.sampling import conditions
 
-NUM_SAMPLES = 50_000  # the published number
-NEIGHBOUR_SAMPLES = 10_000  # 80 MB of Inception features, and a minute of distances on two cores
 VALIDATION_SPLITS = ("validation", "val", "test")  # Table 2 asks for the Inception Score of the first that the data has
 
 
@@ -129,11 +127,15 @@ class Evaluator:
                 dataset = data.load(self.config, split=split)
             except (MissingSplitError, UsageError):  # what is damaged is not absent
                 continue
-            splits = min(max(round(len(dataset) / self.num_samples * summary.SPLITS), 1), summary.SPLITS)
+            splits = self.held_out_splits(len(dataset))
             return reference.load(
                 self.extractor, dataset, self.neighbour_samples, self.batch_size, self.cache_dir, splits
             )
         return None
+
+    def held_out_splits(self, count: int) -> int:
+        """The splits that the Inception Score of `count` held-out images is a mean over."""
+        return min(max(round(count / self.num_samples * summary.SPLITS), 1), summary.SPLITS)
 
 
 def _batch_norm(config) -> str:

@@ -112,7 +112,7 @@ def load_inception(path: str | os.PathLike, allow_unpinned: bool = False) -> dic
     if sha256 != pinned:
         message = f"Inception weights: SHA-256 of {path} is {sha256}, the published weights have {pinned}"
         if not allow_unpinned:
-            raise DataError(f"{message}; allow_unpinned=True accepts other weights")
+            raise DataError(f"{message}; where it was cut short, fetch it anew: curl -L -o {path} {INCEPTION_URL}")
         logging.warning("%s; scores are comparable only among themselves", message)
     return inception.from_state_dict(readers.read_state_dict(path))
 

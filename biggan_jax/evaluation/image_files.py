@@ -8,6 +8,7 @@ import sys
 import zipfile
 
 import numpy as np
+from PIL import Image
 
 from biggan_jax.data import folders
 from biggan_jax.data.decode import decode_as_it_is
@@ -28,15 +29,12 @@ def load(path: str, image_size: int, option: str = "--images", keys: tuple[str, 
         allowed = f"[N, {', '.join(map(str, shape))}], as the data set is"
         return _load_npz(path, option, keys, lambda height, width, last: (height, width, last) == shape, allowed)
 
-    def read(file, size):
-        image = decode_as_it_is(str(file), str(file))
-        if image.shape != (size, size, 3):
-            raise DataError(
-                f"{file}: {image.shape[1]}x{image.shape[0]} pixels; the data set has {size}x{size}, and they must agree"
-            )
-        return image
+    def require_size(file, width, height):
+        if (width, height) != (image_size, image_size):
+            size = f"{image_size}x{image_size}"
+            raise DataError(f"{file}: {width}x{height} pixels; the data set has {size}, and they must agree")
 
-    return StreamedImages(_folder(path, option, channels, read)[0], image_size)
+    return StreamedImages(_folder(path, option, channels, require_size)[0], image_size)
 
 
 def load_each(path: str, sides, option: str = "--images", keys: tuple[str, ...] = KEYS, channels: int = 3):
@@ -50,19 +48,18 @@ def load_each(path: str, sides, option: str = "--images", keys: tuple[str, ...] 
         fits = lambda height, width, last: last == channels and sides.allow(height, width)
         return list(_load_npz(path, option, keys, fits, f"[N, H, W, {channels}] with {sides}")), []
 
-    def read(file, _):
-        image = decode_as_it_is(str(file), str(file))
-        height, width, _ = image.shape
+    def require_size(file, width, height):
         if not sides.allow(height, width):
             raise DataError(f"{file}: {width}x{height} pixels; allowed: {sides}")
-        return image
 
-    source, files = _folder(path, option, channels, read)
+    source, files = _folder(path, option, channels, require_size)
     return list(read_in_order(source, range(len(files)), 0)), [file.stem for file in files]
 
 
-def _folder(path, option, channels, read) -> tuple[ImageSource, list[pathlib.Path]]:
-    """The image files of a folder, and them as a source; `read`: of a file, and a size."""
+def _folder(path, option, channels, require_size) -> tuple[ImageSource, list[pathlib.Path]]:
+    """The image files of a folder as a source, and them. `require_size(file, width, height)` raises DataError for an
+    image that is not allowed.
+    """
     root = pathlib.Path(path).expanduser()
     if not root.is_dir():
         raise DataError(f"{option}={path}: neither a folder of images nor an .npz file")
@@ -75,8 +72,27 @@ def _folder(path, option, channels, read) -> tuple[ImageSource, list[pathlib.Pat
         raise DataError(f"{option}={path}: no image files in this folder{folders.said(left_out)}")
     if left_out:
         print(f"{option}={path}: {len(files)} images{folders.said(left_out)}", file=sys.stderr, flush=True)
-    labels = np.zeros(len(files), np.int32)
-    return ImageSource(path, labels, (), lambda index, size: read(files[index], size)), files
+    for file in files:  # before anything is computed, which would be lost
+        if (found := _header_size(file)) is not None:
+            require_size(file, *found)
+
+    def read(index, _):
+        image = decode_as_it_is(str(files[index]), str(files[index]))
+        require_size(files[index], image.shape[1], image.shape[0])
+        return image
+
+    return ImageSource(path, np.zeros(len(files), np.int32), (), read), files
+
+
+def _header_size(file) -> tuple[int, int] | None:
+    """Width and height by the header of an image file; None where it has none, of which reading it says more."""
+    try:
+        if file.is_file():  # a pipe would be waited for
+            with Image.open(file) as image:
+                return image.size
+    except Exception:  # of broken files Pillow raises whatever its decoders do
+        pass
+    return None
 
 
 def _load_npz(path, option, keys, fits, allowed: str) -> np.ndarray:

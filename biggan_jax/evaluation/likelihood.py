@@ -14,7 +14,7 @@ from biggan_jax import config as configs
 from biggan_jax import data
 from biggan_jax.errors import MissingSplitError, UsageError
 from biggan_jax.evaluation import steps, tables
-from biggan_jax.evaluation.protocol import source_of
+from biggan_jax.evaluation.protocol import PARZEN_SAMPLES, source_of
 from biggan_jax.evaluation.steps import is_first, say
 from biggan_jax.gans.images import LUMA
 from biggan_jax.metrics import parzen
@@ -59,7 +59,7 @@ class Likelihood:
         workdir,
         config,
         mesh,
-        num_samples: int = parzen.SAMPLES,
+        num_samples: int = PARZEN_SAMPLES,
         seed: int = 0,
         batch_size: int = 64,
         step: int | str = "latest",

@@ -51,8 +51,11 @@ def class_distances(
     if num_classes < 2:
         return {}, "the model has no classes"
     if counts.min() <= dim:
-        few = counts.argmin()
-        return {}, f"class {few} has {counts[few]} images with features kept, and {dim} features need more than {dim}"
+        few, enough = counts.argmin(), 2 * (dim + 1) * num_classes  # twice the mean that suffices
+        kind = "real" if per_class[0][few] <= dim else "generated"
+        ways = f"--num_samples={enough} --neighbour_samples={enough} keeps more, of the data as many as there are"
+        why = f"{counts[few]} {kind} images with features kept, and {dim} features need more than {dim}"
+        return {}, f"class {few} has {why}; {ways}"
 
     def gaussian(features):
         m = moments.update(moments.empty(dim), features)

@@ -10,12 +10,11 @@ from biggan_jax.data import Dataset
 from biggan_jax.data import points as sources
 from biggan_jax.errors import UsageError
 from biggan_jax.evaluation import tables
-from biggan_jax.evaluation.protocol import source_of
+from biggan_jax.evaluation.protocol import NUM_POINTS, source_of
 from biggan_jax.metrics import points as metrics
 from biggan_jax.sampling.conditions import uniform_labels
 
 NAME, TITLE = "points", "Scores of points"  # of the files in eval/
-NUM_SAMPLES = 10_000
 EM_SAMPLES = 1000  # of either set in the plane's exact earth mover's distance, whose time grows with their cube
 DIRECTIONS = 64  # of the sliced distance
 BINS = {1: 100, 2: 25}  # along each axis of the grid, by dimension
@@ -139,7 +138,7 @@ def create(
     config,
     mesh,
     *,
-    num_samples: int = NUM_SAMPLES,
+    num_samples: int = NUM_POINTS,
     min_samples: int = 1,
     seed: int = 0,
     batch_size: int = 1024,

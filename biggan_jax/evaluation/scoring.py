@@ -8,6 +8,7 @@ import jax
 from biggan_jax.devices import processes
 from biggan_jax.evaluation import best, classification, estimates, gallery, pictures, results, steps, table2
 from biggan_jax.evaluation.steps import is_first, say
+from biggan_jax.metrics import summary
 from biggan_jax.run import storage
 
 
@@ -89,7 +90,12 @@ class Scoring:
         fid, name = records[0].name("FID"), records[0].name("IS")
         validation = "the data has no held-out split"
         if held_out:
-            validation = f"the {name} of the {held_out.size:,} real images of {held_out.name}, {score:.2f}"
+            splits = self._evaluator.held_out_splits(held_out.size)
+            validation = (
+                f"the {name} of the {held_out.size:,} real images of {held_out.name}, {score:.2f} over {splits} "
+                f"split{'s' * (splits > 1)}, about as large as those of the samples (--images scores any number over "
+                f"{summary.SPLITS}; of smaller ones the score is lower)"
+            )
         config, protocol = self._config, self._protocol(None)
         paper = table2.PAPER.get((config.model.name, config.image_size)) if config.num_classes == 1000 else None
         text = table2.markdown(table2.columns(points, score), validation, fid, name, protocol.describe(), paper)

@@ -13,14 +13,14 @@ from biggan_jax.data import domains
 from biggan_jax.data.dataset import Dataset
 from biggan_jax.errors import MissingSplitError, UsageError
 from biggan_jax.evaluation import evaluator, features, reference, steps, tables
-from biggan_jax.evaluation.protocol import score_name
+from biggan_jax.evaluation.protocol import NEIGHBOUR_SAMPLES, score_name
 from biggan_jax.evaluation.steps import is_first, say
 from biggan_jax.metrics import summary
 from biggan_jax.metrics.recognition import recognition
 
 NAME, TITLE = "translation", "Translations"  # of the files in eval/
 SCORES = ("FID", "KID")
-NEIGHBOURS = evaluator.NEIGHBOUR_SAMPLES
+NEIGHBOURS = NEIGHBOUR_SAMPLES
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from scipy import special
 from biggan_jax.errors import DataError
 from biggan_jax.metrics.checks import finite
 
-SAMPLES = 10_000  # generated; the published number, as are the next two (adversarial/parzen_ll.py of the GAN paper)
+# The published ones (adversarial/parzen_ll.py of the GAN paper).
 SIGMAS = np.logspace(-1, 0, 10)
 VALIDATION_POINTS = 1000  # at most, to choose the deviation on
 ROWS = 512  # of one block of distances

@@ -1,28 +1,33 @@
 """Files of other projects' weights into working directories, and checkpoints out into such files.
 
-What comes in is a directory with one checkpoint, number 0, that `biggan_jax.load`, `sample`, `evaluate` and `init_from`
-accept. A file of weights is only ever read: nothing in it is executed. Messages name the options of
-`python -m biggan_jax.convert`, which are the parameters here.
+What comes in is a directory with one checkpoint, number 0 where nothing tells its step, that `biggan_jax.load`,
+`sample`, `evaluate` and `init_from` accept. A file of weights is only ever read: nothing in it is executed. Messages
+name the options of `python -m biggan_jax.convert`, which are the parameters here.
 """
 
 import functools
 import hashlib
 import json
 import os
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
+from etils import epy
+import numpy as np
 
-from biggan_jax import gans
 from biggan_jax.config import default, to_json, validate
 from biggan_jax.errors import DataError, UsageError
-from biggan_jax.models import biggan
-from biggan_jax.pretrained.biggan_pytorch import from_biggan_pytorch, to_biggan_pytorch
-from biggan_jax.pretrained.huggingface import from_huggingface, truncation_stats
-from biggan_jax.pretrained.readers import read_state_dict, write_state_dict
 from biggan_jax.run import storage
-from biggan_jax.run.checkpoint import Checkpoints, open_for_reading, read_averages, read_net
 
+with epy.lazy_imports():  # the command looks at these functions' parameters before anything is imported for long
+    import jax
+
+    from biggan_jax.evaluation import results
+    from biggan_jax.models import biggan
+    from biggan_jax.pretrained import biggan_pytorch, folder, huggingface, readers
+    from biggan_jax.run import checkpoint, identity, loading
+
+BESIDE = ".json"  # behind a file's name: what we wrote beside it, and read again
+LAUNCH_SCRIPTS = {"sn_eps": 1e-6, "bn_eps": 1e-5}  # of BigGAN-PyTorch
 # The key by which a file of each kind is known, and the options that take such a file.
 SIGNS = {
     "generator": ("output_layer.2.weight", "--weights or --generator"),
@@ -31,25 +36,36 @@ SIGNS = {
 }
 
 
+class Beside(NamedTuple):
+    """What a state dict has no place for; eps: of the module, by the names of its fields."""
+
+    step: int = 0
+    class_names: tuple[str, ...] = ()
+    eps: dict[str, float] = {}
+
+
 def import_biggan_pytorch(
     out: str,
     weights: str,
     sha256: str | None = None,
     generator: str | None = None,
     discriminator: str | None = None,
-    sn_eps: float = 1e-6,
-    bn_eps: float = 1e-5,
+    sn_eps: float | None = None,
+    bn_eps: float | None = None,
     standing_stats_batches: int = 0,
 ) -> str:
     """Writes files of ajbrock/BigGAN-PyTorch as the new directory `out`; returns a line that says what it holds.
 
     weights: the generator to sample with. generator: the one that was being trained, where `weights` is its average.
-    sn_eps, bn_eps: that run's. Raises UsageError or DataError, with nothing written, for what cannot be converted.
+    sn_eps, bn_eps: that run's; None are those that an export wrote beside the file, or of its launch scripts. Raises
+    UsageError or DataError, with nothing written, for what cannot be converted.
     """
     _check_new_directory(out)
     if sha256:
         _check_hash(weights, sha256)
-    read = functools.partial(_read_biggan_pytorch, sn_eps=sn_eps, bn_eps=bn_eps)
+    beside = _beside(weights)
+    given = {name: value for name, value in (("sn_eps", sn_eps), ("bn_eps", bn_eps)) if value is not None}
+    read = functools.partial(_read_biggan_pytorch, eps=LAUNCH_SCRIPTS | beside.eps | given)
     g, average = read(weights, "generator")
     d, items = None, {"ema": {"generator": average}}
     if generator:
@@ -60,7 +76,9 @@ def import_biggan_pytorch(
         d, items["discriminator"] = read(discriminator, "discriminator", g.image_size)
     config = config_of(g, d, "biggan-pytorch")
     config.run.standing_stats_batches = standing_stats_batches
-    return _write(out, items, config)
+    if len(beside.class_names) not in (0, config.num_classes):
+        raise DataError(f"{weights}{BESIDE}: {len(beside.class_names)} names for {config.num_classes} classes")
+    return _write(out, items, config, beside.step, beside.class_names)
 
 
 def import_huggingface(
@@ -83,11 +101,11 @@ def import_huggingface(
         raise DataError(f"--hf_config={path}: {error}") from error
     if not isinstance(settings, dict):
         raise DataError(f"--hf_config={path}: expected a JSON object")
-    state_dict = read_state_dict(weights)
+    state_dict = readers.read_state_dict(weights)
     _check_kind(weights, state_dict, "huggingface")
     try:
-        module, variables = from_huggingface(state_dict, settings)
-        stats = truncation_stats(state_dict, settings)
+        module, variables = huggingface.from_huggingface(state_dict, settings)
+        stats = huggingface.truncation_stats(state_dict, settings)
     except DataError as error:
         raise DataError(f"{weights} with {path}: {error}") from error
     config = config_of(module, None, "huggingface")
@@ -97,28 +115,55 @@ def import_huggingface(
 
 
 def export_biggan_pytorch(out: str, workdir: str, step: int | None = None, net: str = "ema", mybn: bool = False) -> str:
-    """Writes one net of a checkpoint as a state dict that BigGAN-PyTorch loads; returns a line that says which.
+    """Writes one net of a checkpoint as a state dict that BigGAN-PyTorch loads, and beside it, in `out` + BESIDE, its
+    step and the names of the classes; returns a line that says which.
 
-    step: None is the newest. net: "ema", "generator" or "discriminator". Raises UsageError or DataError, with nothing
-    written.
+    Of "ema" the statistics of BatchNorm are those that samples without truncation have. step: None is the newest. net:
+    "ema", "generator" or "discriminator". Raises UsageError or DataError, with nothing written.
     """
     if os.path.exists(out):
         raise UsageError(f"--out={out} exists; choose a new file")
-    checkpoints, step = open_for_reading(workdir, step)
+    statistics = "statistics as stored"
+    if net == "ema":
+        trained = loading.load(workdir, step)
+        module, step = trained.gan.nets["generator"].module, trained.step
+        variables = trained.variables()["generator"]
+        if batches := trained.config.run.standing_stats_batches:
+            statistics = f"standing statistics of {batches} batches, without truncation"
+    else:
+        checkpoints, step = checkpoint.open_for_reading(workdir, step)
+        try:
+            module, variables = checkpoint.read_net(checkpoints, step, net)
+        finally:
+            checkpoints.close()
+    state_dict = biggan_pytorch.to_biggan_pytorch(variables, module, mybn=mybn)
+    eps = {name: getattr(module, name, None) for name in ("sn_eps", "bn_eps", "output_bn_eps")}
+    eps["output_bn_eps"] = eps["output_bn_eps"] or eps["bn_eps"]
+    eps = {name: value for name, value in eps.items() if value is not None}  # a discriminator has no BatchNorm
+    beside = Beside(step, identity.class_names(workdir), eps)
     try:
-        if net == "ema":
-            module = gans.build(checkpoints.config(step)).nets["generator"].module
-            variables = read_averages(checkpoints, step)["generator"]
-        else:
-            module, variables = read_net(checkpoints, step, net)
-    finally:
-        checkpoints.close()
-    state_dict = to_biggan_pytorch(variables, module, mybn=mybn)
-    try:
-        write_state_dict(out, state_dict)
+        readers.write_state_dict(out, state_dict)
+        storage.write_text(storage.path(f"{out}{BESIDE}"), json.dumps({"biggan_jax": beside._asdict()}, indent=2))
     except OSError as error:
         raise UsageError(f"--out={out} cannot be written: {error.strerror or error}") from error
-    return f"{out}: {net} of step {step}, {len(state_dict)} arrays"
+    return f"{out}: {net} of step {step}, {len(state_dict)} arrays, {statistics}; step and classes in {out}{BESIDE}"
+
+
+def export_folder(out: str, workdir: str, step: int | None = None) -> str:
+    """Writes what samples of a checkpoint are made with as the new folder `out`, with a card, see `folder`; returns a
+    line that says what it holds.
+
+    step: None is the newest. Raises UsageError or DataError, with nothing written.
+    """
+    if storage.is_bucket(out):
+        raise UsageError(f"--out={out}; it must be a local folder")
+    _check_new_directory(out)
+    trained = loading.load(workdir, step)
+    records = [record for record in results.read(workdir) if record.step == trained.step]
+    count = folder.write(out, trained, results.markdown(records) if records else "")
+    batches = trained.config.run.standing_stats_batches
+    statistics = f"standing statistics of {batches} batches, made on loading" if batches else "statistics as stored"
+    return f"{out}: step {trained.step}, {count} arrays, {statistics}; {len(records)} scores in its README.md"
 
 
 def config_of(generator, discriminator, source: str):
@@ -199,37 +244,54 @@ def _check_kind(path, state_dict, wanted: str) -> None:
             raise DataError(f"{path} holds {what}: give it as {option}")
 
 
-def _read_biggan_pytorch(path, net: str, image_size: int | None = None, *, sn_eps: float, bn_eps: float):
+def _read_biggan_pytorch(path, net: str, image_size: int | None = None, *, eps: dict[str, float]):
     """`(module, variables)` of a file, variables in float32; `image_size` decides where the blocks leave it open.
 
     Raises DataError naming the file and the key.
     """
-    state_dict = read_state_dict(path)
+    state_dict = readers.read_state_dict(path)
     _check_kind(path, state_dict, net)
     resolution = resolution_of(path, state_dict, net, image_size)
     try:
-        module, variables = from_biggan_pytorch(state_dict, net, resolution, sn_eps=sn_eps, bn_eps=bn_eps)
+        own = {"sn_eps": eps["sn_eps"], "bn_eps": eps["bn_eps"]}
+        module, variables = biggan_pytorch.from_biggan_pytorch(state_dict, net, resolution, **own)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+    if "output_bn_eps" in eps and hasattr(module, "output_bn_eps"):
+        module = module.clone(output_bn_eps=eps["output_bn_eps"])
     return module, _in_float32(variables)
 
 
 def _in_float32(variables):
     """`variables` as a checkpoint holds them, whatever the precision of the file."""
-    return jax.tree.map(lambda x: x.astype(jnp.float32), variables)
+    return jax.tree.map(lambda x: x.astype(np.float32), variables)
 
 
-def _write(out, items: dict, config) -> str:
-    validate(config)
-    folder = storage.path(out)
+def _beside(weights) -> "Beside":
+    """What an export wrote beside a file of weights; Beside() where none did."""
+    said = storage.read_json(storage.path(f"{weights}{BESIDE}")).get("biggan_jax")
+    if said is None:
+        return Beside()
     try:
-        storage.write_text(folder / "config.json", to_json(config))  # first: it says why it cannot be written
-        checkpoints = Checkpoints(folder)
-        checkpoints.save_nets(0, items, config)
+        eps = {str(name): float(value) for name, value in said["eps"].items()}
+        return Beside(int(said["step"]), tuple(map(str, said["class_names"])), eps)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{weights}{BESIDE}: not as an export writes it: {error!r}") from error
+
+
+def _write(out, items: dict, config, step: int = 0, class_names: tuple[str, ...] = ()) -> str:
+    validate(config)
+    target = storage.path(out)
+    try:
+        storage.write_text(target / "config.json", to_json(config))  # first: it says why it cannot be written
+        if class_names:
+            storage.write_text(target / "run.json", json.dumps({"class_names": class_names}))
+        checkpoints = checkpoint.Checkpoints(target)
+        checkpoints.save_nets(step, items, config)
         checkpoints.close()
     except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
-        if folder.exists():
-            folder.rmtree()
+        if target.exists():
+            target.rmtree()
         raise UsageError(f"--out={out} cannot be written: {storage.reason(error)}") from error
     size = f"{config.model.name} at {config.image_size} pixels, {config.num_classes} classes"
     return f"{out}: {size}; {', '.join(items)}"

@@ -119,9 +119,10 @@ def scaling(config, places: list[str]) -> list[dict]:
     Places are numbers of simulated CPU devices, or TPU slices. A device has as many images as on the first place,
     which runs the config's batch.
     """
-    simulated = [place.isdecimal() and int(place) >= 1 for place in places]
-    if any(simulated) and not all(simulated):
-        raise UsageError(f"--scaling={','.join(places)}; it must be numbers of devices or names of TPU slices")
+    simulated = [place.removeprefix("-").isdecimal() for place in places]
+    if any(simulated) and not all(place.isdecimal() and int(place) >= 1 for place in places):
+        allowed = "numbers of devices, at least 1, or names of TPU slices"
+        raise UsageError(f"--scaling={','.join(places)}; it must be {allowed}")
     counts = [int(place) if all(simulated) else tpu.parse_topology(place).devices for place in places]
     rows = []
     for place, count in zip(places, counts):

@@ -89,7 +89,7 @@ def plan(config, topology: str) -> dict:
 def topology_devices(slice_: tpu.Slice):
     """The devices of a slice that is not there, for which programs can be compiled."""
     if importlib.util.find_spec("libtpu") is None:
-        raise UsageError("plan compiles with libtpu, which is not installed: pip install 'biggan_jax[tpu]'")
+        raise UsageError("plan compiles with libtpu, which is not installed: pip install -e '.[tpu]'")
     # libtpu asks the machine it runs on for its TPU, and wants to be the only one that does.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")

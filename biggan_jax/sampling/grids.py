@@ -1,9 +1,11 @@
 """Grids of samples: which classes and thresholds they show, and how images are laid out."""
 
 from collections.abc import Mapping
+import dataclasses
 
 import jax
 import numpy as np
+from PIL import Image
 
 from biggan_jax.data import batches
 from biggan_jax.sampling import conditions, sampler
@@ -11,6 +13,30 @@ from biggan_jax.sampling import conditions, sampler
 ROWS, COLUMNS = 10, 10
 BETWEEN = 12  # pixels between blocks of images, such as what two codes do
 TRUNCATIONS = (None, 1.0, 0.5, 0.04)  # rows of a truncation grid, after Figure 2 of Brock et al. 2018
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageGrid:
+    """Images in rows, uint8 [rows, columns, H, W, C], and the picture of them: Jupyter shows it, `save` writes it.
+    `np.asarray` gives the images.
+    """
+
+    images: np.ndarray
+
+    @property
+    def picture(self) -> Image.Image:
+        rows, columns, *shape = self.images.shape
+        return Image.fromarray(grid(self.images.reshape(rows * columns, *shape), columns))
+
+    def save(self, path) -> None:
+        """Writes the picture in the format that the name of the file `path` ends with, such as .png."""
+        self.picture.save(path)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.array(self.images, dtype, copy=copy)
+
+    def _repr_png_(self) -> bytes:
+        return self.picture._repr_png_()
 
 
 def classes_to_show(num_classes: int) -> np.ndarray:
@@ -73,8 +99,7 @@ def truncations(trained, seed: int, mode: str | None = None) -> np.ndarray:
 
 def interpolation_grid(trained, between: str, seed: int) -> np.ndarray:
     """Rows that move between two latents ("z"), their styles ("w") or two classes ("class")."""
-    images = trained.interpolate(_columns(trained), None, COLUMNS, between, seed=seed)
-    return grid(images.reshape(-1, *images.shape[2:]), COLUMNS)
+    return np.asarray(trained.interpolate(_columns(trained), None, COLUMNS, between, seed=seed).picture)
 
 
 def style_grid(trained, seed: int) -> np.ndarray:

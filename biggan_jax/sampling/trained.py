@@ -5,10 +5,10 @@ images = trained.sample([3, 7], truncation=0.5)
 """
 
 from collections.abc import Mapping
+import numbers
 
 import jax
 import numpy as np
-from PIL import Image
 
 from biggan_jax import config as configs
 from biggan_jax.config import kind
@@ -31,7 +31,7 @@ class TrainedGAN:
         self.step = step
         self.class_names = tuple(class_names)
         self._trained_variables = variables
-        self._truncation_stats = truncation_stats
+        self.truncation_stats = truncation_stats
         self._variables = {}  # by (truncation, mode)
 
     def __repr__(self):
@@ -44,6 +44,10 @@ class TrainedGAN:
         """Classes that samples can be asked for; 0 for a generator that is told none."""
         return self.gan.prior.num_classes if "label" in self.gan.conditions else 0
 
+    def nets(self) -> dict:
+        """The variables by net as they were trained, with the statistics that were stored."""
+        return self._trained_variables
+
     def variables(self, truncation: float | None = None, mode: str | None = None):
         """The variables by net, with the statistics to sample with at this truncation."""
         meant = self.gan.truncation(truncation, mode)
@@ -53,13 +57,13 @@ class TrainedGAN:
         return self._variables[key]
 
     def _with_statistics(self, truncation, meant):
-        if self._truncation_stats is not None and meant is not None and meant.mode == "rescale":
-            count = jax.tree.leaves(self._truncation_stats)[0].shape[0]
+        if self.truncation_stats is not None and meant is not None and meant.mode == "rescale":
+            count = jax.tree.leaves(self.truncation_stats)[0].shape[0]
             index = round(truncation * count) - 1
             if not 0 <= index < count or abs((index + 1) / count - truncation) > 1e-6:
                 stored = f"multiples of {1 / count:g} up to 1"
                 raise UsageError(f"truncation {truncation}: these weights have statistics for {stored}")
-            stats = jax.tree.map(lambda x: x[index], self._truncation_stats)
+            stats = jax.tree.map(lambda x: x[index], self.truncation_stats)
             generator = {**self._trained_variables["generator"], "batch_stats": stats}
             return self._trained_variables | {"generator": generator}
         run, key = self.config.run, jax.random.key(self.config.seed)
@@ -78,15 +82,18 @@ class TrainedGAN:
                 known = ", ".join(self.class_names) or "none: this model's class names are not known"
                 raise UsageError(f"there is no class named {unknown[0]!r}; names are {known}")
             classes = [self.class_names.index(name) for name in classes]
-        labels = np.asarray(classes)
-        if labels.ndim != 1 or labels.size == 0:
-            raise UsageError(f"classes of shape {list(labels.shape)}; allowed is a list of at least one class")
+        if not classes:
+            raise UsageError("no class is given; allowed is a list of at least one class")
         count = self.num_classes
-        known = np.isin(labels, np.arange(max(count, 1)))
-        if not known.all():
-            allowed = f"0 to {count - 1}" if count else "0 only: this model has no classes"
-            raise UsageError(f"there is no class {labels[~known][0]}; allowed are {allowed}")
-        return labels.astype(np.int32)
+        allowed = f"0 to {count - 1}" if count else "0 only: this model has no classes"
+        for found in classes:
+            if np.ndim(found) or not isinstance(found, numbers.Real) or isinstance(found, bool):
+                raise UsageError(f"{found!r} is no class; allowed are names, or the numbers {allowed}")
+            if not float(found).is_integer():
+                raise UsageError(f"class {found} is no whole number; allowed are {allowed}")
+            if not 0 <= found < max(count, 1):
+                raise UsageError(f"there is no class {found}; allowed are {allowed}")
+        return np.asarray(classes, np.int32)
 
     def condition(self, asked) -> tuple[int, dict[str, np.ndarray]]:
         """`(count, arrays by name)` of what a sample is asked for by: classes, see `labels`; how many, where there are
@@ -184,8 +191,8 @@ class TrainedGAN:
         truncation: float | None = None,
         seed: int = 0,
         mode: str | None = None,
-    ) -> np.ndarray:
-        """Rows of `steps` images, uint8 [N, steps, H, W, 3], one row per label.
+    ) -> grids.ImageGrid:
+        """Rows of `steps` images, one row per label: `images` of the grid are uint8 [N, steps, H, W, 3].
 
         `between` "z": from one latent to another within the class; "class": from `labels` to `to_labels` (by default
         the next of `labels`) with the latent held fixed; "both": both at once. "w": of a recipe with styles, from those
@@ -194,6 +201,7 @@ class TrainedGAN:
         if between not in ("z", "class", "both", *["w"] * hasattr(self.gan, "styled")):
             raise UsageError(f"between={between!r}; it must be z, class or both, or of a GAN with styles w")
         self._check_latents()
+        _require_count("steps", steps)
         start = self.labels(labels)
         end = np.roll(start, -1) if to_labels is None else self.labels(to_labels)
         if len(end) != len(start):
@@ -210,7 +218,7 @@ class TrainedGAN:
                 [sampler.styled(self.gan, variables, *of) for of in zip(z, ({"label": start}, {"label": end}))]
             )
         images = sampler.interpolate(self.gan, variables, z, np.stack([start, end]), steps)
-        return images.reshape(rows, steps, *images.shape[1:])
+        return grids.ImageGrid(images.reshape(rows, steps, *images.shape[1:]))
 
     def mix_styles(self, labels, layers: int | None = None, truncation: float | None = None, seed: int = 0):
         """A matrix of images uint8 [N, N, H, W, 3]: that in row i and column j has the styles of sample i in the first
@@ -231,13 +239,20 @@ class TrainedGAN:
     def grid(
         self, classes=None, columns: int = 8, truncation: float | None = None, seed: int = 0, mode: str | None = None
     ):
-        """A PIL image with one row of samples per class (the first ten classes by default); of points, samples over the
-        data. Raises UsageError for classes where they are not told apart.
+        """An `ImageGrid` with one row of `columns` samples per class (the first ten classes by default); of points one
+        picture, samples over the data. Raises UsageError for classes where they are not told apart.
         """
+        _require_count("columns", columns)
         if kind(self.config) == "points" and classes is None:
-            return Image.fromarray(views.panel(self, seed=seed, truncation=truncation, mode=mode))
+            return grids.ImageGrid(views.panel(self, seed=seed, truncation=truncation, mode=mode)[None, None])
         if kind(self.config) == "points" or self.gan.conditions != ("label",):
             raise UsageError(f"grid: rows of classes are of images with labels; gan.name={self.config.gan.name}")
         classes = range(min(max(self.num_classes, 1), 10)) if classes is None else classes
         labels = np.repeat(self.labels(classes), columns)
-        return Image.fromarray(grids.grid(self.sample(labels, truncation, seed, mode), columns))
+        images = self.sample(labels, truncation, seed, mode)
+        return grids.ImageGrid(images.reshape(-1, columns, *images.shape[1:]))
+
+
+def _require_count(name: str, value) -> None:
+    if not isinstance(value, numbers.Integral) or value < 1:
+        raise UsageError(f"{name}={value!r}; it must be a whole number, at least 1")

@@ -99,5 +99,10 @@ def draw(judged: dict[str, Judged]) -> np.ndarray:
     return effects_runs.pixels(figure)
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The program biggan-defaults."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    command()

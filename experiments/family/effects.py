@@ -95,5 +95,10 @@ def spread(values: list[float]) -> str:
     return f"{mean:.3g} ± {deviation:.2g}"
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The program biggan-effects."""
     cli.run(main)
+
+
+if __name__ == "__main__":
+    command()

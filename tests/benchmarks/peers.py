@@ -92,7 +92,7 @@ def import_torch():
     try:
         import torch
     except ImportError as error:
-        raise UsageError(f"{error}: pip install 'biggan_jax[reference]'") from error
+        raise UsageError(f"{error}: pip install -e '.[reference]'") from error
     return torch
 
 

@@ -41,7 +41,7 @@ def _open(path):
     try:
         import h5py  # an extra: other data do without
     except ImportError:
-        raise UsageError(f"{path}: HDF5 files need h5py: pip install 'biggan_jax[hdf5]'") from None
+        raise UsageError(f"{path}: HDF5 files need h5py: pip install -e '.[hdf5]'") from None
     try:
         with h5py.File(path) as file:
             found = {name: x for name, x in file.items() if isinstance(x, h5py.Dataset)}
