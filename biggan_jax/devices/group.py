@@ -47,10 +47,10 @@ def ends_together():
 
 
 def at_barrier(*, key: str, timeout_ms: int) -> None:
-    """Waits for the other processes, as Orbax does amid a save; but not while an error is handled: where a save failed,
-    Orbax goes to a barrier with it that the others, who wait at another, come to ten minutes later.
+    """Waits for the other processes, as Orbax does amid a save; but not with an error in a thread of Orbax's: where one
+    failed, it goes to a barrier which the others, who wait at another, come to ten minutes later.
     """
-    if error := sys.exception():
+    if (error := sys.exception()) and threading.current_thread() is not threading.main_thread():
         raise error
     multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
