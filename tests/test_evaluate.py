@@ -130,8 +130,7 @@ def test_a_sweep_writes_table_2_and_the_curve(evaluated, run, capsys):
     assert (
         "digits-classifier FID / digits-classifier IS (threshold)" in text
         and "359 real images of digits:test" in text
-        and " over 10 splits, about as large as those of the samples (--images scores any number of images over 10;"
-        in text
+        and " over 10 splits, about as large as those of the samples (--images scores any number over 10;" in text
     )
     found = {r.protocol.truncation: r for r in results.read(run) if r.step == 4}
     assert set(found) == {None, 1.0, 0.5}

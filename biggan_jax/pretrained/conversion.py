@@ -127,6 +127,7 @@ def export_biggan_pytorch(out: str, workdir: str, step: int | None = None, net: 
     if net == "ema":
         trained = loading.load(workdir, step)
         module, step = trained.gan.nets["generator"].module, trained.step
+        biggan_pytorch.to_biggan_pytorch(trained.nets()["generator"], module, mybn=mybn)  # refuses before what is long
         variables = trained.variables()["generator"]
         if batches := trained.config.run.standing_stats_batches:
             statistics = f"standing statistics of {batches} batches, without truncation"
