@@ -3,7 +3,7 @@ import re
 
 from setuptools import find_packages, setup
 
-PACKAGE = (pathlib.Path(__file__).parent / "biggan_jax" / "__init__.py").read_text()
+VERSION = (pathlib.Path(__file__).parent / "biggan_jax" / "version.py").read_text()
 PROGRAMS = {  # see `python -m biggan_jax`
     "biggan_jax": ("train", "sample", "evaluate", "describe", "plan", "bench", "convert", "prepare"),
     "launch": ("sweep",),
@@ -13,7 +13,7 @@ PROGRAMS = {  # see `python -m biggan_jax`
 
 setup(
     name="biggan_jax",
-    version=re.search(r'^__version__ = "(.+)"$', PACKAGE, re.MULTILINE)[1],
+    version=re.search(r'^__version__ = "(.+)"$', VERSION, re.MULTILINE)[1],
     description="BigGAN in JAX: large-batch ablations on TPU pods, small GANs on one GPU or CPU, the same code",
     license="Apache-2.0",
     packages=find_packages(include=["biggan_jax*", "experiments*", "launch*"]),

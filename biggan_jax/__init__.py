@@ -1,6 +1,6 @@
 """BigGAN in JAX. `biggan_jax.load(workdir)` gives a trained GAN; the commands are listed by `python -m biggan_jax`."""
 
-__version__ = "0.1.0"
+from biggan_jax.version import __version__ as __version__
 
 
 def load(workdir, step: int | None = None, ema: bool = True):

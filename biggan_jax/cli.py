@@ -5,7 +5,6 @@ import inspect
 import os
 import re
 import sys
-import tempfile
 import traceback
 
 from absl import flags, logging
@@ -15,7 +14,6 @@ from ml_collections import config_flags
 from biggan_jax import config as configs
 from biggan_jax import experiment
 from biggan_jax.errors import BigGANError, DataError, StorageError, UsageError
-from biggan_jax.run import storage
 
 
 def run(main) -> None:
@@ -105,21 +103,6 @@ def add_config_argument(parser) -> None:
         help="an experiment: a file, or the name of one in experiments/, such as digits or family/gan",
     )
     parser.epilog = "Any key of the config can be changed: --config.batch_size=64 --config.model.channels=32"
-
-
-def require_writable(option: str, name: str) -> None:
-    """Raises UsageError unless a folder of this name, the value of --`option`, is there or can be made, and written to:
-    said before the work, and nothing of it stays. Buckets answer later.
-    """
-    folder = storage.path(name)
-    if storage.is_bucket(name):
-        return
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    try:
-        with tempfile.TemporaryDirectory(dir=there):
-            pass
-    except OSError as error:
-        raise UsageError(f"--{option}={name} cannot be written: {there}: {error.strerror}") from None
 
 
 def parse(parser, arguments, complete=lambda config: None):

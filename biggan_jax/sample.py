@@ -81,7 +81,7 @@ def main(arguments) -> int:
     if not 0 <= options.seed < 2**31:
         raise UsageError(f"--seed={options.seed}; it must be at least 0 and less than 2**31")
     options.truncation = parse_truncation(options.truncation)
-    cli.require_writable("out", options.out)
+    storage.require_writable("out", options.out)
     processes.initialize()
     mesh = sharding.make_mesh()
     sharding.check_divisible(options.batch_size, mesh, "batch_size (--batch_size)")

@@ -40,7 +40,7 @@ def main(arguments) -> int:
     parser.epilog = "Keys that the sweep changed are given here too: --config.num_steps=1000"
     overrides = [argument for argument in arguments if argument.startswith("--config.")]
     options = parser.parse_args([argument for argument in arguments if argument not in overrides])
-    cli.require_writable("out", options.out)
+    storage.require_writable("out", options.out)
     found = runs.find(options.workdirs)
     sections = [section(spec, overrides, found) for spec in options.grid or known_grids()]
     check_overrides(overrides, sections)

@@ -15,6 +15,8 @@ COMMANDS = ("train", "sample", "evaluate", "describe", "plan", "bench", "convert
 # first.
 ROOMS = (
     "biggan_jax.errors",
+    "biggan_jax.version",
+    "biggan_jax.experiment",
     "biggan_jax.config",
     "biggan_jax.cli",
     "biggan_jax.devices",
@@ -26,7 +28,9 @@ ROOMS = (
     "biggan_jax.sampling",
     "biggan_jax.run",
     "biggan_jax.pretrained",
+    "biggan_jax.run.loading",  # of runs, and of folders of weights
     "biggan_jax.evaluation",
+    "biggan_jax.pretrained.conversion",  # what `convert` does, scores on a card among it
     tuple(f"biggan_jax.{name}" for name in COMMANDS),
     "biggan_jax",
     "experiments",

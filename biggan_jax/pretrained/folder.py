@@ -16,13 +16,13 @@ from flax import traverse_util
 import jax
 import numpy as np
 
-import biggan_jax
 from biggan_jax import config as configs
 from biggan_jax import gans
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.pretrained import readers
 from biggan_jax.run import storage
 from biggan_jax.sampling.trained import TrainedGAN
+from biggan_jax.version import __version__
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 STATS = "truncation_stats"  # beside the nets, where the weights came with them
@@ -106,7 +106,7 @@ tags:
 # {c.model.name} of {c.dataset}, step {trained.step}
 
 {size}, {trained.num_classes or "no"} classes{names}. Recipe {c.gan.name}, nets {c.model.name}, {count:,} parameters to
-sample with. Made by biggan_jax {biggan_jax.__version__}; `{CONFIG}` has every key of its training.
+sample with. Made by biggan_jax {__version__}; `{CONFIG}` has every key of its training.
 
 ## Use
 
@@ -128,7 +128,7 @@ def _description(trained: TrainedGAN) -> dict:
     known = configs.keys_of(config)
     for key in set(OF_A_MACHINE) & known.keys():
         configs.put(config, key, "")
-    found = {"library": "biggan_jax", "version": biggan_jax.__version__, "step": trained.step}
+    found = {"library": "biggan_jax", "version": __version__, "step": trained.step}
     return found | {"class_names": list(trained.class_names), "config": config.to_dict()}
 
 

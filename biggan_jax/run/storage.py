@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 
 from etils import epath
 
@@ -217,6 +218,21 @@ def _check_same(workdir, was: os.stat_result) -> None:
             return
     state = "another directory than it was when this run began" if _exists(workdir) else "not there any more"
     raise StorageError(f"{workdir} is {state}; checkpoints finished before are where it was moved to")
+
+
+def require_writable(option: str, name: str) -> None:
+    """Raises UsageError unless a folder of this name, the value of --`option`, is there or can be made, and written to:
+    said before the work, and nothing of it stays. Buckets answer later.
+    """
+    if is_bucket(name):
+        return
+    folder = path(name)
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        raise UsageError(f"--{option}={name} cannot be written: {there}: {error.strerror}") from None
 
 
 @contextlib.contextmanager
