@@ -208,7 +208,10 @@ def test_a_mistake_is_one_clear_line(message, arguments, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     "message, text",
     [
-        (r"ZeroDivisionError: division by zero\n.*grid.py, line 2: return 1 / 0", "def get_grid(variant=''):\n    return 1 / 0\n"),
+        (
+            r"ZeroDivisionError: division by zero\n.*grid.py, line 2: return 1 / 0",
+            "def get_grid(variant=''):\n    return 1 / 0\n",
+        ),
         (r"SyntaxError: .*\n.*grid.py, line 1: def get_grid\(", "def get_grid(\n"),
         (r"get_grid gives None; allowed: a dict", "def get_grid(variant=''):\n    pass\n"),
         (r"get_grid gives \{\}; allowed: a dict", "def get_grid(variant=''):\n    return {}\n"),
