@@ -42,11 +42,12 @@ RUN = {
     "divergence.max_weight": Key(1e5, FINITE, "of any weight, without its sign"),
     # A run ends with code 4 beyond one of these; 0: never.
     "collapse.max_sigma": Key(0.0, FINITE, "of sigma/g_first, the top singular value of G's first layer"),
-    # 0.5: D's outputs tell nothing apart, 1: all. Looks at short runs on digits, monitor_split=test:
-    #   digits.py, healthy             samples 0.54 to 0.94, held_out 0.49 to 0.55
-    #   family/gan.py, healthy         samples 0.92 to 1.00, held_out 0.47 to 0.53, in its first 3000 steps
-    #   family/gan.py:loss=saturating  samples 1.00 always, held_out 0.48 to 0.51: D has won, and G stands still
-    #   family/effects_data.py's "100 digits, none": held_out above 0.9 from step 750, 0.98 at 1500: D has memorized
+    # 0.5: D's outputs tell nothing apart, 1: all. At 20 looks each at short runs on digits, monitor_split=test:
+    #   digits.py, 1500 steps, healthy         samples 0.56 to 0.93, held_out 0.47 to 0.58
+    #   family/wgan_gp.py, 800, healthy        samples 0.71 to 0.97, held_out 0.47 to 0.57
+    #   family/gan.py, 3000, variety 0.9 then  samples 0.92 to 1.00, held_out 0.47 to 0.53
+    #   family/gan.py:loss=saturating, 2000    samples 1.00 always, held_out 0.48 to 0.51: D has won, G stands still
+    #   "100 digits, none" of effects_data.py, 1000    held_out 0.9 from step 600 on, 0.96 at the end: D has memorized
     "collapse.max_d_auc": Key(0.0, FINITE, "of d_auc/samples, how well D tells what it trains on from samples"),
     "collapse.max_d_auc_held_out": Key(0.0, FINITE, "of d_auc/held_out, from held-out images: the paper's sign"),
     "collapse.max_d_accuracy": Key(0.0, Check(lambda limit: limit == 0, "0: a common offset of D's outputs moves its "
