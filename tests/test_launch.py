@@ -208,15 +208,18 @@ def test_a_mistake_is_one_clear_line(message, arguments, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     "message, text",
     [
-        (r"grid.py, line 2: ZeroDivisionError: division by zero", "def get_grid(variant=''):\n    return 1 / 0\n"),
-        (r"grid.py, line 1: SyntaxError", "def get_grid(\n"),
+        (
+            r"ZeroDivisionError: division by zero\n.*/grid.py, line 2: return 1 / 0",
+            "def get_grid(variant=''):\n    return 1 / 0\n",
+        ),
+        (r"SyntaxError: .*\n.*/grid.py, line 1: def get_grid\(", "def get_grid(\n"),
         (r"get_grid gives None; allowed: a dict", "def get_grid(variant=''):\n    pass\n"),
         (r"get_grid gives \{\}; allowed: a dict", "def get_grid(variant=''):\n    return {}\n"),
         (r"row 'a' is 5; allowed: a name, and a config", "def get_grid(variant=''):\n    return {'a': 5}\n"),
         (r"TypeError: get_grid\(\) takes 0", "def get_grid():\n    return {}\n"),
     ],
 )
-def test_what_a_grid_of_the_users_does_wrong_is_one_line(message, text, tmp_path):
+def test_what_a_grid_of_the_users_does_wrong_is_told(message, text, tmp_path):
     (tmp_path / "grid.py").write_text(text)
     with pytest.raises(UsageError, match=message) as caught:
         sweep.main([f"--grid={tmp_path}/grid.py", "--backend=local", "--workdir=r"])
