@@ -67,6 +67,7 @@ setup(
             "pytest",
             "pytest-xdist",
             "pyyaml",
+            "setuptools>=68",
         ],
         # The implementations that ours is compared with, used by tests only.
         "reference": ["torch==2.13.0", "torch-fidelity", "prdc", "pytorch-pretrained-biggan"],
