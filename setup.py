@@ -69,6 +69,7 @@ setup(
             "pytest",
             "pytest-xdist",
             "pyyaml",
+            "setuptools>=68",
             "wandb",
         ],
         # The implementations that ours is compared with, used by tests only.
