@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from biggan_jax.data import points
+from biggan_jax.data import batches, points
 from biggan_jax.errors import UsageError
 from tests import fixtures
 from tests.fixtures import needs_fixtures
@@ -65,6 +65,14 @@ def test_modes_have_equal_shares_their_centre_and_their_deviation(name):
         assert abs(len(members) - expected) < 5 * np.sqrt(expected)
         np.testing.assert_allclose(members.mean(0), center, atol=5 * sigma / np.sqrt(len(members)))
         np.testing.assert_allclose(members.std(0), sigma, rtol=5 / np.sqrt(2 * len(members)))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_batch_has_points_of_all_modes(seed):
+    labels = points.load("ring8", "train", 10_000).streams[0]["label"]
+    for start in range(0, 10_000, 1000):
+        counts = np.bincount(labels[batches.example_indices(seed, start, 500, 10_000)], minlength=8)
+        assert counts.min() > 25  # of 62.5 and a deviation of 7.4 it is beyond five of them
 
 
 @pytest.mark.parametrize("name", REGIONS)
