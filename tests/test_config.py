@@ -1,6 +1,7 @@
 """Configs: every experiment is valid, and what is wrong is named."""
 
 import glob
+import json
 import sys
 
 import pytest
@@ -12,6 +13,7 @@ from biggan_jax.config.data import POINTS
 from biggan_jax.errors import UsageError, near
 from experiments.family import improved_gan, toys
 from tests import recipes
+from tests.tiny import tiny_config
 
 VARIANTS = {
     "table1.py": [f"row={row}" for row in range(1, 10)],
@@ -238,6 +240,15 @@ def test_a_recipe_has_nets_and_a_net_has_recipes():
         config = configs.default(choice, dataset="pairs" if translates else None)
         config.num_classes, config.image_size = (0, 256) if translates else (10, config.image_size)
         configs.validate(config)  # with the row's own nets
+
+
+def test_configs_of_earlier_versions_are_read_where_what_is_gone_did_nothing():
+    saved = json.loads(configs.to_json(tiny_config()))
+    saved["run"]["collapse"]["max_d_accuracy"] = 0.0
+    assert configs.from_json(json.dumps(saved)).to_dict() == tiny_config().to_dict()
+    saved["run"]["collapse"]["max_d_accuracy"] = 0.98
+    with pytest.raises(UsageError, match="unknown key run.collapse.max_d_accuracy"):
+        configs.from_json(json.dumps(saved))
 
 
 def test_from_json_refuses_unknown_keys():

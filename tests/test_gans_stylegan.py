@@ -79,7 +79,8 @@ def test_images_have_two_styles_as_often_as_asked(gan):
 def test_truncation_moves_w_towards_its_average(gan, config):
     variables = core.sampling_variables(gan, recipes.random_state(gan))
     trained = TrainedGAN(config, gan, variables, 0)
-    plain, whole, none = (trained.sample([3, 3, 4], psi) for psi in (None, 1.0, 0.0))
+    plain, whole, none = (trained.sample([3, 3, 4], psi=psi) for psi in (None, 1.0, 0.0))
+    np.testing.assert_array_equal(trained.sample([3, 3, 4], 0.5), trained.sample([3, 3, 4], psi=0.5))
     np.testing.assert_array_equal(plain, whole)
     assert np.array_equal(none[0], none[1]) and np.array_equal(none[0], none[2])
     assert not np.array_equal(plain[0], plain[1])
@@ -89,6 +90,8 @@ def test_truncation_moves_w_towards_its_average(gan, config):
     )
     np.testing.assert_array_equal(ws(0.5, 2)[:, 2:], ws(1.0, None)[:, 2:])
     np.testing.assert_array_equal(ws(0.5, 2)[:, :2], ws(0.5, None)[:, :2])
+    with pytest.raises(UsageError, match="truncation=0.5 and psi=0.5; only one"):
+        trained.sample([3], 0.5, psi=0.5)
     with pytest.raises(UsageError, match="psi must be between -10 and 10"):
         trained.sample([3], 11.0)
     with pytest.raises(UsageError, match="truncation mode 'clip'; of gan.name=stylegan2 it must be psi"):

@@ -332,7 +332,7 @@ def test_missing_source_data(tmp_path):
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed")
 def test_tfds_without_tensorflow_names_the_extra(tmp_path):
-    with pytest.raises(UsageError, match=r"tfds:cifar10: .*needs TensorFlow.*biggan_jax\[prepare\]"):
+    with pytest.raises(UsageError, match=r"tfds:cifar10: .*needs TensorFlow.*pip install -e '.\[prepare\]'"):
         prepare.main(arguments(None, tmp_path / "out", source="tfds:cifar10", tfds_data_dir=tmp_path))
 
 

@@ -50,6 +50,8 @@ def test_statistics_are_computed_once_per_truncation(trained):
     assert not np.allclose(a, b)
     with pytest.raises(UsageError, match="truncation"):
         trained.sample([1], truncation=0)
+    with pytest.raises(UsageError, match="truncation mode 'psi'; it must be one of"):
+        trained.sample([1], psi=0.5)
 
 
 def test_without_standing_statistics_the_stored_ones_are_used(trained):

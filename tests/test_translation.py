@@ -133,7 +133,7 @@ def test_it_is_sampled_with_inputs_of_ones_own(run, tmp_path):
         ("--classes=3", UsageError, "--classes=3: samples of this model are asked for by a"),
         ("--interpolate=z", UsageError, "--interpolate=z: samples of this model are asked for by a"),
         ("--truncation=0.5", UsageError, "there are no latents"),
-        ("--columns=-2", UsageError, "--columns=-2; it must be at least 0"),
+        ("--columns=-2", UsageError, "--columns=-2; it must be at least 1"),
     ],
 )
 def test_what_says_nothing_to_it_is_refused(run, tmp_path, option, error, message):

@@ -23,6 +23,8 @@ CHOICES = {
     "dataset": data.TABLES,
     "optimizer.name": optimizers.TABLES,
 }
+# Keys of earlier versions, with the value by which they did nothing: configs that were saved with it are read.
+RETIRED = {"run.collapse.max_d_accuracy": 0.0}
 
 __all__ = [
     "CHOICES", "arrays", "check_keys", "choose", "chosen", "default", "example_shape", "flatten", "from_json", "get",
@@ -230,6 +232,8 @@ def from_json(text: str) -> ml_collections.ConfigDict:
         values = flatten(json.loads(text))
         config = _default({name: values.get(name) for name in CHOICES} | {"gan.name": values.get("gan.name", "biggan")})
         for name, value in values.items():
+            if name in RETIRED and value == RETIRED[name]:
+                continue
             if name not in keys_of(config):
                 raise KeyError(f"unknown key {name}")
             put(config, name, tuple(value) if isinstance(value, list) else value)

@@ -50,8 +50,6 @@ RUN = {
     #   "100 digits, none" of effects_data.py, 1000    held_out 0.9 from step 600 on, 0.96 at the end: D has memorized
     "collapse.max_d_auc": Key(0.0, FINITE, "of d_auc/samples, how well D tells what it trains on from samples"),
     "collapse.max_d_auc_held_out": Key(0.0, FINITE, "of d_auc/held_out, from held-out images: the paper's sign"),
-    "collapse.max_d_accuracy": Key(0.0, Check(lambda limit: limit == 0, "0: a common offset of D's outputs moves its "
-                                   "accuracy between 0 and 1; max_d_auc takes its place"), "of no use any more"),
     "collapse.min_variety": Key(0.0, FINITE, "of samples, relative to real images"),
     "collapse.max_fid_ratio": Key(0.0, FINITE, "of FID (of points, of EM) over the run's least, with evaluate_every"),
     "max_rollbacks": Key(3, at_least(0), "times a run goes back to its newest checkpoint, with other randomness, "

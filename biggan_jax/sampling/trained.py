@@ -126,18 +126,26 @@ class TrainedGAN:
 
     def sample(
         self,
-        asked,
+        asked=None,
         truncation: float | None = None,
         seed: int = 0,
         mode: str | None = None,
         batch_size=sampler.BATCH_SIZE,
         start=0,
+        psi: float | None = None,
     ) -> np.ndarray:
         """One image per label (numbers or names), uint8 [N, H, W, 3], or one point, float32 [N, D]; the same for the
         same seed, whatever the batch size.
 
-        asked: labels; without classes how many; of a recipe with other conditions arrays by name: see `condition`.
+        asked: labels; without classes how many; of a recipe with other conditions arrays by name: see `condition`. By
+        default one of each class, or one. psi: the truncation of a GAN with styles by its usual name.
         """
+        if asked is None:
+            asked = range(self.num_classes) if self.num_classes else 1
+        if psi is not None:
+            if truncation is not None:
+                raise UsageError(f"truncation={truncation} and psi={psi}; only one of them can be given")
+            truncation, mode = psi, "psi"
         count, condition = self.condition(asked)
         variables, meant = self.variables(truncation, mode), self.gan.truncation(truncation, mode)
         return sampler.sample(self.gan, variables, count, condition, seed, meant, batch_size, start)
