@@ -256,6 +256,7 @@ def test_describe_prints_the_layers_of_the_nets():
             ["--config=CONFIG", "--workdir=WORK", "--config.batch_size=17"],
         ),
         (2, "unknown", "train", ["--config=CONFIG", "--workdir=WORK", "--config.dataset=digit"]),
+        (2, "dataset='' is unknown", "train", ["--config=CONFIG", "--workdir=WORK", "--config.dataset="]),
         (
             2,
             "num_steps is 3, but RUN/checkpoints holds step 4",

@@ -107,7 +107,7 @@ def choose(config, changes: dict[str, str | None]):
     """`config` with other values of CHOICES, see `switch`; what is not in `changes`, or None, stays."""
     before = chosen(config)
     old = _default(before)
-    new = _default({name: changes.get(name) or value for name, value in before.items()})
+    new = _default(before | {name: value for name, value in changes.items() if name in before and value is not None})
     for name in (keys_of(new).keys() & keys_of(config).keys()) - CHOICES.keys():
         if get(config, name) != get(old, name):
             put(new, name, get(config, name))
