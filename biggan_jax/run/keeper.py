@@ -43,6 +43,9 @@ class Keeper:
         self._attempt = 0
         self._restored = None  # the step whose state `begin` found in a checkpoint
         self._rollbacks = collections.Counter()  # to each step
+        rates = {f"learning_rate/{net.symbol}": net.rate for net in program.gan.nets.values() if net.rate}
+        # One program: schedules are of many operations, each of which would be one of its own on every device.
+        self._rates = jax.jit(lambda step: {name: rate(step) for name, rate in rates.items()})
         self._monitor = None
         if run.monitor_every:
             held_out = {"held_out": data.load(self._config, run.monitor_split)} if run.monitor_split else {}
@@ -126,8 +129,7 @@ class Keeper:
         if record:
             with self.compiling(monitor.watched_weights):
                 metrics |= monitor.watched_weights(self._program.gan, state.nets)
-            nets = self._program.gan.nets.values()
-            metrics |= {f"learning_rate/{net.symbol}": net.rate(step - 1) for net in nets if net.rate}
+            metrics |= self._rates(step - 1)
         if self._is_looked_at(step):
             with self._progress.doing("looking at the nets and their samples"):
                 metrics |= self._monitor(state)
