@@ -1,5 +1,5 @@
-"""Projected GAN and FastGAN beside recorded numbers of the authors' code: the feature net, the projections, the heads in
-evaluation and in training, and the generator.
+"""Projected GAN and FastGAN beside recorded numbers of the authors' code: the feature net, the projections, the heads
+in evaluation and in training, and the generator.
 """
 
 import functools

@@ -1,5 +1,5 @@
-"""FastGAN's generator (Liu et al. 2021) as the code of Projected GAN has it (Sauer et al. 2021): gated convolutions with
-noise and, at 64 pixels and more, skip-layer excitation.
+"""FastGAN's generator (Liu et al. 2021) as the code of Projected GAN has it (Sauer et al. 2021): gated convolutions
+with noise and, at 64 pixels and more, skip-layer excitation.
 
 Everything is spectrally normalised but BatchNorm, so that the scale of the first weights has no effect.
 """
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from biggan_jax.models import layers, modulated, strided
 from biggan_jax.models.noise import images
 
+# As torch.nn.utils.spectral_norm.
 SPECTRAL = dict(spectral_norm=True, sn_eps=1e-12, sn_frozen=True, kernel_init=layers.fan_in_uniform)
 MULTIPLES = {4: 16, 8: 8, 16: 4, 32: 2, 64: 2, 128: 1, 256: 0.5, 512: 0.25, 1024: 0.125}
 EXCITED_BY = {64: 4, 128: 8, 256: 16, 512: 32}  # sizes of maps, and of those that weigh them
@@ -44,8 +45,8 @@ class ToMaps(layers.SpectralModule):
 
 
 class Norm(nn.Module):
-    """BatchNorm of x [N, H, W, C]. With a vector for each example, `classes` [N, K], gain and bias are 1 + W c and W' c,
-    each with a bias of its own.
+    """BatchNorm of x [N, H, W, C]. With a vector for each example, `classes` [N, K], its gain is 1 + an affine map of
+    that, its bias another.
     """
 
     momentum: float

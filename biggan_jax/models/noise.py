@@ -1,4 +1,4 @@
-"""Dropout, Gaussian noise and images of noise inside nets: drawn in training, sharded, from the rng collection "noise"."""
+"""Dropout, Gaussian noise and images of noise inside nets: drawn in training, sharded, from the rng "noise"."""
 
 from flax import linen as nn
 import jax

@@ -9,14 +9,13 @@ import math
 from typing import Any, ClassVar
 
 from flax import linen as nn
-from flax.linen.dtypes import promote_dtype
 import jax
 import jax.numpy as jnp
 
 from biggan_jax.errors import UsageError
 from biggan_jax.models import layers, resampling, strided
+from biggan_jax.models.fastgan import SPECTRAL
 
-SPECTRAL = dict(spectral_norm=True, sn_eps=1e-12, sn_frozen=True, kernel_init=layers.fan_in_uniform)
 SLOPE = 0.2
 END = 8  # size of maps, as `start_sizes` counts, at which a head gives logits
 KERNEL = 4  # of the last layer
@@ -84,8 +83,8 @@ def halvings(start: int) -> int:
 
 
 class Head(nn.Module):
-    """Maps [N, H, W, C] and labels [N] -> logits [N, patches], float32, rows first. Maps are halved as often as it takes
-    from `start` to 8 pixels, whatever their size is. With labels a vector of the label weighs the last 64 maps.
+    """Maps [N, H, W, C] and labels [N] -> logits [N, patches], float32, rows first. Maps are halved as often as it
+    takes from `start` to 8 pixels, whatever their size is. With labels a vector of the label weighs the last 64 maps.
 
     `channels`: of maps at 8 pixels; half as many at twice the size. `separable`: instead of a convolution with a stride
     one of each map, one of the channels, and the mean of 2x2 pixels.
@@ -114,7 +113,7 @@ class Head(nn.Module):
         if min(x.shape[1:3]) < KERNEL:
             raise UsageError(
                 f"maps of {x.shape[1]}x{x.shape[2]} pixels are left of a head that starts at {self.start}; it needs "
-                f"{KERNEL}x{KERNEL}: larger maps, or a start of {END} or more below"
+                f"{KERNEL}x{KERNEL}: larger maps or a smaller start"
             )
         h = layers.at_least_float32(self._conv(CLASS_MAPS if self.num_classes else 1, KERNEL, "output_conv")(x, train))
         if self.num_classes:

@@ -50,19 +50,18 @@ def read(state_dict: Mapping[str, np.ndarray], net: str, resolution: int = 224):
             path = ("projection", "projection", f"{name}_{i}")
             sources[*path, "kernel"] = Source(weight, lambda weight: assembly.conv(weight)[0, 0])
             sources[*path, "bias"] = Source(weight.replace("weight", "bias"))
-    start_sizes = projected.START_SIZES[mixing]
     separable = f"{heads}.0.main.0.main.0.depthwise.weight_orig" in state_dict
     labelled = f"{heads}.0.embed.weight" in state_dict
-    for i, start in enumerate(start_sizes):
-        halvings = projected.halvings(start)
-        last = f"{heads}.{i}.{'cls' if labelled else f'main.{halvings}'}"
-        sources |= _head(f"{heads}.{i}", last, halvings, separable, labelled, f"heads_{i}")
+    halvings = [projected.halvings(start) for start in projected.START_SIZES[mixing]]
+    lasts = [f"{heads}.{i}.{'cls' if labelled else f'main.{n}'}" for i, n in enumerate(halvings)]
+    for i, (last, n) in enumerate(zip(lasts, halvings)):
+        sources |= _head(f"{heads}.{i}", last, n, separable, labelled, f"heads_{i}")
     module = projected.ProjectedDiscriminator(
         efficientnet_lite.EfficientNetLite(variant),
         resolution=resolution,
         channels=shape_of(state_dict, f"{scratch}.layer0_ccm.weight", 4)[0] if mixing != "none" else 64,
         mixing=mixing,
-        head_channels=shape_of(state_dict, f"{last}.weight_orig", 4)[1],
+        head_channels=shape_of(state_dict, f"{lasts[0]}.weight_orig", 4)[1],
         num_classes=shape_of(state_dict, f"{heads}.0.embed.weight", 2)[0] if labelled else 0,
         separable=separable,
     )
