@@ -10,8 +10,8 @@ import pytest
 
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.models import efficientnet_lite, fastgan, layers, projected
-from biggan_jax.pretrained import from_torch
-from biggan_jax.pretrained.families_projected import EFFICIENTNET_LITE_FILES, read_efficientnet_lite
+from biggan_jax.pretrained import from_torch, read_efficientnet_lite
+from biggan_jax.pretrained.families_projected import EFFICIENTNET_LITE_FILES
 from biggan_jax.programs.description import count
 from tests.efficientnet_lite_weights import timm
 from tests.tiny import random_variables
@@ -45,8 +45,10 @@ def test_other_sizes_have_the_blocks_and_excitations_that_there_are(size):
     of = lambda kind: {int(name.removeprefix(kind)) for name in variables["params"] if name.startswith(kind)}
     assert of("block_") == {n for n in (8, 16, 32, 64, 128, 256, 512, 1024) if n <= size}
     assert of("excitation_") == {n for n in (64, 128, 256, 512) if n <= size}
-    # Two images of noise in each block, as large as its maps.
+    # Two images of noise in each block, as large as its maps; the lite form has none.
     assert count(variables["noise"]) == sum(2 * n**2 for n in of("block_"))
+    for net in (generator, generator.clone(lite=True)):
+        assert set(net.copied) == set(shapes(net, 4)) - {"params"}
 
 
 def test_noise_is_new_in_training_and_the_same_in_inference():
@@ -99,6 +101,12 @@ def test_the_published_feature_nets(variant, taps, used, whole, tensors):
     assert len(weights) == tensors and EFFICIENTNET_LITE_FILES[variant].startswith(f"tf_efficientnet_lite{variant}-")
     module, found = read_efficientnet_lite(weights)
     assert module == net and jax.tree.map(jnp.shape, found) == jax.tree.map(lambda x: x.shape, variables)
+
+
+def test_a_grey_image_is_one_of_three_equal_channels():
+    net = efficientnet_lite.EfficientNetLite()
+    of = lambda channels: jax.eval_shape(net.init, KEY, jax.ShapeDtypeStruct((2, 32, 32, channels), jnp.float32))
+    assert of(1) == of(3)
 
 
 def test_other_weights_are_refused_in_a_line():
@@ -158,6 +166,10 @@ def test_any_net_of_four_maps_is_frozen_with_its_projections():
     assert set(variables) == {"params", "batch_stats", "spectral_stats", "features", "projection"}
     assert {name.rpartition("_")[0] for name in variables["params"]} == {"heads"}
     assert set(variables["features"]["backbone"]["variables"]) == {"params", "batch_stats"}
+    for start, first in ((16, "conv_0"), (8, "output_conv")):
+        watched = discriminator.clone(start_sizes=(start, 8, 8, 8)).watched
+        assert watched == {"first": ("heads_0", first), "last": ("heads_0", "output_conv")}
+    assert {"conv_0", "output_conv"} <= set(variables["params"]["heads_0"])
     for i in range(4):  # within PyTorch's bound, and near to it
         kernel = variables["projection"]["projection"][f"csm_{i}"]["kernel"]
         assert 0.8 < np.abs(kernel).max() * np.sqrt(len(kernel)) <= 1

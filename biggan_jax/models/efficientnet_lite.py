@@ -8,6 +8,7 @@ import math
 from typing import Any, NamedTuple
 
 from flax import linen as nn
+import jax.numpy as jnp
 
 from biggan_jax.models import layers, strided
 
@@ -77,8 +78,8 @@ class Block(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Images [N, H, W, 3] in [-1, 1] -> four feature maps, the finest first, of 1/4, 1/8, 1/16 and 1/32 of the size,
-    rounded up. `variant`: 0 to 4.
+    """Images [N, H, W, 3], or grey ones [N, H, W, 1], in [-1, 1] -> four feature maps, the finest first, of 1/4, 1/8,
+    1/16 and 1/32 of the size, rounded up. `variant`: 0 to 4.
     """
 
     variant: int = 0
@@ -86,6 +87,7 @@ class EfficientNetLite(nn.Module):
 
     @nn.compact
     def __call__(self, images):
+        images = jnp.broadcast_to(images, (*images.shape[:-1], 3))
         fields = dict(use_bias=False, kernel_init=rectified, dtype=self.dtype, name="conv_stem")
         x, maps = nn.Conv(STEM, (3, 3), 2, padding="SAME", **fields)(images), []
         x = nn.relu6(layers.BatchNorm(eps=1e-3, name="bn1")(x))

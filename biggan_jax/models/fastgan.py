@@ -130,8 +130,12 @@ class Generator(nn.Module):
     bn_momentum: float = 0.9
     dtype: Any = None
 
-    copied: ClassVar = ("noise",)  # by a moving average: they are no weights
     watched: ClassVar = {"first": ("linear",), "last": ("output_conv",)}
+
+    @property
+    def copied(self) -> tuple[str, ...]:
+        """By a moving average, as the code does with all that is no weight."""
+        return ("batch_stats", "spectral_stats") + (() if self.lite else ("noise",))
 
     @nn.compact
     def __call__(self, z, labels=None, train: bool = False, noise: str | None = None):

@@ -6,7 +6,7 @@ in "projection".
 """
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 from flax import linen as nn
 import jax
@@ -152,13 +152,20 @@ class ProjectedDiscriminator(nn.Module):
     bn_momentum: float = 0.9
     dtype: Any = None
 
-    watched: ClassVar = {"first": ("heads_0", "conv_0"), "last": ("heads_0", "output_conv")}
+    @property
+    def starts(self) -> tuple[int, ...]:
+        return self.start_sizes or START_SIZES[self.mixing]
+
+    @property
+    def watched(self) -> dict:
+        first = "conv_0" if halvings(self.starts[0]) else "output_conv"
+        return {"first": ("heads_0", first), "last": ("heads_0", "output_conv")}
 
     def setup(self):
         self.backbone = Frozen(self.features)
         self.projection = Projection(self.channels, self.mixing)
         fields = (self.head_channels, self.num_classes, self.separable, self.bn_momentum, self.dtype)
-        self.heads = [Head(start, *fields) for start in self.start_sizes or START_SIZES[self.mixing]]
+        self.heads = [Head(start, *fields) for start in self.starts]
 
     def __call__(self, images, labels=None, train: bool = False):
         return self.judge(self.project(images), labels, train)

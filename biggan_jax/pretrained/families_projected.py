@@ -112,15 +112,16 @@ def read_efficientnet_lite(state_dict: Mapping[str, np.ndarray]) -> tuple:
 def _efficientnet_lite(state_dict, place: Callable[[str], str]) -> tuple[int, dict[Path, Source]]:
     """The variant, and sources of its variables. `place`: of a part's name in timm, its name here."""
     variant = _variant(state_dict, place)
-    norm = lambda prefix, *path: assembly.batch_norm(prefix, *path)
     kernel = lambda prefix, *path: {("params", *path, "kernel"): Source(f"{prefix}.weight", assembly.conv)}
-    sources = kernel(place("conv_stem"), "conv_stem") | norm(place("bn1"), "bn1")
+    sources = kernel(place("conv_stem"), "conv_stem") | assembly.batch_norm(place("bn1"), "bn1")
     for i, stage in enumerate(efficientnet_lite.stages(variant)):
         convs = ("conv_dw", "conv_pw") if stage.expansion == 1 else ("conv_pw", "conv_dw", "conv_pwl")
         for j in range(stage.repeats):
             prefix, path = f"{place(f'blocks.{i}')}.{j}", f"blocks_{i}_{j}"
             for n, conv in enumerate(convs, 1):
-                sources |= kernel(f"{prefix}.{conv}", path, conv) | norm(f"{prefix}.bn{n}", path, f"bn{n}")
+                sources |= kernel(f"{prefix}.{conv}", path, conv) | assembly.batch_norm(
+                    f"{prefix}.bn{n}", path, f"bn{n}"
+                )
     return variant, sources
 
 
