@@ -194,9 +194,7 @@ def test_generators(lite, labelled):
         compare(theirs, (z, torch.tensor(LABELS)), weights, ours, noise="none")
 
 
-@pytest.mark.parametrize(
-    "separable, labelled, mixing", [(True, False, "ccm"), (False, True, "none"), (True, True, "ccm")]
-)
+@pytest.mark.parametrize("separable, labelled, mixing", [(False, True, "none"), (True, True, "ccm")])
 def test_discriminators(separable, labelled, mixing):
     taps = (24, 40, 112, 320)
     widths = taps if mixing == "none" else (2, 4, 8, 16)
