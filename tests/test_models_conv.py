@@ -1,5 +1,7 @@
 """The nets of DCGAN, SN-GAN and SA-GAN: exact counts, forms of conditioning and normalisation, their layers."""
 
+import functools
+
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import pytest
 
 from biggan_jax.models import attention, dcgan, layers, resampling, sagan, sn_dcgan, sngan, strided
 from biggan_jax.programs.description import count
+from tests.test_layers import same_value_and_gradients
 from tests.tiny import random_variables
 
 KEY = jax.random.key(0)
@@ -172,6 +175,18 @@ def test_a_strided_convolution_is_every_other_pixel_of_the_plain_one():
         kernel, dimensions = variables["params"]["kernel"], ("NHWC", "HWIO", "NHWC")
         plain = lax.conv_general_dilated(x, kernel, (1, 1), around, dimension_numbers=dimensions)[:, ::2, ::2]
         np.testing.assert_allclose(net.apply(variables, x), plain + variables["params"]["bias"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stride, kernel_size", [(1, 5), (2, 3), (2, 5)])
+def test_a_depthwise_convolution_by_taps_is_that_by_groups(stride, kernel_size):
+    x = jax.random.normal(KEY, (2, 8, 7, 3))  # padded by one more at an even side, by as many at an odd one
+    kernel = jax.random.normal(jax.random.key(1), (kernel_size, kernel_size, 1, 3))
+    forms = (strided._depthwise_by_groups, strided._depthwise_by_taps)
+    same_value_and_gradients(*(functools.partial(form, stride=stride) for form in forms), x, kernel)
+    traced = jax.jit(lambda x, k: strided.depthwise(x, k, stride)).trace(x, kernel)
+    for platform in ("cpu", "cuda", "tpu"):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert ("stablehlo.convolution" in text) == (platform != "cpu")
 
 
 def test_bilinear_upsampling_is_that_of_jax_image():

@@ -17,6 +17,14 @@ def test_resampling():
     assert resampling.max_pool(x).item() == 4 and resampling.average_pool(x).item() == 2.5
 
 
+def test_aligned_upsampling_keeps_corners_and_is_linear_between_them():
+    x = np.random.default_rng(0).normal(size=(2, 3, 1, 2)).astype(np.float32)  # one pixel stays what it is
+    wanted = np.apply_along_axis(lambda column: np.interp(np.linspace(0, 2, 6), np.arange(3), column), 1, x)
+    np.testing.assert_allclose(resampling.upsample_aligned(x), np.repeat(wanted, 2, 2), atol=1e-6)
+    across = resampling.upsample_aligned(x.swapaxes(1, 2))
+    np.testing.assert_allclose(across, np.repeat(wanted, 2, 2).swapaxes(1, 2), atol=1e-6)
+
+
 FORMS = [(resample, form) for resample, forms in resampling._BOXED.items() for form in forms]
 IMAGE_FORMS = [of_image for of_image, _ in resampling._BOXED.values()]
 

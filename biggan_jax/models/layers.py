@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from biggan_jax.models.resampling import convolve, max_pool
 
 orthogonal = nn.initializers.orthogonal()
+# PyTorch's default: uniform within 1 / sqrt(inputs of an output) on both sides.
+fan_in_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:
@@ -143,11 +145,12 @@ class Embed(SpectralModule):
 
     num_classes: int = 0
     features: int = 0
+    table_init: Any = orthogonal
     dtype: Any = None
 
     @nn.compact
     def __call__(self, labels, train: bool = False):
-        table = self.param("embedding", orthogonal, (self.num_classes, self.features), jnp.float32)
+        table = self.param("embedding", self.table_init, (self.num_classes, self.features), jnp.float32)
         # As in the published nets, u has one entry per class: the matrix is [features, num_classes].
         table = self.normalized(table, train, axis=0)
         if self.dtype is not None:

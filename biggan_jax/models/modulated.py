@@ -12,9 +12,9 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from biggan_jax.devices import sharding
 from biggan_jax.models import resampling
 from biggan_jax.models.layers import at_least_float32, product
+from biggan_jax.models.noise import images
 
 SLOPE, GAIN = 0.2, math.sqrt(2.0)  # of the leaky ReLU, whose gain keeps the variance of what comes in
 EPS = 1e-8
@@ -162,8 +162,7 @@ class StyledConv(nn.Module):
     """A layer of the synthesis: x [N, H, W, C] and w [N, w_dim] -> [N, H or 2H, ..., features] (Karras et al. 2020,
     Figure 2c): a modulated convolution, noise, bias, leaky ReLU.
 
-    One image of noise is added to all maps of a layer, times one learned number. `noise`: "random", a new one for each
-    image from the rng "noise"; "const", the layer's own, a variable of the collection "noise"; or "none".
+    One image of noise is added to all maps of a layer, times one learned number; `noise`: see `models.noise.images`.
     """
 
     features: int
@@ -177,12 +176,8 @@ class StyledConv(nn.Module):
         kernel = self.param("kernel", normal(1.0), (3, 3, x.shape[-1], self.features), jnp.float32)
         y = modulated_convolve(x, kernel, style, self.resample)
         strength = self.param("noise_strength", nn.initializers.zeros, (), jnp.float32)
-        own = self.variable("noise", "const", lambda: normal(1.0)(self.make_rng("params"), y.shape[1:3], jnp.float32))
-        if noise == "random":
-            drawn = sharding.shard_batch(jax.random.normal(self.make_rng("noise"), (*y.shape[:3], 1)))
-            y = y + (drawn * strength).astype(y.dtype)
-        elif noise == "const":
-            y = y + (own.value[..., None] * strength).astype(y.dtype)
+        drawn = images(self, y.shape, noise)
+        y = y if drawn is None else y + (drawn * strength).astype(y.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         return finish(y, bias, gain=self.gain, clamp=self.clamp)
 

@@ -1,4 +1,4 @@
-"""Dropout and Gaussian noise inside nets: drawn in training, sharded, from the rng collection "noise"."""
+"""Dropout, Gaussian noise and images of noise inside nets: drawn in training, sharded, from the rng "noise"."""
 
 from flax import linen as nn
 import jax
@@ -32,3 +32,16 @@ class GaussianNoise(nn.Module):
         if not self.std or not train or self.is_initializing():
             return x
         return x + self.std * sharding.shard_batch(jax.random.normal(self.make_rng("noise"), x.shape, x.dtype))
+
+
+def images(layer: nn.Module, shape: tuple[int, ...], noise: str) -> jax.Array | None:
+    """Images of noise for the maps of `layer`, of `shape` [N, H, W, C]: [N or 1, H, W, 1], float32, N(0, 1), or None.
+
+    `noise`: "random", one for each example from the rng "noise"; "const", the layer's own, a variable of the collection
+    "noise", `const` [H, W] or [N, H, W]; or "none".
+    """
+    draw = lambda: jax.random.normal(layer.make_rng("params"), shape[1:3], jnp.float32)
+    own = layer.variable("noise", "const", draw)
+    if noise == "random":
+        return sharding.shard_batch(jax.random.normal(layer.make_rng("noise"), (*shape[:3], 1)))
+    return own.value[..., None] if noise == "const" else None

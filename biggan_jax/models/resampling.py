@@ -5,6 +5,7 @@ import functools
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
 
 
 def upsample(x: jax.Array) -> jax.Array:
@@ -23,6 +24,21 @@ def upsample_bilinear(x: jax.Array) -> jax.Array:
         pairs = jnp.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], axis + 1)
         x = pairs.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
     return x
+
+
+def upsample_aligned(x: jax.Array) -> jax.Array:
+    """Bilinear, twice the size, corner pixels staying corners: [N, H, W, C] -> [N, 2H, 2W, C]. PyTorch's
+    `align_corners=True`.
+    """
+    rows, columns = (jnp.asarray(_aligned_weights(size), x.dtype) for size in x.shape[1:3])
+    mix = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
+    return mix("nhjc,wj->nhwc", mix("niwc,hi->nhwc", x, rows), columns)
+
+
+def _aligned_weights(size):
+    """Of `size` pixels in each of twice as many, [2 size, size]."""
+    places = np.linspace(0, size - 1, 2 * size)
+    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(size)))
 
 
 def _windows(x):

@@ -13,6 +13,7 @@ from biggan_jax.pretrained import (
     families_heads,
     families_improved,
     families_mlp,
+    families_projected,
     families_style,
     families_translation,
 )
@@ -38,6 +39,8 @@ FAMILIES = {
     "stylegan2": families_style.read_stylegan2,
     "cyclegan": families_translation.read,
     "pix2pix": families_translation.read,
+    "fastgan": families_projected.read_fastgan,
+    "projected_gan": families_projected.read,
 }
 # The other nets of families that have two: what a name of theirs begins with, and who reads them.
 OTHER_NETS = {
