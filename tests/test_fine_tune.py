@@ -220,7 +220,7 @@ def test_a_run_starts_from_weights_once_and_can_be_corrected(tmp_path):
     short = "--config.num_steps=2", "--config.run.recognition=False"
 
     code, _, stderr = train(f"--config.init_from={source}", *short, "--config.model.channels=2")
-    assert code == 3 and stderr.count("\n") == 1 and "init_from: params/" in stderr
+    assert code == 3 and stderr.count("error: ") == 1 and "init_from: params/" in stderr.splitlines()[-1]
     init_from = f"--config.init_from={source}"
     code, stdout, stderr = train(init_from, *short)
     assert code == 0, stderr

@@ -171,12 +171,13 @@ def test_a_run_compiles_each_phase_once_and_what_it_leaves_is_what_it_was(config
         np.testing.assert_array_equal(images[1:], recipes.samples(loaded, start=1))
 
 
-def test_it_is_described_by_its_nets(config, gan):
+def test_it_is_described_by_its_nets(config, gan, recipe):
     found = description.describe(config, {})
     assert set(found["params"]) == set(gan.nets) and all(found["params"].values())
     batches, size = gan.takes(recipes.usual_phase(gan))
     images = batches * size
-    assert description.step_flops(config) > images * max(found[f"{name}_flops_per_image"] for name in gan.nets)
+    if recipe != "virtual":  # of which one image takes a reference batch, and many no more than one
+        assert description.step_flops(config) > images * max(found[f"{name}_flops_per_image"] for name in gan.nets)
 
 
 def test_it_is_watched(config, gan, recipe):

@@ -92,7 +92,7 @@ def open_workdir(workdir: str, program: Program, progress: Progress):
     writes, and a function that raises StorageError when `workdir` is gone or replaced. Inside the block the directory
     is locked, and a full disk is one line.
     """
-    with storage.disk_errors(workdir):
+    with storage.disk_errors(workdir, written=False):
         identity.check_config(workdir, program.config)
         with (lock.lock if jax.process_index() == 0 else storage.held)(workdir) as check_workdir:
             with progress.doing("reading the data", say=True):

@@ -236,16 +236,17 @@ def require_writable(option: str, name: str) -> None:
 
 
 @contextlib.contextmanager
-def disk_errors(workdir):
+def disk_errors(workdir, written: bool = True):
     """Turns a failed write to `workdir` inside the block into a StorageError that says what is free and what is still
-    there.
+    there. `written`: a place there was written to before, and one that cannot be has changed; else it never could, and
+    its own error says so.
     """
     try:
         yield
     except BigGANError:
         raise
     except Exception as error:  # Orbax reports a full disk as ValueError and several others
-        known = is_disk_error(error, _DISK_MESSAGES + _REFUSALS) or _is_lost(error, workdir)
+        known = is_disk_error(error, _DISK_MESSAGES + _REFUSALS) or written and _is_lost(error, workdir)
         if not known and _exists(workdir):
             raise
         raise StorageError(
