@@ -3,6 +3,7 @@ are those of `test_reliability_processes`.
 """
 
 import concurrent.futures
+import math
 import os
 import threading
 
@@ -73,10 +74,14 @@ def test_one_that_ends_by_an_error_takes_the_others_along(watches, ends, capfd):
 
 
 def test_one_that_ends_by_itself_is_left_alone_and_one_that_is_done_is_not_missed(watches, ends, monkeypatch, capfd):
-    monkeypatch.setattr(group, "LOST_SECONDS", 0.1)
+    monkeypatch.setattr(group, "GRACE_SECONDS", 2.0)  # in which both end
     first, second, third = watches(3)
+    first.wait_for_signs_of_life()
     third.leave()
-    first.wait_for_signs_of_life()  # as long as it takes: the third gives none any more
+    third._thread.join()
+    first.wait_for_signs_of_life()  # it has seen the last one by then
+    first._heard[2] = first._heard[2][0], -math.inf  # as long ago as it can be
+    first.wait_for_signs_of_life()
     second.end(2, "one mistake")
     first.end(2, "one mistake")
     assert ends(2) == [2, 2] and "ends too" not in capfd.readouterr().err

@@ -85,7 +85,7 @@ def test_configs_and_grids_are_read_without_jax_and_commands_begin_without_what_
     code = (
         "import sys, biggan_jax.config; from experiments import table1; table1.get_config('row=8'); "
         "assert 'jax' not in sys.modules; "
-        "import biggan_jax.evaluate, biggan_jax.train; "
+        "import biggan_jax.evaluation.evaluator, biggan_jax.evaluation.in_training, biggan_jax.run.loop; "
         "sys.exit(str({'sklearn', 'scipy.stats', 'tensorflow_datasets', 'torch'} & sys.modules.keys() or ''))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
