@@ -87,6 +87,7 @@ def test_interpolations_in_z_class_and_both(trained):
 def test_grid_is_a_picture_jupyter_shows_and_an_array_of_images(trained, tmp_path):
     grid = trained.grid(["one", "two"], columns=3, truncation=0.5)
     assert grid.images.shape == (2, 3, 8, 8, 3) and grid.images.dtype == np.uint8
+    assert repr(grid) == "ImageGrid of images [2, 3, 8, 8, 3]"  # not pages of pixels
     grid.save(tmp_path / "grid.png")
     for picture in (Image.open(tmp_path / "grid.png"), Image.open(io.BytesIO(grid._repr_png_()))):
         np.testing.assert_array_equal(np.asarray(picture), grids.grid(grid.images.reshape(6, 8, 8, 3), 3))

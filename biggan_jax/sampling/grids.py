@@ -32,6 +32,9 @@ class ImageGrid:
         """Writes the picture in the format that the name of the file `path` ends with, such as .png."""
         self.picture.save(path)
 
+    def __repr__(self) -> str:
+        return f"ImageGrid of images {list(self.images.shape)}"
+
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.array(self.images, dtype, copy=copy)
 
