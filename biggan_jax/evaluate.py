@@ -49,7 +49,7 @@ with epy.lazy_imports():  # mistakes in arguments are told before JAX is importe
         table2,
         translation,
     )
-    from biggan_jax.run import checkpoint
+    from biggan_jax.run import checkpoint, compilation
 
 _OF_IMAGES = {"truncations", "truncation_mode", "sweep", "neighbour_samples", "features", "inception_weights"}
 # Options that mean nothing for what is evaluated.
@@ -193,6 +193,7 @@ def evaluate_run(options, overrides, mesh) -> None:
     step = int(options.step) if options.step.isdecimal() else None
     poll_seconds = options.poll_seconds if options.watch else None
     config, own_statistics = steps.first_checkpoint(options.workdir, step, poll_seconds)
+    compilation.keep(config, options.workdir)
     asked = ("test_error", options.test_error), ("parzen", options.parzen), ("probe", options.probe is not None)
     translates = hasattr(gans.build(config), "translate")
     what = "translation" if translates else next((name for name, given in asked if given), kind(config))

@@ -117,16 +117,17 @@ def random_state(gan) -> core.GANState:
         std = 1.0 if type(net.module).__module__.rpartition(".")[2] in EQUALISED else 0.3
         variables = random_variables(net.module, *net.inputs, std=std)
         params = variables.pop("params")
-        return core.NetState(params, variables, net.optimizer.init(params) if net.optimizer else ())
+        begun = jax.eval_shape(net.optimizer.init, params) if net.optimizer else ()
+        return core.NetState(params, variables, jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), begun))
 
     nets = {name: state(net) for name, net in gan.nets.items()}
     return core.GANState(
-        step=jnp.zeros((), jnp.int32),
-        attempt=jnp.zeros((), jnp.int32),
+        step=np.zeros((), np.int32),
+        attempt=np.zeros((), np.int32),
         key=jax.random.key(1),
         nets=nets,
         ema={name: jax.tree.map(np.copy, nets[name].variables) for name in gan.averaged},
-        extra=gan.extra(),
+        extra=jax.device_get(gan.extra()),
     )
 
 
@@ -152,14 +153,18 @@ def samples(trained, start: int = 0) -> np.ndarray:
     return trained.sample(asked, 0.5 if trained.gan.truncates else None, start=start)
 
 
-def compiled(gan, config, num_devices: int, phase):
-    """The step of a phase compiled for so many devices, and a function that makes its arguments, placed; the state is
-    donated.
-    """
-    mesh = sharding.make_mesh(jax.devices()[:num_devices])
+def maker(gan, config, mesh):
+    """A function that makes the arguments of a step, placed: anew each time, as the state is donated."""
     put = lambda tree, spec: jax.device_put(tree, jax.sharding.NamedSharding(mesh, spec))
-    batch = random_batch(config, gan)
-    make = lambda: (put(random_state(gan), sharding.REPLICATED), put(batch, sharding.MICRO_BATCHES))
+    state, batch = random_state(gan), random_batch(config, gan)
+    copied = lambda: jax.tree.map(lambda x: x.copy(), state.replace(key=jax.random.key(1)))
+    return lambda: (put(copied(), sharding.REPLICATED), put(batch, sharding.MICRO_BATCHES))
+
+
+def compiled(gan, config, num_devices: int, phase):
+    """The step of a phase compiled for so many devices, and the `maker` of its arguments; the state is donated."""
+    mesh = sharding.make_mesh(jax.devices()[:num_devices])
+    make = maker(gan, config, mesh)
     replicated = jax.sharding.NamedSharding(mesh, sharding.REPLICATED)
     with jax.set_mesh(mesh):
         step = jax.jit(gan.step, static_argnames="phase", donate_argnums=0, out_shardings=replicated)
