@@ -2,7 +2,7 @@
 
 import math
 
-from biggan_jax.config import data
+from biggan_jax.config import data, r3gan
 from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, SHARE, Check, Key, at_least, one_of, optional, require
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)  # of BigGAN's nets
@@ -55,16 +55,11 @@ _WIDE = {
     "model.wide_d": Key(True, ANYTHING, "hidden width of a D block: its output's (BigGAN, SA-GAN), else its input's "
                         "(SN-GAN)"),
 }  # fmt: skip
-_CONV = (
-    _COMMON
-    | IMAGE_CHANNELS
-    | _BATCH_NORM
-    | {
-        "model.channels": Key(64, at_least(1), "of the last hidden maps of G and the first of D"),
-        "model.z_dim": Key(128, at_least(1), "latents"),
-        "model.bn_eps": Key(1e-5, FINITE, "of BatchNorm"),
-    }
-)
+_CONV = _COMMON | IMAGE_CHANNELS | _BATCH_NORM | {
+    "model.channels": Key(64, at_least(1), "of the last hidden maps of G and the first of D"),
+    "model.z_dim": Key(128, at_least(1), "latents"),
+    "model.bn_eps": Key(1e-5, FINITE, "of BatchNorm"),
+}  # fmt: skip
 _SPECTRAL_D = {
     "model.norm_d": Key("spectral", one_of("spectral", "layer", "none"), "normalisation in the discriminator"),
     "model.sn_eps": Key(1e-12, FINITE, "of spectral normalisation"),
@@ -209,6 +204,7 @@ TABLES = {
         "model.stddev_group": Key(4, at_least(0), "images of a group of the minibatch standard deviation in D; 0: "
                                   "none"),
     },
+    "r3gan": IMAGE_CHANNELS | r3gan.NETS,
     "translation": {
         "model.generator": Key("resnet", one_of("resnet", "unet"), "residual blocks, or a U-Net"),
         "model.discriminator": Key("patch", one_of("patch", "pixel"), "one logit for each patch, or each pixel"),
@@ -344,6 +340,7 @@ CHECKS = {
     "dcgan": _check_dcgan,
     "improved_gan": _check_improved_gan,
     "mlp": _check_mlp,
+    "r3gan": r3gan.check_nets,
     "stylegan2": _check_stylegan2,
     "translation": _check_translation,
 }
