@@ -8,6 +8,9 @@ Published scores are defined on Inception's features. Its weights are fetched on
 are absent; without them, and for images up to 32 px, a classifier trained on the run's own data takes their
 place and its scores carry its name.
 
+Of a run on stacked digits also how many of their 1000 modes samples lie in (modes) and KL(samples || data) of the
+distributions over these (mode_kl), both of at most 26,000 samples, and a row of as many held-out images.
+
 Of a run on points: modes found, share of samples of high quality, exact and sliced earth mover's distance,
 Jensen-Shannon divergence, in DIR/eval/points.jsonl, points.md, TensorBoard events and pictures.
 

@@ -23,12 +23,14 @@ from experiments.family import (
     effects_critics,
     effects_data,
     effects_images,
+    effects_modes,
     effects_points,
     effects_runs,
 )
 
 EFFECTS = {
     "collapse": effects_collapse.EFFECT,
+    "modes": effects_modes.EFFECT,
     "clipping": effects_critics.CLIPPING,
     "distance": effects_critics.DISTANCE,
     "estimates": effects_points.ESTIMATE,
