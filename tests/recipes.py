@@ -25,6 +25,7 @@ NETS = {  # of each recipe's tiny form
     "ebgan": "autoencoder",
     "began": "autoencoder",
     "stylegan2": "stylegan2",
+    "projected_gan": "projected",
     "cyclegan": "translation",
     "pix2pix": "translation",
     "toy": "wgan_gp",
@@ -39,6 +40,18 @@ OWN = {  # what a recipe's tiny form needs besides
         "gan__history": 1e-3,
     },
     "stylegan2": {"gan__path_length_every": 3},  # so that the last of four steps, after a resume, has it
+    # One head, and images as large as they are, of which coarse maps would be too small for others.
+    "projected_gan": {
+        "num_classes": 0,
+        "model__generator": "fastgan_lite",
+        "model__channels": 2,
+        "model__features_channels": 2,
+        "model__projection_channels": 2,
+        "model__head_channels": 4,
+        "model__num_heads": 1,
+        "model__resolution": 0,
+        "gan__augment": "",
+    },
     "cyclegan": {
         "dataset": "digits_domains",
         "num_classes": 0,
@@ -73,8 +86,13 @@ CONFIGS = {
                 "gan__matching": "none", "gan__real_label": 0.9, "model__norm_g": "virtual"},
     "points": {"gan__name": "gan", "model__name": "mlp", "dataset": "points", "num_classes": 0},
     "points_gp": {"gan__name": "wgan_gp", "model__name": "mlp", "dataset": "points", "num_classes": 0},
+    "projected_labels": {"model__generator": "fastgan", "model__num_heads": 2, "num_classes": 10,
+                         "gan__augment": "color,translation,cutout"},
+    "projected_stylegan2": {"model__generator": "stylegan2", "model__separable": True, "truncation_mode": "psi"},
     "sagan": {"gan__name": "gan", "model__name": "sagan", "loss": "hinge", "model__attention_resolutions": (4,)},
 }  # fmt: skip
+for name in ("projected_labels", "projected_stylegan2"):
+    CONFIGS[name] = {"gan__name": "projected_gan", "model__name": "projected"} | OWN["projected_gan"] | CONFIGS[name]
 
 
 @contextlib.contextmanager

@@ -55,6 +55,10 @@ PUBLISHED = {
     # A mapping of two layers in the place of eight has 1,575,936 less.
     "stylegan2_ada.py:scale=auto,size=1024": (28_794_124, 29_012_513),
     "stylegan2_ada.py:scale=auto": (23_191_522, 24_001_089),
+    "projected_gan.py:scale=paper": (105_684_175, 10_331_328),
+    "projected_gan.py:scale=paper,g=fastgan_lite,backbone=1": (79_354_307, 10_331_328),
+    # Without the last block, its excitation, and with wider maps before the image.
+    "projected_gan.py:scale=paper,size=128": (104_935_821, 10_331_328),
     "cyclegan.py:scale=paper": (11_378_179, 11_378_179, 2_764_737, 2_764_737),
     "cyclegan.py:scale=paper,size=128": (7_837_699, 7_837_699, 2_764_737, 2_764_737),
     # The U-Net's 54,409,603, and gain and bias of BatchNorm in the place of biases; D sees both images.
@@ -114,6 +118,8 @@ def test_a_size_that_is_asked_for_has_data(spec, size):
         ("stylegan2.py:scale=paper,size=128", "at scale=paper it must be one of 256, 512, 1024"),
         ("stylegan2_ada.py:scale=paper,size=128", "at scale=paper it must be one of 256, 512, 1024"),
         ("stylegan2_ada.py:scale=auto,gpus=0", "gpus=0: it must be at least 1"),
+        ("projected_gan.py:backbone=5", "it must be one of 0, 1, 2, 3, 4"),
+        ("projected_gan.py:features=resnet", "it must be one of trained, random, none"),
         ("improved_gan.py:supervised=2", "it must be one of 0, 1"),
         ("improved_gan.py:task=samples,labels=30", "supervised and labels are for task=semi_supervised"),
         ("toys.py:density=ring9", r"it must be one of ring8.*\(did you mean ring8\?\)"),
@@ -134,6 +140,7 @@ NARROW = dict.fromkeys(("gan", "cgan", "lsgan"), NARROW_LAYERS)
 NARROW |= dict.fromkeys(("dcgan", "wgan", "wgan_gp", "sngan", "sagan", "acgan", "ebgan", "began"), NARROW_MAPS)
 NARROW |= dict.fromkeys(("infogan", "improved_gan"), (*NARROW_MAPS, "run.standing_stats_batches=1"))
 NARROW |= dict.fromkeys(("stylegan2", "stylegan2_ada"), ("model.channel_max=8",))
+NARROW["projected_gan"] = ("model.channels=2", "model.random_features=True")
 
 
 @pytest.mark.slow

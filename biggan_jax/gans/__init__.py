@@ -3,7 +3,19 @@
 import functools
 
 from biggan_jax import config as configs
-from biggan_jax.gans import acgan, began, biggan, cyclegan, ebgan, improved_gan, infogan, pix2pix, stylegan, wgan_gp
+from biggan_jax.gans import (
+    acgan,
+    began,
+    biggan,
+    cyclegan,
+    ebgan,
+    improved_gan,
+    infogan,
+    pix2pix,
+    projected_gan,
+    stylegan,
+    wgan_gp,
+)
 
 GANS = {
     "gan": biggan.build,
@@ -15,6 +27,7 @@ GANS = {
     "ebgan": ebgan.build,
     "began": began.build,
     "stylegan2": stylegan.build,
+    "projected_gan": projected_gan.build,
     "cyclegan": cyclegan.build,
     "pix2pix": pix2pix.build,
 }

@@ -24,6 +24,7 @@ from experiments.family import (
     effects_data,
     effects_images,
     effects_points,
+    effects_projected,
     effects_runs,
 )
 
@@ -40,6 +41,7 @@ EFFECTS = {
     "augmentation": effects_data.AUGMENTATION,
     "semi_supervised": effects_classes.SEMI_SUPERVISED,
     "features": effects_classes.FEATURES_OF_D,
+    "projected": effects_projected.PROJECTED,
 }
 
 
