@@ -25,6 +25,7 @@ NETS = {  # of each recipe's tiny form
     "began": "autoencoder",
     "stylegan2": "stylegan2",
     "r3gan": "r3gan",
+    "projected_gan": "projected",
     "cyclegan": "translation",
     "pix2pix": "translation",
     "toy": "wgan_gp",
@@ -40,6 +41,18 @@ OWN = {  # what a recipe's tiny form needs besides
     },
     "stylegan2": {"gan__path_length_every": 3},  # so that the last of four steps, after a resume, has it
     "r3gan": {"model__group_channels": 8, "gan__augment": "", "gan__burn_in_kimg": 2.0},
+    # One head, and images as large as they are, of which coarse maps would be too small for others.
+    "projected_gan": {
+        "num_classes": 0,
+        "model__generator": "fastgan_lite",
+        "model__channels": 2,
+        "model__features_channels": 2,
+        "model__projection_channels": 2,
+        "model__head_channels": 4,
+        "model__num_heads": 1,
+        "model__resolution": 0,
+        "gan__augment": "",
+    },
     "cyclegan": {
         "dataset": "digits_domains",
         "num_classes": 0,
@@ -77,8 +90,13 @@ CONFIGS = {
     "r3gan_ada": {"gan__name": "r3gan", "model__name": "r3gan", "gan__augment_p": 0.5},
     "r3gan_penalties": {"gan__name": "wgan_gp", "model__name": "r3gan", "loss": "relativistic",
                         "gan__penalty_kind": "r1_r2"},
+    "projected_labels": {"model__generator": "fastgan", "model__num_heads": 2, "num_classes": 10,
+                         "gan__augment": "color,translation,cutout"},
+    "projected_stylegan2": {"model__generator": "stylegan2", "model__separable": True, "truncation_mode": "psi"},
     "sagan": {"gan__name": "gan", "model__name": "sagan", "loss": "hinge", "model__attention_resolutions": (4,)},
 }  # fmt: skip
+for name in ("projected_labels", "projected_stylegan2"):
+    CONFIGS[name] = {"gan__name": "projected_gan", "model__name": "projected"} | OWN["projected_gan"] | CONFIGS[name]
 
 
 @contextlib.contextmanager

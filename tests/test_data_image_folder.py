@@ -7,9 +7,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from biggan_jax.data import checksum, folders, image_folder
+from biggan_jax.data import cache, checksum, folders, image_folder
 from biggan_jax.errors import DataError
-from biggan_jax.evaluation import cache
 
 
 def write_folder(root, classes=("cat", "dog"), count=3, seed=0):

@@ -61,6 +61,10 @@ PUBLISHED = {
     "r3gan.py:scale=ffhq256": (23_057_952, 23_009_568),
     "r3gan.py:scale=imagenet32": (82_914_304, 86_548_992),
     "r3gan.py:scale=imagenet64": (103_570_432, 107_205_120),
+    "projected_gan.py:scale=paper": (105_684_175, 10_331_328),
+    "projected_gan.py:scale=paper,g=fastgan_lite,backbone=1": (79_354_307, 10_331_328),
+    # Without the last block, its excitation, and with wider maps before the image.
+    "projected_gan.py:scale=paper,size=128": (104_935_821, 10_331_328),
     "cyclegan.py:scale=paper": (11_378_179, 11_378_179, 2_764_737, 2_764_737),
     "cyclegan.py:scale=paper,size=128": (7_837_699, 7_837_699, 2_764_737, 2_764_737),
     # The U-Net's 54,409,603, and gain and bias of BatchNorm in the place of biases; D sees both images.
@@ -122,6 +126,8 @@ def test_a_size_that_is_asked_for_has_data(spec, size):
         ("stylegan2_ada.py:scale=auto,gpus=0", "gpus=0: it must be at least 1"),
         ("r3gan.py:scale=cifar10,size=64", "size=64: scale=cifar10 has its own"),
         ("r3gan.py:scale=imagenet64,labels=0", "labels=0: it goes with scale=digits and cifar10, not imagenet64"),
+        ("projected_gan.py:backbone=5", "it must be one of 0, 1, 2, 3, 4"),
+        ("projected_gan.py:features=resnet", "it must be one of trained, random, none"),
         ("improved_gan.py:supervised=2", "it must be one of 0, 1"),
         ("improved_gan.py:task=samples,labels=30", "supervised and labels are for task=semi_supervised"),
         ("toys.py:density=ring9", r"it must be one of ring8.*\(did you mean ring8\?\)"),
@@ -142,6 +148,7 @@ NARROW = dict.fromkeys(("gan", "cgan", "lsgan"), NARROW_LAYERS)
 NARROW |= dict.fromkeys(("dcgan", "wgan", "wgan_gp", "sngan", "sagan", "acgan", "ebgan", "began"), NARROW_MAPS)
 NARROW |= dict.fromkeys(("infogan", "improved_gan"), (*NARROW_MAPS, "run.standing_stats_batches=1"))
 NARROW |= dict.fromkeys(("stylegan2", "stylegan2_ada", "r3gan"), ("model.channel_max=8",))
+NARROW["projected_gan"] = ("model.channels=2", "model.random_features=True")
 
 
 @pytest.mark.slow

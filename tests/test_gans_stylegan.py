@@ -94,7 +94,7 @@ def test_truncation_moves_w_towards_its_average(gan, config):
         trained.sample([3], 0.5, psi=0.5)
     with pytest.raises(UsageError, match="psi must be between -10 and 10"):
         trained.sample([3], 11.0)
-    with pytest.raises(UsageError, match="truncation mode 'clip'; of gan.name=stylegan2 it must be psi"):
+    with pytest.raises(UsageError, match="truncation mode 'clip'; with StyleGAN2's generator it must be psi"):
         trained.sample([3], 0.5, mode="clip")
 
 

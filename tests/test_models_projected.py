@@ -133,7 +133,7 @@ def test_other_weights_are_refused_in_a_line():
     [(dict(), (10_331_328, 376_768)), (dict(separable=True), (696_512, 376_768)), (dict(mixing="none"), (None, 0))],
 )
 def test_the_published_discriminators(fields, wanted):
-    discriminator = projected.ProjectedDiscriminator(efficientnet_lite.EfficientNetLite(), **fields)
+    discriminator = projected.Discriminator(efficientnet_lite.EfficientNetLite(), **fields)
     images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
     logits, variables = jax.eval_shape(lambda x, y: discriminator.init_with_output(KEY, x, y), images, LABELS)
     assert logits.shape == (2, 64)  # 16 of each head
@@ -160,7 +160,7 @@ TINY = dict(resolution=16, channels=4, head_channels=8, start_sizes=(16, 8, 8, 8
 
 
 def test_any_net_of_four_maps_is_frozen_with_its_projections():
-    discriminator = projected.ProjectedDiscriminator(Pyramid(), resolution=64, **{k: TINY[k] for k in list(TINY)[1:]})
+    discriminator = projected.Discriminator(Pyramid(), resolution=64, **{k: TINY[k] for k in list(TINY)[1:]})
     images, labels = jax.random.normal(KEY, (2, 16, 16, 3)), jnp.arange(2)
     variables = jax.jit(discriminator.init)(KEY, images, labels)
     assert set(variables) == {"params", "batch_stats", "spectral_stats", "features", "projection"}
@@ -215,4 +215,4 @@ def test_smaller_images_are_enlarged_and_larger_ones_left():
 )
 def test_maps_of_other_shapes_are_refused_in_a_line(features, changes, message):
     with pytest.raises(UsageError, match=message):
-        shapes(projected.ProjectedDiscriminator(features, **TINY | changes), 16, 16, 3)
+        shapes(projected.Discriminator(features, **TINY | changes), 16, 16, 3)

@@ -26,8 +26,9 @@ ROOMS = (
     "biggan_jax.programs",
     "biggan_jax.metrics",
     "biggan_jax.sampling",
-    "biggan_jax.run",
     "biggan_jax.pretrained",
+    "biggan_jax.run",
+    "biggan_jax.pretrained.folder",  # of a run's weights
     "biggan_jax.run.loading",  # of runs, and of folders of weights
     "biggan_jax.evaluation",
     "biggan_jax.pretrained.conversion",  # what `convert` does, scores on a card among it

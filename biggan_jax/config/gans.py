@@ -209,6 +209,21 @@ TABLES = {
         "gan.cutout": AUGMENT["gan.cutout"],
         "truncation_mode": _ADVERSARIAL["truncation_mode"],
     },
+    "projected_gan": AUGMENT | {
+        "model.name": Key("projected", one_of("projected", also=", whose D has several heads"), "the nets"),
+        "loss": Key("hinge", one_of(*LOSSES), "of both nets, over all logits of all heads"),
+        "gan.prior": _ADVERSARIAL["gan.prior"],
+        "gan.augment": AUGMENT["gan.augment"]._replace(default="color,translation,cutout"),
+        "gan.cutout": AUGMENT["gan.cutout"]._replace(default=0.2),
+        "gan.ema_kimg": Key(20.0, POSITIVE, "half-life of the moving average of the generator, in thousands of images"),
+        "gan.ema_rampup": Key(0.05, SHARE, "of the images so far, which the half-life is at most; 0: no such limit"),
+        "truncation_mode": Key("resample", one_of(*TRUNCATION_MODES, "psi"), "what truncation means when sampling, see "
+                               "gans/latents.py; psi: in w, of StyleGAN2's generator"),
+        "optimizer.g_lr": Key(2e-4, FINITE, "learning rate of the generator"),
+        "optimizer.d_lr": Key(2e-4, FINITE, "learning rate of the heads"),
+        "optimizer.beta2": Key(0.99, SHARE, "of Adam"),
+        "optimizer.eps": Key(1e-8, FINITE, "of Adam"),
+    },
     "cyclegan": _TRANSLATION | {
         "loss": Key("least_squares", _TRANSLATION_LOSSES, "of all nets, beside the cycle"),
         "gan.cycle_weight_a": Key(10.0, FINITE, "lambda of a, to b, and back (Zhu et al. 2017, Equation 3); 0: none"),

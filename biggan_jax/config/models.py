@@ -2,7 +2,7 @@
 
 import math
 
-from biggan_jax.config import data, r3gan
+from biggan_jax.config import data, projected, r3gan
 from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, SHARE, Check, Key, at_least, one_of, optional, require
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)  # of BigGAN's nets
@@ -18,8 +18,8 @@ STRIDED_SIZES = (8, 16, 28, 32, 64)  # of nets of strided convolutions
 _COMMON = {
     "model.channels": Key(96, at_least(1), 'width multiplier "ch"'),
     "model.z_dim": Key(120, at_least(1), "with skip_z, a multiple of log2(image_size) - 1"),
-    "compute_dtype": Key("bfloat16", one_of("float32", "bfloat16"),
-                         "of convolutions and matrix products; parameters are float32"),
+    "compute_dtype": Key("bfloat16", one_of("float32", "bfloat16"), "of convolutions and matrix products; parameters "
+                         "are float32"),
 }  # fmt: skip
 _CHANNELS = Key(
     3,
@@ -64,6 +64,24 @@ _SPECTRAL_D = {
     "model.norm_d": Key("spectral", one_of("spectral", "layer", "none"), "normalisation in the discriminator"),
     "model.sn_eps": Key(1e-12, FINITE, "of spectral normalisation"),
 }
+_STYLED = {  # StyleGAN2's generator
+    "image_size": Key(256, one_of(*SIZES, 1024), "pixels"),
+    "compute_dtype": Key("bfloat16", one_of("float32", "bfloat16"), "of the highest resolutions, see "
+                         "model.low_precision"),
+    "model.low_precision": Key(4, at_least(0), "of the highest resolutions, but not 4 px, are computed in "
+                               "compute_dtype; the others in float32"),
+    "model.clamp": Key(256.0, optional(POSITIVE), "bound on the values of each layer, without their sign; None: "
+                       "none", or_none=float),
+    "model.z_dim": Key(512, at_least(1), "latents"),
+    "model.w_dim": Key(512, at_least(1), "of the mapped latents and the mapping's layers"),
+    "model.mapping_layers": Key(8, at_least(1), "of the mapping of z and labels in G"),
+    "model.mapping_rate": Key(0.01, POSITIVE, "share of the learning rate at which the mappings learn (Karras et "
+                              "al. 2019, Appendix C)"),
+    "model.channel_base": Key(32768, at_least(1), "maps of a layer times its size in pixels; 16384 in the smaller "
+                              "nets"),
+    "model.channel_max": Key(512, at_least(1), "maps of a layer at most"),
+    "model.architecture": Key("skip", one_of(*ARCHITECTURES), "of G (Karras et al. 2020, Figure 7)"),
+}  # fmt: skip
 TABLES = {
     "biggan": IMAGE_CHANNELS | _RESIDUAL | _BIGGAN | _WIDE,
     "biggan_deep": _RESIDUAL | _BIGGAN | {
@@ -182,29 +200,14 @@ TABLES = {
         "model.z_dim": Key(74, at_least(1), "latents, the codes among them"),
         "model.slope": Key(0.1, FINITE, "of the discriminator's leaky ReLU; 0.01 in the authors' code"),
     },
-    "stylegan2": IMAGE_CHANNELS | {
-        "image_size": Key(256, one_of(*SIZES, 1024), "pixels"),
-        "compute_dtype": Key("bfloat16", one_of("float32", "bfloat16"), "of the highest resolutions, see "
-                             "model.low_precision"),
-        "model.low_precision": Key(4, at_least(0), "of the highest resolutions, but not 4 px, are computed in "
-                                   "compute_dtype; the others in float32"),
-        "model.clamp": Key(256.0, optional(POSITIVE), "bound on the values of each layer, without their sign; None: "
-                           "none", or_none=float),
-        "model.z_dim": Key(512, at_least(1), "latents"),
-        "model.w_dim": Key(512, at_least(1), "of the mapped latents and the mapping's layers"),
-        "model.mapping_layers": Key(8, at_least(1), "of the mapping of z and labels in G"),
+    "stylegan2": IMAGE_CHANNELS | _STYLED | {
         "model.mapping_layers_d": Key(8, at_least(1), "of that of labels in D"),
-        "model.mapping_rate": Key(0.01, POSITIVE, "share of the learning rate at which the mappings learn (Karras et "
-                                  "al. 2019, Appendix C)"),
-        "model.channel_base": Key(32768, at_least(1), "maps of a layer times its size in pixels; 16384 in the smaller "
-                                  "nets"),
-        "model.channel_max": Key(512, at_least(1), "maps of a layer at most"),
-        "model.architecture": Key("skip", one_of(*ARCHITECTURES), "of G (Karras et al. 2020, Figure 7)"),
         "model.architecture_d": Key("resnet", one_of(*ARCHITECTURES), "of D"),
         "model.stddev_group": Key(4, at_least(0), "images of a group of the minibatch standard deviation in D; 0: "
                                   "none"),
     },
     "r3gan": IMAGE_CHANNELS | r3gan.NETS,
+    "projected": IMAGE_CHANNELS | _STYLED | projected.NETS,
     "translation": {
         "model.generator": Key("resnet", one_of("resnet", "unet"), "residual blocks, or a U-Net"),
         "model.discriminator": Key("patch", one_of("patch", "pixel"), "one logit for each patch, or each pixel"),
@@ -341,6 +344,7 @@ CHECKS = {
     "improved_gan": _check_improved_gan,
     "mlp": _check_mlp,
     "r3gan": r3gan.check_nets,
+    "projected": projected.check,
     "stylegan2": _check_stylegan2,
     "translation": _check_translation,
 }

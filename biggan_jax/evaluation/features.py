@@ -17,11 +17,10 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
-from biggan_jax.data import batches
+from biggan_jax.data import batches, cache
 from biggan_jax.data.dataset import fingerprint
 from biggan_jax.devices import sharding
 from biggan_jax.errors import DataError, UsageError
-from biggan_jax.evaluation import cache
 from biggan_jax.metrics import classifier, inception
 from biggan_jax.pretrained import readers
 
@@ -148,7 +147,7 @@ def load_classifier(dataset, num_classes: int, cache_dir: str) -> dict:
     path = pathlib.Path(cache_dir) / "classifiers" / f"{key}.npz"
     if (found := cache.load(path)) is not None:
         return traverse_util.unflatten_dict(found, sep="/")
-    variables = jax.tree.map(np.asarray, classifier.train(dataset, num_classes))
+    variables = jax.tree.map(np.asarray, classifier.train(dataset, classifier.Classifier(num_classes)))
     cache.save(path, traverse_util.flatten_dict(variables, sep="/"))
     return variables
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from biggan_jax.data import batches
+from biggan_jax.data import batches, cache
 from biggan_jax.data.dataset import fingerprint
 from biggan_jax.devices import processes
-from biggan_jax.evaluation import cache, features
+from biggan_jax.evaluation import features
 from biggan_jax.metrics import moments, summary
 
 VERSION = 1  # of what is in the file; part of its name

@@ -12,6 +12,7 @@ from biggan_jax.gans import (
     improved_gan,
     infogan,
     pix2pix,
+    projected_gan,
     r3gan,
     stylegan,
     wgan_gp,
@@ -28,6 +29,7 @@ GANS = {
     "began": began.build,
     "stylegan2": stylegan.build,
     "r3gan": r3gan.build,
+    "projected_gan": projected_gan.build,
     "cyclegan": cyclegan.build,
     "pix2pix": pix2pix.build,
 }

@@ -42,22 +42,14 @@ class Net:
     """One net, without its arrays: a module and how it learns.
 
     inputs: shapes and types of what goes in, for a batch of one. optimizer: None for a net that is frozen. symbol:
-    what records call it. weights: the variables of a frozen net from elsewhere, read once, on the host, before the
-    first step; None: random ones. rate: the learning rate of the step after so many others, for records.
+    what records call it. rate: the learning rate of the step after so many others, for records.
     """
 
     symbol: str
     module: nn.Module
     inputs: tuple[jax.ShapeDtypeStruct, ...]
     optimizer: optax.GradientTransformation | None = None
-    weights: Callable[[], Any] | None = None
     rate: Callable[[int], float] | None = None
-
-    def __post_init__(self):
-        if self.weights and self.optimizer:
-            raise ValueError(
-                f"net {self.symbol} has weights from elsewhere and an optimizer; only a frozen net has them"
-            )
 
     @property
     def watched(self) -> Mapping[str, tuple[str, ...]]:
@@ -195,15 +187,17 @@ def create(gan: GAN, seed: jax.Array) -> GANState:
     return GANState(step=zero, attempt=jnp.copy(zero), key=step_key, nets=nets, ema=ema, extra=gan.extra())
 
 
-def read_weights(name: str, net: Net):
-    """The variables of a frozen net as `weights` gives them. Raises DataError where its module has others."""
-    variables, shapes = net.weights(), net.shapes()
+def fitted(name: str, net: Net, collections: Mapping[str, Any]):
+    """Whole collections of a net's variables from elsewhere, of the net's types. Raises DataError where its module has
+    others.
+    """
+    shapes = {collection: net.shapes()[collection] for collection in collections}
     has = lambda tree: {jax.tree_util.keystr(p): x.shape for p, x in jax.tree_util.tree_leaves_with_path(tree)}
-    found, wanted = has(variables), has(shapes)
+    found, wanted = has(collections), has(shapes)
     if wrong := sorted(path for path in found | wanted if found.get(path) != wanted.get(path)):
         path = wrong[0]
         raise DataError(f"weights of the net {name}: {path} is {found.get(path)}; allowed is {wanted.get(path)}")
-    return jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), variables, shapes)
+    return jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), collections, shapes)
 
 
 def sampling_variables(gan: GAN, state: GANState) -> dict[str, Any]:

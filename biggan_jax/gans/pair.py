@@ -145,13 +145,16 @@ class Pair:
         """Inputs of D beside the examples."""
         return (labels,)
 
+    def logits(self, nets: dict[str, NetState], examples, labels) -> jax.Array:
+        """D's outputs [N] of `examples` (floats) in inference mode, without what it says besides."""
+        output = self.discriminator.apply(nets["discriminator"].variables, examples, *self.told(labels))
+        return output[0] if isinstance(output, tuple) else output
+
     def verdicts(self, nets: dict[str, NetState], examples, labels) -> jax.Array | None:
         """Whether D takes each of `examples` (floats) for real, bool [N]; None where its loss draws no line."""
         if self.loss is None or self.loss.boundary is None:
             return None
-        output = self.discriminator.apply(nets["discriminator"].variables, examples, *self.told(labels))
-        logits = output[0] if isinstance(output, tuple) else output
-        return logits > self.loss.boundary
+        return self.logits(nets, examples, labels) > self.loss.boundary
 
     def watch(self, nets: dict[str, NetState], batch: dict, key) -> dict[str, jax.Array]:
         """The variety of samples with the labels of `batch`, and D's accuracy where it draws a line.

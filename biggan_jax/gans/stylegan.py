@@ -33,15 +33,50 @@ class Psi:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StyleGAN2(pair.Pair):
+class Styled(pair.Pair):
+    """A pair whose generator maps latents to styles w first: truncation is in w, and samples are made of w too."""
+
+    cutoff: int | None = None  # layers that truncation acts on, from the first; None: all
+
+    truncates = True
+
+    def truncation(self, value: float | None, mode: str | None) -> Psi | None:
+        """psi. Raises UsageError for another mode, or no number of a sensible size."""
+        if mode not in (None, "psi"):
+            raise UsageError(f"truncation mode {mode!r}; with StyleGAN2's generator it must be psi, in w")
+        if value is not None and not (math.isfinite(value) and abs(value) <= 10):
+            raise UsageError(f"truncation {value}; psi must be between -10 and 10")
+        return None if value is None else Psi(value)
+
+    def standing(self, variables: dict, key, num_batches: int, batch_size: int, truncation: Psi | None) -> dict:
+        """`variables` with which G truncates what it maps: these nets have no BatchNorm."""
+        if truncation is None:
+            return variables
+        truncated = self.generator.module.truncated(variables["generator"], truncation.psi, self.cutoff)
+        return variables | {"generator": truncated}
+
+    def latents(self, key, indices, truncation: Psi | None = None) -> jax.Array:
+        """z [N, z_dim] of the samples numbered `indices`; the variables truncate, see `standing`."""
+        return self.prior.at(key, indices)
+
+    def styled(self, variables: dict, z, condition: dict) -> jax.Array:
+        """ws [N, num_ws, w_dim] of given latents and labels, which `generate` takes too."""
+        return self.generator.apply(variables["generator"], z, condition["label"], method="ws")
+
+    def generate(self, variables: dict, latents, condition: dict) -> jax.Array:
+        """Images of latents z [N, z_dim] and labels, or of ws alone."""
+        if latents.ndim == 2:
+            return super().generate(variables, latents, condition)
+        return self.generator.apply(variables["generator"], latents, method="synthesize")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StyleGAN2(Styled):
     r1: penalties.SlopePenalty
     path_weight: float  # of the path length's penalty
     path_every: int  # steps between penalties on it
     path_shrink: int  # by which the batch is divided for it
     mixing: float  # probability that an image has two styles
-    cutoff: int | None  # layers that truncation acts on, from the first; None: all
-
-    truncates = True
 
     def extra(self):
         return {"path_length": jnp.zeros(())} | super().extra()  # its running mean
@@ -135,35 +170,6 @@ class StyleGAN2(pair.Pair):
     def synthesize(self, nets, ws, key):
         """Images of `ws`, with new noise."""
         return self.generator.look(nets["generator"], ws, key=key, method="synthesize")
-
-    def truncation(self, value: float | None, mode: str | None) -> Psi | None:
-        """psi. Raises UsageError for another mode, or no number of a sensible size."""
-        if mode not in (None, "psi"):
-            raise UsageError(f"truncation mode {mode!r}; of gan.name=stylegan2 it must be psi, in w")
-        if value is not None and not (math.isfinite(value) and abs(value) <= 10):
-            raise UsageError(f"truncation {value}; psi must be between -10 and 10")
-        return None if value is None else Psi(value)
-
-    def standing(self, variables: dict, key, num_batches: int, batch_size: int, truncation: Psi | None) -> dict:
-        """`variables` with which G truncates what it maps: these nets have no BatchNorm."""
-        if truncation is None:
-            return variables
-        truncated = self.generator.module.truncated(variables["generator"], truncation.psi, self.cutoff)
-        return variables | {"generator": truncated}
-
-    def latents(self, key, indices, truncation: Psi | None = None) -> jax.Array:
-        """z [N, z_dim] of the samples numbered `indices`; the variables truncate, see `standing`."""
-        return self.prior.at(key, indices)
-
-    def styled(self, variables: dict, z, condition: dict) -> jax.Array:
-        """ws [N, num_ws, w_dim] of given latents and labels, which `generate` takes too."""
-        return self.generator.apply(variables["generator"], z, condition["label"], method="ws")
-
-    def generate(self, variables: dict, latents, condition: dict) -> jax.Array:
-        """Images of latents z [N, z_dim] and labels, or of ws alone."""
-        if latents.ndim == 2:
-            return super().generate(variables, latents, condition)
-        return self.generator.apply(variables["generator"], latents, method="synthesize")
 
 
 def regularized(metrics: dict, name: str) -> dict:

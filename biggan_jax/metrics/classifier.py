@@ -70,15 +70,14 @@ def name(dataset: str) -> str:
     return f"{dataset.split(':')[-1].replace('/', '-')}-classifier"
 
 
-def train(dataset, num_classes: int) -> dict:
-    """Variables of the classifier of the real images of `dataset`, trained on random shifts by up to an eighth of their
-    size.
+def train(dataset, net: nn.Module) -> dict:
+    """Variables of `net`, a classifier as `Classifier` is one, of the real images of `dataset`, trained on random
+    shifts by up to an eighth of their size.
 
     Nothing is mirrored: that would turn a digit into another sign. Call it outside a mesh: it trains on one device, so
     that the weights do not depend on how many there are.
     """
     _, size, _, channels = dataset.images.shape
-    net = Classifier(num_classes)
     optimizer = optax.adamw(optax.cosine_decay_schedule(LEARNING_RATE, STEPS), weight_decay=WEIGHT_DECAY)
 
     @jax.jit

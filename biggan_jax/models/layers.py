@@ -84,7 +84,8 @@ class SpectralModule(nn.Module):
         sigma, new_u = power_iteration(matrix, u.value, self.sn_eps)
         if train and self.is_mutable_collection("spectral_stats") and not self.is_initializing():
             if self.sn_frozen:
-                v.value = left_vector(matrix, u.value, self.sn_eps)
+                # The old one is read too: a buffer that a step does not read is not donated.
+                v.value = left_vector(matrix, u.value, self.sn_eps) + 0 * v.value
             u.value = new_u
         return weight / sigma
 

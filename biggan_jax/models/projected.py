@@ -1,5 +1,5 @@
-"""The discriminator of Projected GAN (Sauer et al. 2021): a frozen feature net, random projections of four of its maps,
-and one small discriminator on each.
+"""The nets of Projected GAN (Sauer et al. 2021). The discriminator: a frozen feature net, random projections of four of
+its maps, and one small discriminator on each. The generator is FastGAN's or StyleGAN2's.
 
 What is frozen are variables but no parameters: those of the feature net in the collection "features", the projections
 in "projection".
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from biggan_jax.errors import UsageError
-from biggan_jax.models import layers, resampling, strided
+from biggan_jax.models import dcgan, efficientnet_lite, fastgan, layers, pyramid, resampling, strided, stylegan2
 from biggan_jax.models.fastgan import SPECTRAL
 
 SLOPE = 0.2
@@ -128,9 +128,9 @@ class Head(nn.Module):
         return strided.Conv(**fields, **SPECTRAL, name=name)
 
 
-class ProjectedDiscriminator(nn.Module):
-    """Images [N, H, W, C] in [-1, 1] and labels [N] -> logits [N, patches], float32: those of four heads side by side,
-    the one on the finest map first.
+class Discriminator(nn.Module):
+    """Images [N, H, W, C] in [-1, 1] and labels [N] -> logits [N, patches], float32: those of the heads on the
+    `num_heads` finest of four maps side by side, the finest first.
 
     `features`: a module that gives four maps of images, the finest first, each half as large as the one before.
     Smaller images than `resolution` are enlarged to it; 0: none are. `channels` and `mixing`: see Projection.
@@ -146,6 +146,7 @@ class ProjectedDiscriminator(nn.Module):
     channels: int = 64
     mixing: str = "csm"
     start_sizes: tuple[int, ...] | None = None
+    num_heads: int = 4
     head_channels: int = 512
     num_classes: int = 0
     separable: bool = False
@@ -154,7 +155,7 @@ class ProjectedDiscriminator(nn.Module):
 
     @property
     def starts(self) -> tuple[int, ...]:
-        return self.start_sizes or START_SIZES[self.mixing]
+        return (self.start_sizes or START_SIZES[self.mixing])[: self.num_heads]
 
     @property
     def watched(self) -> dict:
@@ -196,3 +197,51 @@ def checked(maps) -> list[jax.Array]:
         found = ", ".join(f"{h}x{w}" for h, w in sizes)
         raise UsageError(f"the feature net gives maps of {found}; there must be four, each twice as large as the next")
     return list(maps)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Of a config
+# ---------------------------------------------------------------------------------------------------------------------
+def build(config) -> tuple[nn.Module, nn.Module]:
+    model = config.model
+    shared = dict(num_classes=config.num_classes, dtype=jnp.dtype(config.compute_dtype))
+    of_images = dict(image_size=config.image_size, image_channels=model.image_channels)
+    if model.generator == "stylegan2":
+        generator = stylegan2.generator(config)
+    else:
+        lite = model.generator == "fastgan_lite"
+        generator = fastgan.Generator(channels=model.channels, z_dim=model.z_dim, lite=lite, **of_images, **shared)
+    if model.discriminator == "dcgan":
+        fields = dict(channels=model.channels_d, conditioning="projection")
+        return generator, dcgan.Discriminator(**fields, **of_images, **shared)
+    features, resolution, start_sizes = feature_net(config)
+    return generator, Discriminator(
+        features=features,
+        resolution=resolution,
+        channels=model.projection_channels,
+        mixing=model.mixing,
+        start_sizes=start_sizes,
+        num_heads=model.num_heads,
+        head_channels=model.head_channels,
+        separable=model.separable,
+        **shared,
+    )
+
+
+def feature_net(config) -> tuple[nn.Module, int, tuple[int, ...] | None]:
+    """The feature net, the size to which smaller images are enlarged for it, and where the heads start.
+
+    The published heads are for maps of EfficientNet-lite at 224 pixels and more. On maps of a classifier, whatever
+    their size is, they halve down to 8 pixels; smaller ones they take as they are.
+    """
+    model, dtype = config.model, jnp.dtype(config.compute_dtype)
+    if model.features != "classifier":
+        variant = int(model.features[-1])
+        resolution = 224 if model.resolution is None else model.resolution
+        return efficientnet_lite.EfficientNetLite(variant, dtype), resolution, None
+    # The least with which the last head has its 4 pixels.
+    least = 16 if model.mixing == "csm" else 32
+    resolution = least if model.resolution is None else model.resolution
+    size = max(config.image_size, resolution)
+    finest = size // pyramid.first_stride(size) * (2 if model.mixing == "csm" else 1)
+    return pyramid.Pyramid(model.features_channels, dtype), resolution, tuple(max(finest >> i, END) for i in range(4))

@@ -291,9 +291,10 @@ class Discriminator(nn.Module):
         return jnp.sum(x * mapped, -1) / math.sqrt(features[4])
 
 
-def build(config) -> tuple[Generator, Discriminator]:
+def _shared(config) -> dict:
+    """Fields of both nets."""
     model = config.model
-    shared = dict(
+    return dict(
         image_size=config.image_size,
         num_classes=config.num_classes,
         image_channels=model.image_channels,
@@ -304,18 +305,19 @@ def build(config) -> tuple[Generator, Discriminator]:
         low_precision=model.low_precision,
         dtype=jnp.dtype(config.compute_dtype),
     )
-    return (
-        Generator(
-            z_dim=model.z_dim,
-            w_dim=model.w_dim,
-            mapping_layers=model.mapping_layers,
-            architecture=model.architecture,
-            **shared,
-        ),
-        Discriminator(
-            mapping_layers=model.mapping_layers_d,
-            architecture=model.architecture_d,
-            stddev_group=model.stddev_group,
-            **shared,
-        ),
+
+
+def generator(config) -> Generator:
+    model = config.model
+    fields = dict(z_dim=model.z_dim, w_dim=model.w_dim, mapping_layers=model.mapping_layers)
+    return Generator(architecture=model.architecture, **fields, **_shared(config))
+
+
+def build(config) -> tuple[Generator, Discriminator]:
+    model = config.model
+    return generator(config), Discriminator(
+        mapping_layers=model.mapping_layers_d,
+        architecture=model.architecture_d,
+        stddev_group=model.stddev_group,
+        **_shared(config),
     )

@@ -56,7 +56,7 @@ def read(state_dict: Mapping[str, np.ndarray], net: str, resolution: int = 224):
     lasts = [f"{heads}.{i}.{'cls' if labelled else f'main.{n}'}" for i, n in enumerate(halvings)]
     for i, (last, n) in enumerate(zip(lasts, halvings)):
         sources |= _head(f"{heads}.{i}", last, n, separable, labelled, f"heads_{i}")
-    module = projected.ProjectedDiscriminator(
+    module = projected.Discriminator(
         efficientnet_lite.EfficientNetLite(variant),
         resolution=resolution,
         channels=shape_of(state_dict, f"{scratch}.layer0_ccm.weight", 4)[0] if mixing != "none" else 64,

@@ -1,7 +1,7 @@
 """A config compiled for a mesh: what training, planning, measuring and describing share."""
 
 import collections
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 import functools
 
 import jax
@@ -54,15 +54,19 @@ class Program:
         """Examples of the data that a step takes, over all devices; the mean over all steps."""
         return self.gan.taken(self.config.num_steps) / self.config.num_steps
 
-    def start(self, seed: int) -> core.GANState:
-        """The state before the first step: `create`, with the weights that frozen nets have from elsewhere. Raises
-        DataError for weights that do not fit.
+    def start(self, seed: int, weights: Mapping[str, dict] | None = None) -> core.GANState:
+        """The state before the first step: `create`, with those collections of variables that come from elsewhere, by
+        the name of their net. Raises DataError for weights that do not fit.
         """
+        found = {
+            name: core.fitted(name, self.gan.nets[name], collections) for name, collections in (weights or {}).items()
+        }
         state = self.create(seed)
-        read = {name: core.read_weights(name, net) for name, net in self.gan.nets.items() if net.weights}
         nets = {
-            name: state.nets[name].with_variables(jax.device_put(variables, self.replicated))
-            for name, variables in read.items()
+            name: state.nets[name].with_variables(
+                {**state.nets[name].variables, **jax.device_put(collections, self.replicated)}
+            )
+            for name, collections in found.items()
         }
         return state.replace(nets=state.nets | nets)
 

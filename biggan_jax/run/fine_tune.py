@@ -13,7 +13,7 @@ from biggan_jax import gans
 from biggan_jax.errors import DataError
 from biggan_jax.gans.core import GANState
 from biggan_jax.models.layers import CLASS_MODULES
-from biggan_jax.run import checkpoint
+from biggan_jax.run import checkpoint, frozen
 
 
 def split_spec(spec: str) -> tuple[str, int | None]:
@@ -65,7 +65,7 @@ def initialize(program) -> tuple[GANState, list[str]]:
             more = f" and {len(afresh) - 4} more" if len(afresh) > 4 else ""
             log.append(f"{name}: {len(afresh)} variables start afresh: {', '.join(afresh[:4])}{more}")
 
-    state = program.start(config.seed)
+    state = frozen.start(program)
     merged = {
         name: net.with_variables(merge(net.variables, source[name])) for name, net in state.nets.items() if source[name]
     }

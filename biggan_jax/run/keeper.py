@@ -14,7 +14,7 @@ from biggan_jax.data import batches
 from biggan_jax.devices import processes
 from biggan_jax.errors import CollapsedError, DivergedError
 from biggan_jax.gans import core
-from biggan_jax.run import checkpoint, fine_tune, monitor
+from biggan_jax.run import checkpoint, fine_tune, frozen, monitor
 from biggan_jax.run.progress import Progress
 from biggan_jax.run.recorder import Recorder
 from biggan_jax.run.records import Writer
@@ -71,7 +71,7 @@ class Keeper:
                 state, lines = fine_tune.initialize(program)
                 self._say("\n".join(lines), sys.stdout)
             else:
-                state = program.start(self._config.seed)
+                state = frozen.start(program)
         self._attempt, self._restored = int(state.attempt), step
         return state, step or 0
 

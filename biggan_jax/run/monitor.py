@@ -111,17 +111,13 @@ def separation(gan: Pair, nets, reals: dict) -> dict[str, jax.Array]:
     """How well D's outputs tell the images of `reals["train"]` from samples with their labels, `d_auc/samples`, and
     from the other `reals`, `d_auc/NAME`: 0.5 not at all, 1 without fail. See `watched` for the arguments.
     """
-
-    def outputs(examples, labels):
-        output = gan.discriminator.apply(nets["discriminator"].variables, examples, *gan.told(labels))
-        return output[0] if isinstance(output, tuple) else output
-
     labels = reals["train"]["label"]
     variables = {name: state.variables for name, state in nets.items()}
     samples = gan.sample(variables, jax.random.key(0), jnp.arange(len(labels)), {"label": labels}, None)
-    of = {name: outputs(gan.reals(batch), batch["label"]) for name, batch in reals.items()}
+    of = {name: gan.logits(nets, gan.reals(batch), batch["label"]) for name, batch in reals.items()}
     train = of.pop("train")
-    return {f"d_auc/{name}": auc(train, below) for name, below in (of | {"samples": outputs(samples, labels)}).items()}
+    of["samples"] = gan.logits(nets, samples, labels)
+    return {f"d_auc/{name}": auc(train, below) for name, below in of.items()}
 
 
 def watched(gan, nets, reals: dict) -> dict[str, jax.Array]:

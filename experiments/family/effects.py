@@ -25,6 +25,7 @@ from experiments.family import (
     effects_images,
     effects_modes,
     effects_points,
+    effects_projected,
     effects_runs,
 )
 
@@ -42,6 +43,7 @@ EFFECTS = {
     "augmentation": effects_data.AUGMENTATION,
     "semi_supervised": effects_classes.SEMI_SUPERVISED,
     "features": effects_classes.FEATURES_OF_D,
+    "projected": effects_projected.PROJECTED,
 }
 
 
