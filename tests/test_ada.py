@@ -185,7 +185,8 @@ def recipe(**changes):
 
 def test_each_published_set_has_one_stage_more():
     stages = [recipe(gan__augment=name).augment.stages for name in ADA_SETS]
-    assert stages == [ADA_STAGES[: i + 1] for i in range(6)] and ADA_SETS[-1] == "bgcfnc"
+    assert stages == [*(ADA_STAGES[: i + 1] for i in range(6)), ("blit", "geometry", "color", "cutout")]
+    assert [*ADA_SETS][-2:] == ["bgcfnc", "bgcc"]
 
 
 @fixtures.needs_fixtures
@@ -264,7 +265,7 @@ def test_slopes_through_the_augmentation_are_those_of_one_device_on_eight_and_on
     [
         (
             {"gan__augment": "bgf"},
-            "some of color,translation,cutout .DiffAugment., or one of b, .*bgcfnc .ADA.",
+            "some of color,translation,cutout .DiffAugment., or one of b, .*bgcfnc, bgcc .ADA.",
         ),
         ({"gan__augment": "bg,color"}, "it must be empty or some of"),  # not both
         ({"gan__augment": "color", "gan__augment_p": 0.5}, "only what ADA's sets change .* has a probability"),
