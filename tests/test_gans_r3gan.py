@@ -82,17 +82,19 @@ def test_what_moves_with_the_images_seen(one, gan, config):
         np.testing.assert_allclose(average, decay * old + (1 - decay) * learned, rtol=1e-5, atol=1e-6)
 
 
-def test_adams_beta2_moves_and_its_correction_with_it():
+@pytest.mark.parametrize("beta1", [0.0, 0.5])
+def test_adams_beta2_moves_and_its_correction_with_it(beta1):
     """By hand, as PyTorch does where the value is overwritten before each step."""
-    beta2, rate, square = (0.5, 0.6, 0.9), 0.1, 0.0
-    optimizer = optimizers.adam(rate, 0.0, lambda count: jnp.array(beta2)[count], 1e-8)
+    beta2, rate, mean, square = (0.5, 0.6, 0.9), 0.1, 0.0, 0.0
+    optimizer = optimizers.adam(rate, beta1, lambda count: jnp.array(beta2)[count], 1e-8)
     params = {"w": jnp.zeros(())}
     state = optimizer.init(params)
     for i, gradient in enumerate((1.0, 2.0, -3.0)):
         change, state = optimizer.update({"w": jnp.asarray(gradient)}, state, params)
+        mean = beta1 * mean + (1 - beta1) * gradient
         square = beta2[i] * square + (1 - beta2[i]) * gradient**2
-        expected = -rate * gradient / np.sqrt(square / (1 - beta2[i] ** (i + 1)))
-        np.testing.assert_allclose(change["w"], expected, rtol=1e-5)
+        corrected = mean / (1 - beta1 ** (i + 1)), square / (1 - beta2[i] ** (i + 1))
+        np.testing.assert_allclose(change["w"], -rate * corrected[0] / np.sqrt(corrected[1]), rtol=1e-5)
 
 
 def test_the_published_changes_are_adas_with_half_the_probability_of_those_of_colour():
