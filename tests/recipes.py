@@ -40,7 +40,7 @@ OWN = {  # what a recipe's tiny form needs besides
         "gan__history": 1e-3,
     },
     "stylegan2": {"gan__path_length_every": 3},  # so that the last of four steps, after a resume, has it
-    "r3gan": {"model__group_channels": 8, "gan__augment": "", "gan__burn_in_kimg": 2.0},
+    "r3gan": {"model__channel_base": 8192, "model__group_channels": 8, "gan__augment": "", "gan__burn_in_kimg": 3.2},
     # One head, and images as large as they are, of which coarse maps would be too small for others.
     "projected_gan": {
         "num_classes": 0,

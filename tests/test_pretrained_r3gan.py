@@ -58,7 +58,8 @@ def theirs(net, seed):
 def classes_of(*names):
     """Modules of torch's whose classes are where theirs are, for as long as a file is written."""
     torch = pytest.importorskip("torch")
-    rooms = {name.rpartition(".")[0]: types.ModuleType(name.rpartition(".")[0]) for name in names}
+    paths = [name.split(".")[:count] for name in names for count in (1, name.count("."))]
+    rooms = {".".join(path): types.ModuleType(".".join(path)) for path in paths}
     made = {}
     for name in names:
         room, _, last = name.rpartition(".")

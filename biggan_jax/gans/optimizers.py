@@ -87,12 +87,19 @@ def adam(rate, beta1: float, beta2, eps: float) -> optax.GradientTransformation:
     `beta2`: a number, or a function of the number of updates so far; the correction of the bias is then that of its
     present value, as in PyTorch where it is overwritten.
     """
-    moving = lambda make: optax.inject_hyperparams(make) if callable(beta2) else make
     if beta1 == 0.0:
-        make = lambda decay: optax.scale_by_rms(decay, eps=eps, eps_in_sqrt=False, bias_correction=True)
-        return optax.chain(moving(make)(beta2), optax.scale_by_learning_rate(rate))
-    make = lambda b2: optax.scale_by_adam(b1=beta1, b2=b2, eps=eps)
-    return optax.chain(moving(make)(beta2), optax.scale_by_learning_rate(rate))
+        make = lambda beta2: optax.scale_by_rms(beta2, eps=eps, eps_in_sqrt=False, bias_correction=True)
+    else:
+        make = lambda beta2: optax.scale_by_adam(b1=beta1, b2=beta2, eps=eps)
+    return optax.chain(moving(make, beta2) if callable(beta2) else make(beta2), optax.scale_by_learning_rate(rate))
+
+
+def moving(make, schedule) -> optax.GradientTransformation:
+    """`make(number)`, whose state counts its updates, with the number that `schedule` gives for the count. Unlike
+    `optax.inject_hyperparams` it keeps no number that nobody reads, whose buffer a step could not be given back.
+    """
+    update = lambda updates, state, params=None: make(schedule(state.count)).update(updates, state, params)
+    return optax.GradientTransformation(lambda params: make(schedule(0)).init(params), update)
 
 
 def sgd(

@@ -122,7 +122,7 @@ def import_r3gan(out: str, weights: str, sha256: str | None = None) -> str:
     if sha256:
         _check_hash(weights, sha256)
     config, items = r3gan_snapshot.read(weights)
-    return _write(out, _in_float32(items), config)
+    return _write(out, {name: _in_float32(variables) for name, variables in items.items()}, config)
 
 
 def export_biggan_pytorch(out: str, workdir: str, step: int | None = None, net: str = "ema", mybn: bool = False) -> str:
