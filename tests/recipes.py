@@ -25,6 +25,7 @@ NETS = {  # of each recipe's tiny form
     "ebgan": "autoencoder",
     "began": "autoencoder",
     "stylegan2": "stylegan2",
+    "r3gan": "r3gan",
     "cyclegan": "translation",
     "pix2pix": "translation",
     "toy": "wgan_gp",
@@ -39,6 +40,7 @@ OWN = {  # what a recipe's tiny form needs besides
         "gan__history": 1e-3,
     },
     "stylegan2": {"gan__path_length_every": 3},  # so that the last of four steps, after a resume, has it
+    "r3gan": {"model__group_channels": 8, "gan__augment": "", "gan__burn_in_kimg": 2.0},
     "cyclegan": {
         "dataset": "digits_domains",
         "num_classes": 0,
@@ -73,6 +75,9 @@ CONFIGS = {
                 "gan__matching": "none", "gan__real_label": 0.9, "model__norm_g": "virtual"},
     "points": {"gan__name": "gan", "model__name": "mlp", "dataset": "points", "num_classes": 0},
     "points_gp": {"gan__name": "wgan_gp", "model__name": "mlp", "dataset": "points", "num_classes": 0},
+    "r3gan_ada": {"gan__name": "r3gan", "model__name": "r3gan", "gan__augment_p": 0.5},
+    "r3gan_penalties": {"gan__name": "wgan_gp", "model__name": "r3gan", "loss": "relativistic",
+                        "gan__penalty_kind": "r1_r2"},
     "sagan": {"gan__name": "gan", "model__name": "sagan", "loss": "hinge", "model__attention_resolutions": (4,)},
 }  # fmt: skip
 

@@ -31,7 +31,7 @@ def discriminator_params(family, size, **fields):
     return count(variables_of(net, jnp.zeros((2, size, size, 3)), jnp.zeros(2, int))["params"])
 
 
-ANY_SIZE = ("mlp", "infogan", "improved_gan", "stylegan2", "translation")
+ANY_SIZE = ("mlp", "infogan", "improved_gan", "stylegan2", "r3gan", "translation")
 
 
 @pytest.mark.parametrize("name", sorted(models.MODELS))

@@ -70,14 +70,13 @@ def build(config) -> R3GAN:
     """The recipe of a validated config. Raises UsageError for nets whose discriminator has BatchNorm."""
     own, fields = config.gan, pair.build(config)
     over_images = functools.partial(HalfCosine, images=1000 * own.burn_in_kimg)
-    left = over_images(1.0, own.final_rate)
+    over_steps = lambda first, last: lambda step: over_images(first, last)(step * float(config.batch_size))
+    left = over_steps(1.0, own.final_rate)
     for name, net in (("g", "generator"), ("d", "discriminator")):
         constant = optimizers.learning_rate(config, name)
-        rate = lambda step, constant=constant: constant(step) * left(step * float(config.batch_size))
+        rate = lambda step, constant=constant: constant(step) * left(step)
         beta1, beta2 = optimizers.betas(config.optimizer, name)
-        moving = over_images(beta2, own.final_beta2)
-        beta2 = lambda step, moving=moving: moving(step * float(config.batch_size))
-        optimizer = optimizers.adam(rate, beta1, beta2, config.optimizer.eps)
+        optimizer = optimizers.adam(rate, beta1, over_steps(beta2, own.final_beta2), config.optimizer.eps)
         fields[net] = dataclasses.replace(fields[net], optimizer=optimizer, rate=rate)
     half_life = over_images(1000 * own.ema_kimg, 1000 * own.final_ema_kimg)
     gan = R3GAN(

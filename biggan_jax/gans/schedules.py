@@ -16,5 +16,5 @@ class HalfCosine:
 
     def __call__(self, seen: jax.Array) -> jax.Array:
         """The number after `seen` images."""
-        gone = 0.5 - 0.5 * jnp.cos(jnp.pi * jnp.minimum(seen / self.images, 1.0))
+        gone = jnp.square(jnp.sin(0.5 * jnp.pi * jnp.minimum(seen / self.images, 1.0)))  # half of 1 - cos, to the digit
         return self.first + gone * (self.last - self.first)
