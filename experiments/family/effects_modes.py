@@ -8,7 +8,7 @@ from biggan_jax.evaluation import modes
 from experiments.family import effects_images
 from experiments.family import effects_runs as runs
 
-SIZE = 8
+SIZE = 16
 # Loss and penalty by row. The nets, the optimizer and the average are the same in all.
 LOSSES = {
     "GAN": ("non_saturating", "none"),
@@ -25,13 +25,13 @@ def config(row: str):
     loss, penalty = LOSSES[row]
     c = configs.default(gan="gan" if penalty == "none" else "wgan_gp", model="dcgan", dataset="stacked_digits")
     c.image_size, c.num_classes, c.data.flip, c.compute_dtype = SIZE, 0, False, "float32"
-    c.model.channels, c.model.z_dim, c.model.norm_g, c.model.norm_d = 32, 64, "none", "none"
-    c.loss, c.num_d_steps, c.num_steps, c.batch_size = loss, 1, 10_000, 64
+    c.model.channels, c.model.z_dim, c.model.norm_g, c.model.norm_d = 16, 64, "none", "none"
+    c.loss, c.num_d_steps, c.num_steps, c.batch_size = loss, 1, 4000, 64
     if loss == "wasserstein":
-        c.num_d_steps, c.num_steps = 5, 3000
+        c.num_d_steps, c.num_steps = 5, 1600  # twice the updates of D, in about the same time
     elif penalty != "none":
         c.gan.penalty_kind, c.gan.penalty = penalty, 0.5  # gamma / 2 in the papers
-    c.optimizer.g_lr = c.optimizer.d_lr = 1e-3
+    c.optimizer.g_lr = c.optimizer.d_lr = 5e-4
     c.optimizer.beta1, c.optimizer.beta2 = 0.0, 0.99
     c.ema_decay, c.ema_start, c.run.standing_stats_batches = 0.999, 0, 0
     return c
