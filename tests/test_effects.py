@@ -114,6 +114,20 @@ def test_a_table_has_deviations_and_differences_by_seed():
     ]
 
 
+@pytest.mark.parametrize(
+    "values, cell",
+    [
+        ([1000.0], "1000"),
+        ([999.0, 1001.0], "1000 ± 1.4"),
+        ([0.12345], "0.123"),
+        ([55_800.0], "5.58e+04"),
+        ([np.nan, 1.0], "–"),
+    ],
+)
+def test_a_thousand_is_written_as_one(values, cell):
+    assert effects.spread(values) == cell
+
+
 @pytest.mark.parametrize("option", ["--seeds=0", "--steps=-1"])
 def test_a_number_of_seeds_or_steps_is_at_least_1(option, tmp_path):
     with pytest.raises(UsageError, match="at least 1"):

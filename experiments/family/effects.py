@@ -93,10 +93,11 @@ def spread(values: list[float]) -> str:
     if not all(map(math.isfinite, values)):
         return "–"
     mean = math.fsum(values) / len(values)
+    shown = f"{mean:.0f}" if 1000 <= abs(mean) < 10_000 else f"{mean:.3g}"
     if len(values) == 1:
-        return f"{mean:.3g}"
+        return shown
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    return f"{mean:.3g} ± {deviation:.2g}"
+    return f"{shown} ± {deviation:.2g}"
 
 
 def command() -> None:

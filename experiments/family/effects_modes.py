@@ -26,9 +26,9 @@ def config(row: str):
     c = configs.default(gan="gan" if penalty == "none" else "wgan_gp", model="dcgan", dataset="stacked_digits")
     c.image_size, c.num_classes, c.data.flip, c.compute_dtype = SIZE, 0, False, "float32"
     c.model.channels, c.model.z_dim, c.model.norm_g, c.model.norm_d = 16, 64, "none", "none"
-    c.loss, c.num_d_steps, c.num_steps, c.batch_size = loss, 1, 4000, 64
+    c.loss, c.num_d_steps, c.num_steps, c.batch_size = loss, 1, 3000, 64
     if loss == "wasserstein":
-        c.num_d_steps, c.num_steps = 5, 1600  # twice the updates of D, in about the same time
+        c.num_d_steps, c.num_steps = 5, 1200  # twice the updates of D, in about the same time
     elif penalty != "none":
         c.gan.penalty_kind, c.gan.penalty = penalty, 0.5  # gamma / 2 in the papers
     c.optimizer.g_lr = c.optimizer.d_lr = 5e-4
