@@ -28,6 +28,7 @@ setup(
         "array-record",
         "chex",
         "etils[epath]",
+        "filelock",
         "flax>=0.12",
         "google-crc32c",
         "importlib_resources",  # tensorflow-datasets needs it and does not say so

@@ -2,6 +2,7 @@
 
 python -m biggan_jax.convert --from=biggan-pytorch --weights=G_ema.pth --out=DIR [--discriminator=D.pth ...]
 python -m biggan_jax.convert --from=huggingface --weights=pytorch_model.bin --out=DIR [--hf_config=config.json ...]
+python -m biggan_jax.convert --from=r3gan --weights=network-snapshot-NUMBER.pkl --out=DIR
 python -m biggan_jax.convert --to=biggan-pytorch --workdir=DIR --out=G_ema.pth [--step=N] [--net=ema] [--mybn]
 python -m biggan_jax.convert --to=folder --workdir=DIR --out=FOLDER [--step=N]
 
@@ -16,7 +17,11 @@ import inspect
 from biggan_jax import cli
 from biggan_jax.pretrained import conversion
 
-FROM = {"biggan-pytorch": conversion.import_biggan_pytorch, "huggingface": conversion.import_huggingface}
+FROM = {
+    "biggan-pytorch": conversion.import_biggan_pytorch,
+    "huggingface": conversion.import_huggingface,
+    "r3gan": conversion.import_r3gan,
+}
 TO = {"biggan-pytorch": conversion.export_biggan_pytorch, "folder": conversion.export_folder}
 
 
@@ -39,7 +44,10 @@ def parse(arguments):
     direction.add_argument("--from", dest="source", choices=FROM)
     direction.add_argument("--to", dest="target", choices=TO)
     add("--out", required=True, help="a new directory (--from, --to=folder), or a new .pth, .safetensors or .npz file")
-    add("--weights", help="the generator to sample with: .pth, .pt, .bin, .safetensors or .npz")
+    add(
+        "--weights",
+        help="the generator to sample with: .pth, .pt, .bin, .safetensors or .npz; of r3gan a snapshot, .pkl",
+    )
     add("--sha256", help="refuse --weights unless this is the SHA-256 of the file, in hexadecimal")
     add("--generator", help="the generator that was being trained, where --weights is its average")
     add("--discriminator", help="discriminator weights, for fine-tuning")

@@ -8,6 +8,9 @@ Published scores are defined on Inception's features. Its weights are fetched on
 are absent; without them, and for images up to 32 px, a classifier trained on the run's own data takes their
 place and its scores carry its name.
 
+Of a run on stacked digits also how many of their 1000 modes samples lie in (modes) and KL(samples || data) of the
+distributions over these (mode_kl), both of at most 26,000 samples, and a row of as many held-out images.
+
 Of a run on points: modes found, share of samples of high quality, exact and sliced earth mover's distance,
 Jensen-Shannon divergence, in DIR/eval/points.jsonl, points.md, TensorBoard events and pictures.
 
@@ -49,7 +52,7 @@ with epy.lazy_imports():  # mistakes in arguments are told before JAX is importe
         table2,
         translation,
     )
-    from biggan_jax.run import checkpoint
+    from biggan_jax.run import checkpoint, compilation
 
 _OF_IMAGES = {"truncations", "truncation_mode", "sweep", "neighbour_samples", "features", "inception_weights"}
 # Options that mean nothing for what is evaluated.
@@ -193,6 +196,7 @@ def evaluate_run(options, overrides, mesh) -> None:
     step = int(options.step) if options.step.isdecimal() else None
     poll_seconds = options.poll_seconds if options.watch else None
     config, own_statistics = steps.first_checkpoint(options.workdir, step, poll_seconds)
+    compilation.keep(config, options.workdir)
     asked = ("test_error", options.test_error), ("parzen", options.parzen), ("probe", options.probe is not None)
     translates = hasattr(gans.build(config), "translate")
     what = "translation" if translates else next((name for name, given in asked if given), kind(config))

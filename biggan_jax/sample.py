@@ -28,7 +28,7 @@ with epy.lazy_imports():  # mistakes in arguments are told before JAX is importe
     from biggan_jax.data import folders
     from biggan_jax.devices import processes, sharding
     from biggan_jax.evaluation import image_files
-    from biggan_jax.run import loading, records
+    from biggan_jax.run import compilation, loading, records
     from biggan_jax.sampling import conditions, grids, scatter, views
 
 NUM = 64  # samples, unless asked otherwise
@@ -87,6 +87,7 @@ def main(arguments) -> int:
     sharding.check_divisible(options.batch_size, mesh, "batch_size (--batch_size)")
     with jax.set_mesh(mesh):
         trained = loading.load(options.workdir, options.step)
+        compilation.keep(trained.config, options.workdir)
         if kind(trained.config) == "points" and options.png:
             raise UsageError("--png is of images; a run on points has one picture, points.png, and samples.npz")
         translates = hasattr(trained.gan, "translate")

@@ -227,7 +227,7 @@ class Backend:
         """
         if "://" in workdir:
             raise UsageError(f"--workdir={workdir}: --backend=local needs a local directory")
-        self._workdir, self._simulated = workdir, devices
+        self._simulated = devices
         self._how = {"parallel": parallel, "max_retries": max_retries, "retry_seconds": retry_seconds}
         self.devices = devices or 1
         self.where = "this machine" + (f", {devices} simulated devices" if devices else "")
@@ -236,11 +236,9 @@ class Backend:
         return submit(jobs, **self._how, environment=self.environment(), report=report)
 
     def environment(self) -> dict:
-        """The user's own, with a compilation cache that all jobs share, so that the seeds of a row compile once."""
-        cache = os.path.abspath(os.path.join(self._workdir, "compilation_cache"))
-        shared = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+        """The user's own, with the devices asked for."""
         simulated = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(self.devices)} if self._simulated else {}
-        return shared | dict(os.environ) | simulated
+        return dict(os.environ) | simulated
 
     def state(self, job) -> str:
         record = read(job)

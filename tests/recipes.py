@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -25,6 +24,7 @@ NETS = {  # of each recipe's tiny form
     "ebgan": "autoencoder",
     "began": "autoencoder",
     "stylegan2": "stylegan2",
+    "r3gan": "r3gan",
     "projected_gan": "projected",
     "cyclegan": "translation",
     "pix2pix": "translation",
@@ -40,6 +40,7 @@ OWN = {  # what a recipe's tiny form needs besides
         "gan__history": 1e-3,
     },
     "stylegan2": {"gan__path_length_every": 3},  # so that the last of four steps, after a resume, has it
+    "r3gan": {"model__channel_base": 8192, "model__group_channels": 8, "gan__augment": "", "gan__burn_in_kimg": 3.2},
     # One head, and images as large as they are, of which coarse maps would be too small for others.
     "projected_gan": {
         "num_classes": 0,
@@ -86,6 +87,9 @@ CONFIGS = {
                 "gan__matching": "none", "gan__real_label": 0.9, "model__norm_g": "virtual"},
     "points": {"gan__name": "gan", "model__name": "mlp", "dataset": "points", "num_classes": 0},
     "points_gp": {"gan__name": "wgan_gp", "model__name": "mlp", "dataset": "points", "num_classes": 0},
+    "r3gan_ada": {"gan__name": "r3gan", "model__name": "r3gan", "gan__augment_p": 0.5},
+    "r3gan_penalties": {"gan__name": "wgan_gp", "model__name": "r3gan", "loss": "relativistic",
+                        "gan__penalty_kind": "r1_r2"},
     "projected_labels": {"model__generator": "fastgan", "model__num_heads": 2, "num_classes": 10,
                          "gan__augment": "color,translation,cutout", "gan__blur": 1.0},
     "projected_stylegan2": {"model__generator": "stylegan2", "model__separable": True, "truncation_mode": "psi"},
@@ -135,16 +139,17 @@ def random_state(gan) -> core.GANState:
         std = 1.0 if type(net.module).__module__.rpartition(".")[2] in EQUALISED else 0.3
         variables = random_variables(net.module, *net.inputs, std=std)
         params = variables.pop("params")
-        return core.NetState(params, variables, net.optimizer.init(params) if net.optimizer else ())
+        begun = jax.eval_shape(net.optimizer.init, params) if net.optimizer else ()
+        return core.NetState(params, variables, jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), begun))
 
     nets = {name: state(net) for name, net in gan.nets.items()}
     return core.GANState(
-        step=jnp.zeros((), jnp.int32),
-        attempt=jnp.zeros((), jnp.int32),
+        step=np.zeros((), np.int32),
+        attempt=np.zeros((), np.int32),
         key=jax.random.key(1),
         nets=nets,
         ema={name: jax.tree.map(np.copy, nets[name].variables) for name in gan.averaged},
-        extra=gan.extra(),
+        extra=jax.device_get(gan.extra()),
     )
 
 
@@ -170,14 +175,18 @@ def samples(trained, start: int = 0) -> np.ndarray:
     return trained.sample(asked, 0.5 if trained.gan.truncates else None, start=start)
 
 
-def compiled(gan, config, num_devices: int, phase):
-    """The step of a phase compiled for so many devices, and a function that makes its arguments, placed; the state is
-    donated.
-    """
-    mesh = sharding.make_mesh(jax.devices()[:num_devices])
+def maker(gan, config, mesh):
+    """A function that makes the arguments of a step, placed: anew each time, as the state is donated."""
     put = lambda tree, spec: jax.device_put(tree, jax.sharding.NamedSharding(mesh, spec))
-    batch = random_batch(config, gan)
-    make = lambda: (put(random_state(gan), sharding.REPLICATED), put(batch, sharding.MICRO_BATCHES))
+    state, batch = random_state(gan), random_batch(config, gan)
+    copied = lambda: jax.tree.map(lambda x: x.copy(), state.replace(key=jax.random.key(1)))
+    return lambda: (put(copied(), sharding.REPLICATED), put(batch, sharding.MICRO_BATCHES))
+
+
+def compiled(gan, config, num_devices: int, phase):
+    """The step of a phase compiled for so many devices, and the `maker` of its arguments; the state is donated."""
+    mesh = sharding.make_mesh(jax.devices()[:num_devices])
+    make = maker(gan, config, mesh)
     replicated = jax.sharding.NamedSharding(mesh, sharding.REPLICATED)
     with jax.set_mesh(mesh):
         step = jax.jit(gan.step, static_argnames="phase", donate_argnums=0, out_shardings=replicated)

@@ -94,7 +94,8 @@ def read(case: str, family: str, net: str):
     """Module, variables, and their names of ours."""
     state_dict = under(load(case), f"{NETS[net]}/")
     given = dict(family=family, net=net, **SETTINGS.get(family, {}).get(net, {}))
-    return (*from_torch(state_dict, **given), names(from_torch, state_dict, **given))
+    with jax.enable_x64(True):  # also for who asks first in single precision
+        return (*from_torch(state_dict, **given), names(from_torch, state_dict, **given))
 
 
 def start(case: str, family: str, draws: list, factor: float = 1.0, recipe: str = "gan", **changes):

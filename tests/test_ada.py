@@ -156,6 +156,15 @@ def test_each_change_is_made_with_its_probability():
     assert (moved("rotation") | moved("rotation_after")).mean() == pytest.approx(p, abs=0.01)
 
 
+def test_changes_of_colour_can_have_a_share_of_the_probability():
+    p, count = 0.6, 20_000
+    images = jnp.full((count, 1, 1, 3), 0.5)
+    moved = lambda color: np.abs(ada.ADA(("color",), p, 0.5, color)(KEY, images) - 0.5).max((1, 2, 3)) > 1e-5
+    # Grey is moved by brightness, contrast and every second flip of luma; three deviations of a share of 20,000.
+    assert moved(0.5).mean() == pytest.approx(1 - (1 - p / 2) ** 2 * (1 - p / 4), abs=0.011)
+    assert not moved(0.0).any()
+
+
 def test_a_box_is_hidden_as_far_as_it_lies_in_the_image():
     images, size = jnp.ones((2, 4, 4, 1)), jnp.array([0.5, 0.0])
     hidden = ada.hide(images, jnp.array([[0.0, 0.5], [0.5, 0.5]]), size)[..., 0]
@@ -185,7 +194,8 @@ def recipe(**changes):
 
 def test_each_published_set_has_one_stage_more():
     stages = [recipe(gan__augment=name).augment.stages for name in ADA_SETS]
-    assert stages == [ADA_STAGES[: i + 1] for i in range(6)] and ADA_SETS[-1] == "bgcfnc"
+    assert stages == [*(ADA_STAGES[: i + 1] for i in range(6)), ("blit", "geometry", "color", "cutout")]
+    assert [*ADA_SETS][-2:] == ["bgcfnc", "bgcc"]
 
 
 @fixtures.needs_fixtures
@@ -264,7 +274,7 @@ def test_slopes_through_the_augmentation_are_those_of_one_device_on_eight_and_on
     [
         (
             {"gan__augment": "bgf"},
-            "some of color,translation,cutout .DiffAugment., or one of b, .*bgcfnc .ADA.",
+            "some of color,translation,cutout .DiffAugment., or one of b, .*bgcfnc, bgcc .ADA.",
         ),
         ({"gan__augment": "bg,color"}, "it must be empty or some of"),  # not both
         ({"gan__augment": "color", "gan__augment_p": 0.5}, "only what ADA's sets change .* has a probability"),

@@ -67,7 +67,10 @@ def test_unconditional_labels_must_be_zero():
         validate(small(), ARRAYS, num_classes=0)
 
 
-@pytest.mark.parametrize("dataset, classes, channels", [("digits", 10, 1), ("shapes", len(shapes.CLASS_NAMES), 3)])
+@pytest.mark.parametrize(
+    "dataset, classes, channels",
+    [("digits", 10, 1), ("shapes", len(shapes.CLASS_NAMES), 3), ("stacked_digits", 1000, 3)],
+)
 def test_what_is_left_open_is_what_the_data_have(make_config, capsys, dataset, classes, channels):
     config = make_config(dataset=dataset)
     config.num_classes = config.model.image_channels = None

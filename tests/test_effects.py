@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from biggan_jax import config as configs
+from biggan_jax import gans
 from biggan_jax.devices import sharding
 from biggan_jax.errors import UsageError
 from biggan_jax.metrics import classifier
@@ -15,6 +17,7 @@ from experiments.family import (
     effects_collapse,
     effects_critics,
     effects_data,
+    effects_modes,
     effects_points,
     effects_projected,
 )
@@ -88,6 +91,24 @@ def test_d_is_looked_at_with_its_few_digits_and_with_held_out_ones(tmp_path):
     assert found.scores["p"] == found.shown["p"][-1] >= 0 and found.scores["held-out FID"] > 0
     picture = effects_data.draw_augmentation({"100 digits, ADA": found})
     assert picture.dtype == np.uint8 and picture.std() > 0
+
+
+@pytest.mark.slow
+def test_modes_are_counted_of_a_gan_and_of_held_out_images(tmp_path):
+    found = effects_modes.run_modes("relativistic, R1 and R2", 0, str(tmp_path), 2)
+    real, other = (effects_modes.run_modes(effects_modes.REAL, seed, "", None) for seed in (0, 1))
+    assert real.scores["modes"] == 1000 and 0.01 < real.scores["mode_kl"] != other.scores["mode_kl"] < 0.03
+    assert found.scores["modes"] < 900 and found.scores["mode_kl"] > 1
+    assert effects_modes.EFFECT.draw({"GAN": found, "real": real}).shape[2] == 3
+
+
+@pytest.mark.parametrize("row", effects_modes.LOSSES)
+def test_losses_of_the_modes_differ_in_nothing_else(row):
+    config = effects_modes.config(row)
+    configs.validate(config)
+    gan, plain = gans.build(config), gans.build(effects_modes.config("GAN"))
+    assert gan.generator.module == plain.generator.module
+    assert gan.discriminator.module == plain.discriminator.module and not gan.discriminator.mixes
 
 
 def test_a_table_has_deviations_and_differences_by_seed():

@@ -63,7 +63,11 @@ def test_built_in_ones_are_found_by_name_from_anywhere_and_a_file_wins(tmp_path,
         ("config", "cyclegan:size=32", "did you mean family/cyclegan?"),
         ("config", "my/table1.py:row=8", "there is no file my/table1.py, .* did you mean table1?"),
         ("config", "grid", "there are ablations, arrays, "),  # a module of that folder, and no experiment
-        ("grid", "digits", "there are ablations, batch_scaling, family/architectures, table1, table2"),
+        (
+            "grid",
+            "digits",
+            "there are ablations, batch_scaling, family/architectures, family/backbones, table1, table2",
+        ),
         ("config", "../setup", "no file"),
     ],
 )

@@ -55,6 +55,12 @@ PUBLISHED = {
     # A mapping of two layers in the place of eight has 1,575,936 less.
     "stylegan2_ada.py:scale=auto,size=1024": (28_794_124, 29_012_513),
     "stylegan2_ada.py:scale=auto": (23_191_522, 24_001_089),
+    "r3gan.py:scale=cifar10": (20_781_952, 21_280_512),
+    "r3gan.py:scale=cifar10,labels=0": (20_732_160, 20_683_776),
+    "r3gan.py:scale=ffhq64": (22_429_824, 22_381_440),
+    "r3gan.py:scale=ffhq256": (23_057_952, 23_009_568),
+    "r3gan.py:scale=imagenet32": (82_914_304, 86_548_992),
+    "r3gan.py:scale=imagenet64": (103_570_432, 107_205_120),
     "projected_gan.py:scale=paper": (105_684_175, 10_331_328),
     "projected_gan.py:scale=paper,g=fastgan_lite,backbone=1": (79_354_307, 10_331_328),
     # Without the last block, its excitation, and with wider maps before the image.
@@ -118,6 +124,8 @@ def test_a_size_that_is_asked_for_has_data(spec, size):
         ("stylegan2.py:scale=paper,size=128", "at scale=paper it must be one of 256, 512, 1024"),
         ("stylegan2_ada.py:scale=paper,size=128", "at scale=paper it must be one of 256, 512, 1024"),
         ("stylegan2_ada.py:scale=auto,gpus=0", "gpus=0: it must be at least 1"),
+        ("r3gan.py:scale=cifar10,size=64", "size=64: scale=cifar10 has its own"),
+        ("r3gan.py:scale=imagenet64,labels=0", "labels=0: it goes with scale=digits and cifar10, not imagenet64"),
         ("projected_gan.py:backbone=5", "it must be one of 0, 1, 2, 3, 4"),
         ("projected_gan.py:features=resnet", "it must be one of trained, random, none"),
         ("improved_gan.py:supervised=2", "it must be one of 0, 1"),
@@ -139,7 +147,7 @@ NARROW_MAPS = ("model.channels=4",)
 NARROW = dict.fromkeys(("gan", "cgan", "lsgan"), NARROW_LAYERS)
 NARROW |= dict.fromkeys(("dcgan", "wgan", "wgan_gp", "sngan", "sagan", "acgan", "ebgan", "began"), NARROW_MAPS)
 NARROW |= dict.fromkeys(("infogan", "improved_gan"), (*NARROW_MAPS, "run.standing_stats_batches=1"))
-NARROW |= dict.fromkeys(("stylegan2", "stylegan2_ada"), ("model.channel_max=8",))
+NARROW |= dict.fromkeys(("stylegan2", "stylegan2_ada", "r3gan"), ("model.channel_max=8",))
 NARROW["projected_gan"] = ("model.channels=2", "model.random_features=True")
 
 

@@ -125,7 +125,7 @@ def test_another_number_of_classes_starts_what_belongs_to_them_afresh(tmp_path, 
 @pytest.mark.parametrize("conditioning", ["projection", "concat", "embedding"])
 @pytest.mark.parametrize("name", sorted(models.MODELS.keys() - {"translation"}))
 def test_every_embedding_has_a_name_of_what_belongs_to_classes(name, conditioning):
-    recipe = "ebgan" if name == "autoencoder" else "gan"
+    recipe = {"autoencoder": "ebgan", "projected": "projected_gan"}.get(name, "gan")
     wanted, keys = {"model.conditioning": conditioning, "model.norm_g": "batch"}, configs.models.TABLES[name]
     changes = {key: value for key, value in wanted.items() if key in keys and keys[key].check.allows(value)}
     config = tiny_config(gan__name=recipe, model__name=name, num_classes=10, model__z_dim=16, **changes)

@@ -46,7 +46,8 @@ def config(recipe):
     a full step. The batch is so large that work that is not per image (singular vectors, optimizer) does not show.
     """
     adam = {"optimizer__name": "adam", "optimizer__eps": 1.0, "optimizer__g_lr": 0.01, "optimizer__d_lr": 0.01}
-    return recipes.tiny(recipe, batch_size=BATCH.get(recipe, 512), num_d_steps=1, run__keep_checkpoints=10, **adam)
+    sizes = {"batch_size": BATCH.get(recipe, 512), "num_d_steps": 1, "num_steps": 10}
+    return recipes.tiny(recipe, run__keep_checkpoints=10, **sizes, **adam)
 
 
 @pytest.fixture(scope="module")
@@ -55,16 +56,30 @@ def gan(config):
 
 
 @pytest.fixture(scope="module")
-def one_and_eight(gan, config):
+def described(config):
+    """FLOPs of a step, and the steps of all phases that they were counted in, as programs that are not compiled."""
+    lowered, lower = {}, Program.lower
+    with pytest.MonkeyPatch.context() as patch:
+        keep = lambda program, phase: lowered.setdefault(phase, lower(program, phase))
+        patch.setattr(Program, "lower", keep)
+        return description.step_flops(config), lowered
+
+
+@pytest.fixture(scope="module")
+def one_and_eight(described, gan, config):
     """The step on one device and on eight: all that is compiled of a recipe's training here."""
-    return [recipes.compiled(gan, config, devices, recipes.usual_phase(gan)) for devices in (1, 8)]
+    phase = recipes.usual_phase(gan)
+    one = described[1][phase].compile(), recipes.maker(gan, config, sharding.make_mesh(jax.devices()[:1]))
+    return [one, recipes.compiled(gan, config, 8, phase)]
 
 
-def test_a_step_keeps_the_shapes_of_its_state_in_every_phase(gan, config):
-    state, batch = recipes.random_state(gan), recipes.random_batch(config, gan)
-    for phase in {gan.phase(step) for step in range(10)}:
-        new, metrics = jax.eval_shape(lambda state, phase=phase: gan.step(state, batch, phase), state)
-        chex.assert_trees_all_equal_shapes_and_dtypes(new, jax.eval_shape(lambda x: x, state))
+def test_a_step_keeps_the_shapes_of_its_state_in_every_phase(described, gan, config):
+    _, lowered = described
+    assert set(lowered) == {gan.phase(step) for step in range(10)}
+    for step in lowered.values():
+        (state, _), _ = step.in_avals
+        new, metrics = step.out_info
+        chex.assert_trees_all_equal_shapes_and_dtypes(new, state)
         chex.assert_shape(list(metrics.values()), ())
         assert "finite" in metrics and any(name.startswith("loss/") for name in metrics)
 
@@ -171,13 +186,13 @@ def test_a_run_compiles_each_phase_once_and_what_it_leaves_is_what_it_was(config
         np.testing.assert_array_equal(images[1:], recipes.samples(loaded, start=1))
 
 
-def test_it_is_described_by_its_nets(config, gan, recipe):
+def test_it_is_described_by_its_nets(described, config, gan, recipe):
     found = description.describe(config, {})
     assert set(found["params"]) == set(gan.nets) and all(found["params"].values())
     batches, size = gan.takes(recipes.usual_phase(gan))
     images = batches * size
     if recipe != "virtual":  # of which one image takes a reference batch, and many no more than one
-        assert description.step_flops(config) > images * max(found[f"{name}_flops_per_image"] for name in gan.nets)
+        assert described[0] > images * max(found[f"{name}_flops_per_image"] for name in gan.nets)
 
 
 def test_it_is_watched(config, gan, recipe):

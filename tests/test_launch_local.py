@@ -276,15 +276,11 @@ def test_collect_reads_the_runs(runs, capsys):
     assert second.split() == [found[1].name, "8", "1", "–", "1000", "–", "–", "–"]
 
 
-def test_jobs_see_the_devices_asked_for_and_share_what_they_compile(monkeypatch, tmp_path):
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+def test_jobs_see_the_devices_asked_for(tmp_path):
     options, _ = sweep.parse([GRID, "--backend=local", f"--workdir={tmp_path}", "--devices=4"])
-    backend = sweep.make_backend(options)
-    found = backend.environment()
+    found = sweep.make_backend(options).environment()
     assert found["JAX_NUM_CPU_DEVICES"] == "4" and found["JAX_PLATFORMS"] == "cpu"
-    assert found["JAX_COMPILATION_CACHE_DIR"] == f"{tmp_path}/compilation_cache" and "PATH" in found
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/elsewhere")
-    assert backend.environment()["JAX_COMPILATION_CACHE_DIR"] == "/elsewhere"
+    assert "PATH" in found
 
 
 @pytest.mark.parametrize("content", ["[1]", "5", "{}", "", '{"state": 5}', "\udcff"])

@@ -31,13 +31,19 @@ def discriminator_params(family, size, **fields):
     return count(variables_of(net, jnp.zeros((2, size, size, 3)), jnp.zeros(2, int))["params"])
 
 
-ANY_SIZE = ("mlp", "infogan", "improved_gan", "stylegan2", "projected", "translation")
+ANY_SIZE = ("mlp", "infogan", "improved_gan", "stylegan2", "projected", "r3gan", "translation")
 
 
 @pytest.mark.parametrize("name", sorted(models.MODELS))
 def test_beyond_512_pixels_nets_work_or_name_the_sizes_they_have(name):
     recipe = {net: recipe for recipe, net in recipes.NETS.items() if recipe != "toy"}.get(name, "gan")
     asked = {"gan__name": recipe, "model__name": name} | recipes.OWN.get(recipe, {}) | {"image_size": 1024}
+    if name == "projected":
+        with pytest.raises(UsageError, match="config.model.channels is 2; it must be at least 8 with 1024 pixels"):
+            tiny_config(**asked)
+        asked["model__channels"] = 8
+    if name == "r3gan":
+        asked["model__group_channels"] = 2
     if name not in ANY_SIZE:
         with pytest.raises(UsageError, match="config.image_size is 1024; it must be one of 8, 16, "):
             tiny_config(**asked)
@@ -230,7 +236,7 @@ def test_thin_discriminator_blocks_keep_the_input_width():
 
 
 OF_CHANNELS = [name for name, keys in TABLES.items() if "model.image_channels" in keys]
-RECIPES = {"autoencoder": "began"}  # of nets that are not for every recipe
+RECIPES = {"autoencoder": "began", "projected": "projected_gan"}  # of nets that are not for every recipe
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

@@ -191,6 +191,7 @@ class Brightness(Pixels):
 
     discriminator = types.SimpleNamespace(apply=lambda variables, images, labels: (images.mean(axis=(1, 2, 3)), labels))
     told = pair.Pair.told
+    logits = pair.Pair.logits
 
 
 def test_separation_is_of_the_images_trained_on_from_samples_and_from_held_out_ones():

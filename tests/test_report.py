@@ -271,7 +271,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
 def test_directories_patterns_and_lists(tmp_path):
     for name in ("x1", "x2", "y"):
         make_run(tmp_path / "runs" / name, row("8"))
-    (tmp_path / "runs" / "compilation_cache").mkdir()
+    (tmp_path / "runs" / "notes").mkdir()
     named = lambda patterns: [run.workdir.rpartition("/")[2] for run in runs.find(patterns)]
     assert named(f"{tmp_path}/runs") == ["x1", "x2", "y"]
     assert named(f"{tmp_path}/runs/x*") == ["x1", "x2"]

@@ -117,7 +117,7 @@ def test_wrappers(tmp_path):
         (dict_of(), "found none"),
         (dict_of(w=tensor(), epoch=number(3)), "epoch is a int"),
         (b"\x80\x02]" + tensor() + b"a.", "holds a list"),
-        (b"\x80\x02}" + number(3) + tensor() + b"s.", "3 is a _Tensor, not a tensor with a name"),
+        (b"\x80\x02}" + number(3) + tensor() + b"s.", "3 is a Tensor, not a tensor with a name"),
     ]:
         with pytest.raises(DataError, match=message):
             read_state_dict(zip_file(path, program))

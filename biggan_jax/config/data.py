@@ -38,6 +38,7 @@ _DOMAINS = {name: _IMAGES[name] for name in ("data.split", "image_size", "data.f
 }  # fmt: skip
 _PAIRED = {"data.paired": Key(False, ANYTHING, "training sees which image of b belongs to one of a")}
 _GENERATED = {"data.num_examples": Key(10_000, at_least(1), "any number can be made")}
+_STACKED = {"data.num_examples": Key(128_000, at_least(1), "triples drawn; any number can be")}
 
 # Channels that arrays keep; all other images have three, grey ones too, of which nets of one channel see the grey.
 AS_THEY_ARE = (2, 4)
@@ -45,6 +46,7 @@ AS_THEY_ARE = (2, 4)
 TABLES = {
     "digits": _IMAGES,
     "shapes": _IMAGES | _GENERATED,
+    "stacked_digits": _IMAGES | _STACKED,
     "image_folder": _IMAGES | _FOLDER | _SKIP | _DECODED,
     "arrays": _IMAGES | _FOLDER,
     "idx": _IMAGES | _FOLDER,

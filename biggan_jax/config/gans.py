@@ -2,14 +2,27 @@
 
 import math
 
+from biggan_jax.config import r3gan
 from biggan_jax.config.data import DOMAINS, arrays, kind
-from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, SHARE, Check, Key, at_least, one_of, optional, require
+from biggan_jax.config.keys import (
+    ANYTHING,
+    FINITE,
+    POSITIVE,
+    PROBABILITY,
+    SHARE,
+    Check,
+    Key,
+    at_least,
+    one_of,
+    optional,
+    require,
+)
 from biggan_jax.config.optimizers import SCHEDULES
 
 LOGIT_LOSSES = ("non_saturating", "saturating")  # of a classifier's logit, whose target a label can be
 LOSSES = ("hinge", *LOGIT_LOSSES, "wasserstein", "least_squares", "relativistic", "relativistic_average")
 ORTHOGONAL_FORMS = ("off_diagonal", "full")
-PENALTIES = ("two_sided", "one_sided", "dragan", "r1", "r2")
+PENALTIES = ("two_sided", "one_sided", "dragan", "r1", "r2", "r1_r2")
 MATCHING = ("none", "squared_norm", "mean_square", "mean_absolute")
 # Radford et al. 2016, Section 4; Salimans et al. 2016's code; Goodfellow et al. 2014's code (of variance 1).
 UNIFORM = {"uniform": (-1.0, 1.0), "uniform_0_1": (0.0, 1.0), "uniform_sqrt3": (-math.sqrt(3.0), math.sqrt(3.0))}
@@ -17,8 +30,9 @@ PRIORS = ("normal", *UNIFORM)
 TRUNCATION_MODES = ("resample", "rescale", "scale", "clip")
 AUGMENTATIONS = ("color", "translation", "cutout")  # of DiffAugment
 ADA_STAGES = ("blit", "geometry", "color", "filter", "noise", "cutout")
-# The published sets: each has a stage more.
-ADA_SETS = tuple("bgcfnc"[:count] for count in range(1, len(ADA_STAGES) + 1))
+# The published sets: each has a stage more; bgcc is R3GAN's.
+ADA_SETS = {"bgcfnc"[:count]: ADA_STAGES[:count] for count in range(1, len(ADA_STAGES) + 1)}
+ADA_SETS["bgcc"] = ("blit", "geometry", "color", "cutout")
 UPDATES = ("alternating", "simultaneous", "by_step")
 
 _ADVERSARIAL = {
@@ -34,8 +48,9 @@ AUGMENT = {
                        f"empty or some of {','.join(AUGMENTATIONS)} (DiffAugment), or one of {', '.join(ADA_SETS)} "
                        "(ADA)"), "random changes through which D sees real and generated images, and G learns (Zhao et "
                        f"al. 2020, DiffAugment; Karras et al. 2020, ADA: {', '.join(ADA_STAGES)})"),
-    "gan.augment_p": Key(0.0, Check(lambda p: 0 <= p <= 1, "at least 0 and at most 1"), "probability of each change of "
-                         "ADA, that of the first steps where it moves"),
+    "gan.augment_p": Key(0.0, PROBABILITY, "probability of each change of ADA, that of the first steps where it "
+                         "moves"),
+    "gan.augment_color": Key(1.0, PROBABILITY, "share of it that is the probability of changes of colour"),
     "gan.augment_target": Key(0.6, SHARE, "mean sign of D's outputs on real images, towards which ADA's probability "
                               "moves (Karras et al. 2020, Section 3.2); 0: it is fixed"),
     "gan.augment_kimg": Key(500.0, POSITIVE, "thousands of real images in which it can move by 1"),
@@ -185,6 +200,15 @@ TABLES = {
         "optimizer.beta2": Key(0.99, SHARE, "of Adam"),
         "optimizer.eps": Key(1e-8, FINITE, "of Adam"),
     },
+    "r3gan": _nets("r3gan") | r3gan.RECIPE | {
+        "loss": Key("relativistic", one_of(*LOSSES), "of both nets, beside the penalties"),
+        "gan.prior": _ADVERSARIAL["gan.prior"],
+        "gan.augment": Key("bgcc", one_of("", *ADA_SETS), "random changes through which D sees real and generated "
+                           "images (Karras et al. 2020, ADA)"),
+        "gan.augment_color": Key(0.5, PROBABILITY, "share of its probability that changes of colour have"),
+        "gan.cutout": AUGMENT["gan.cutout"],
+        "truncation_mode": _ADVERSARIAL["truncation_mode"],
+    },
     "projected_gan": AUGMENT | {
         "model.name": Key("projected", one_of("projected", also=", whose D has several heads"), "the nets"),
         "loss": Key("hinge", one_of(*LOSSES), "of both nets, over all logits of all heads"),
@@ -264,7 +288,9 @@ def _check_ada(config):
         allowed = f"0 with gan.augment={name!r}: only what ADA's sets change ({', '.join(ADA_SETS)}) has a probability"
         require(not p, "gan.augment_p", config, allowed)
         return
-    require(p or config.gan.augment_target, "gan.augment_p", config, "more than 0 where gan.augment_target=0 fixes it")
+    mover = "augment_target" if "augment_target" in config.gan else "final_augment_p"
+    allowed = f"more than 0 where gan.{mover}=0 fixes it"
+    require(p or config.gan[mover], "gan.augment_p", config, allowed)
     channels = config.model.get("image_channels", 3)
     allowed = f"one of b, bg with images of {channels} channels; colours are of 1 or 3"
     require(channels in (1, 3) or name in ("b", "bg"), "gan.augment", config, allowed)

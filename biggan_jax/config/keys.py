@@ -40,6 +40,7 @@ ANYTHING = Check(lambda value: True, "anything")
 FINITE = Check(lambda value: math.isfinite(value) and value >= 0, "a finite number, 0 or more")
 POSITIVE = Check(lambda value: math.isfinite(value) and value > 0, "more than 0")
 SHARE = Check(lambda value: 0 <= value < 1, "at least 0 and less than 1")
+PROBABILITY = Check(lambda value: 0 <= value <= 1, "at least 0 and at most 1")
 
 
 def get(config, key: str):

@@ -2,7 +2,7 @@
 
 import math
 
-from biggan_jax.config import data, projected
+from biggan_jax.config import data, projected, r3gan
 from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, SHARE, Check, Key, at_least, one_of, optional, require
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)  # of BigGAN's nets
@@ -206,6 +206,7 @@ TABLES = {
         "model.stddev_group": Key(4, at_least(0), "images of a group of the minibatch standard deviation in D; 0: "
                                   "none"),
     },
+    "r3gan": IMAGE_CHANNELS | r3gan.NETS,
     "projected": IMAGE_CHANNELS | _STYLED | projected.NETS,
     "translation": {
         "model.generator": Key("resnet", one_of("resnet", "unet"), "residual blocks, or a U-Net"),
@@ -342,6 +343,7 @@ CHECKS = {
     "dcgan": _check_dcgan,
     "improved_gan": _check_improved_gan,
     "mlp": _check_mlp,
+    "r3gan": r3gan.check_nets,
     "projected": projected.check,
     "stylegan2": _check_stylegan2,
     "translation": _check_translation,

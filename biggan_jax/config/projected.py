@@ -53,5 +53,8 @@ def check(config) -> None:
         allowed = f"1 or 3 with model.features={model.features}, which sees colours"
         require(model.image_channels in (1, 3), "model.image_channels", config, allowed)
     styled = model.generator == "stylegan2"
+    least = max(config.image_size // 128, 1)  # an eighth of them at 1024 px
+    allowed = f"at least {least} with {config.image_size} pixels, where maps are the fewer the larger"
+    require(styled or model.channels >= least, "model.channels", config, allowed)
     allowed = f"{'psi, in w,' if styled else 'another'} with model.generator={model.generator}"
     require((config.truncation_mode == "psi") == styled, "truncation_mode", config, allowed)

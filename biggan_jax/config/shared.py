@@ -28,6 +28,8 @@ RUN = {
     "loggers": Key("tensorboard", Check(lambda names: not names or set(names.split(",")) <= set(LOGGERS),
                    f"empty or some of {','.join(LOGGERS)}"), "that are told the records and pictures too; wandb: in "
                    "WORKDIR/wandb, offline"),
+    "compilation_cache": Key("auto", ANYTHING, "folder of compiled programs, with which a second start begins sooner; "
+                             "auto: xla in data.cache_dir, or in WORKDIR on gs://; empty: none"),
     "progress_seconds": Key(10.0, POSITIVE, "between lines that say how far a run is, where there is no terminal"),
     "sample_every": Key(1000, at_least(0), "steps between sample grids; 0: only at the end"),
     "checkpoint_every": Key(1000, at_least(1), "steps"),

@@ -18,6 +18,7 @@ from biggan_jax.data import (
     points,
     points_file,
     shapes,
+    stacked_digits,
     tfds_source,
 )
 from biggan_jax.data.dataset import Dataset, fingerprint, validate
@@ -78,10 +79,17 @@ def _domains(config, split):
     return domains.load(c.dir, split, config.image_size, cache_dir(config), c.skip_bad_records, c.max_pixels)
 
 
+def _stacked_digits(config, split):
+    if config.model.get("image_channels") == 1:
+        raise UsageError("model.image_channels=1: dataset 'stacked_digits' has a digit in each channel; allowed: 3")
+    return stacked_digits.load(split, config.image_size, config.data.num_examples)
+
+
 # (config, split) -> Dataset, by what `config.dataset` is, or begins with.
 SOURCES = {
     "digits": lambda config, split: digits.load(split, config.image_size),
     "shapes": lambda config, split: shapes.load(split, config.image_size, config.num_classes, config.data.num_examples),
+    "stacked_digits": _stacked_digits,
     "image_folder": _folder,
     **dict.fromkeys(array_files.FORMATS, _array_files),
     "prepared": _prepared,

@@ -1,6 +1,7 @@
 """Scores of a generator or of someone's images against a data set: what `evaluate` and training share."""
 
 from collections.abc import Iterator
+import copy
 import dataclasses
 import functools
 from typing import Any
@@ -11,13 +12,14 @@ import numpy as np
 from biggan_jax import data, gans
 from biggan_jax.data import batches
 from biggan_jax.errors import MissingSplitError, UsageError
-from biggan_jax.evaluation import features, reference, results
+from biggan_jax.evaluation import features, modes, reference, results
 from biggan_jax.evaluation.protocol import NEIGHBOUR_SAMPLES, NUM_SAMPLES, Protocol, source_of
 from biggan_jax.evaluation.reference import Reference
 from biggan_jax.gans.core import Net
 from biggan_jax.metrics import summary
 from biggan_jax.sampling import conditions
 
+MODES_SPLIT = "test"  # held-out images that modes are counted of too
 VALIDATION_SPLITS = ("validation", "val", "test")  # Table 2 asks for the Inception Score of the first that the data has
 
 
@@ -26,7 +28,7 @@ class Evaluator:
     """Scores samples and images; it holds real ones, their summary, a network and sizes.
 
     config: of the data set. dataset: the real images of `reference`. batch_size: a multiple of the mesh; scores do not
-    depend on it.
+    depend on it. mode_judge: tells the modes of images, where the data have some.
     """
 
     config: Any
@@ -39,8 +41,9 @@ class Evaluator:
     batch_size: int
     cache_dir: str
     mesh: Any
+    mode_judge: modes.Judge | None = None
 
-    def _protocol(self, source, batch_norm, truncation, mode, num_samples) -> Protocol:
+    def _protocol(self, source, batch_norm, truncation, mode, num_samples, real="") -> Protocol:
         return Protocol(
             features=self.extractor.name,
             weights_sha256=self.extractor.sha256,
@@ -59,6 +62,9 @@ class Evaluator:
             inception_score_splits=summary.SPLITS,
             precision_k=summary.PRECISION_K,
             density_k=summary.DENSITY_K,
+            mode_samples=min(modes.SAMPLES, num_samples) if self.mode_judge else 0,
+            mode_classifier=self.mode_judge.name if self.mode_judge else "",
+            real=real,
         )
 
     def sample_protocol(
@@ -74,7 +80,8 @@ class Evaluator:
             batch_norm = "statistics that came with the weights"
         else:
             batch_norm = _batch_norm(config)
-        return self._protocol(source_of(config), batch_norm, truncation, mode, self.num_samples)
+        real = f"{self.config.dataset}:{MODES_SPLIT}" if self.mode_judge else ""
+        return self._protocol(source_of(config), batch_norm, truncation, mode, self.num_samples, real)
 
     def labels(self, num_classes: int) -> np.ndarray:
         """Class of each sample, int32 [num_samples]."""
@@ -87,10 +94,18 @@ class Evaluator:
             asked = trained.draw_conditions(self.dataset, self.seed, start, count)
             yield trained.sample(asked, truncation, self.seed, mode, self.batch_size, start)
 
-    def summarize(self, image_batches: Iterator[np.ndarray], count: int) -> summary.Summary:
-        """The summary of `count` images, given as uint8 batches [up to batch_size, H, W, 3]."""
+    def _scores(self, image_batches: Iterator[np.ndarray], count: int) -> tuple[dict[str, float], summary.Summary]:
+        """The scores of `count` images, given as uint8 batches [up to batch_size, H, W, 3], none but on process 0; and
+        their summary.
+        """
+        first = jax.process_index() == 0
+        if of_modes := self.mode_judge if first else None:
+            counts = np.zeros(len(of_modes.shares), np.int64)
+            image_batches = of_modes.counted(image_batches, counts)
         stream = features.stream(self.extractor, image_batches, self.batch_size)
-        return summary.summarize(stream, count, self.neighbour_samples)
+        found = summary.summarize(stream, count, self.neighbour_samples)
+        scores = summary.compare(self.reference.summary, found) if first else {}
+        return scores | (of_modes.scores(counts) if of_modes else {}), found
 
     def score(self, trained, protocol: Protocol) -> tuple[results.Record | None, summary.Summary]:
         """The record of a TrainedGAN by `protocol` (on process 0, None elsewhere) and the summary of its samples.
@@ -98,10 +113,8 @@ class Evaluator:
         Call it inside the mesh, on every process.
         """
         samples = self.samples(trained, protocol.truncation, protocol.truncation_mode)
-        found = self.summarize(samples, self.num_samples)
-        if jax.process_index():
-            return None, found
-        return results.Record(trained.step, summary.compare(self.reference.summary, found), protocol), found
+        scores, found = self._scores(samples, self.num_samples)
+        return (results.Record(trained.step, scores, protocol) if scores else None), found
 
     def score_images(self, images, name: str) -> results.Record | None:
         """The record of uint8 `images` [N, H, W, 3] of the source `name`, taken in random order.
@@ -110,11 +123,18 @@ class Evaluator:
         """
         order = batches.epoch_permutation(self.seed, 0, images.shape[0])
         read = lambda batch: np.asarray(images[order[batch * self.batch_size : (batch + 1) * self.batch_size]])
-        found = self.summarize(batches.prefetch(read, 0, -(-len(order) // self.batch_size)), len(order))
-        if jax.process_index():
-            return None
+        scores, _ = self._scores(batches.prefetch(read, 0, -(-len(order) // self.batch_size)), len(order))
         protocol = self._protocol(f"images in {name}", "BatchNorm unknown", None, None, len(order))
-        return results.Record(None, summary.compare(self.reference.summary, found), protocol)
+        return results.Record(None, scores, protocol) if scores else None
+
+    def score_real(self, protocol: Protocol) -> results.Record | None:
+        """The record of as many held-out images as samples, of data that have modes, by the `protocol` of samples: what
+        perfect ones would score. On process 0, None elsewhere.
+        """
+        config = copy.deepcopy(self.config)
+        config.data.num_examples = self.num_samples
+        record = self.score_images(data.load(config, MODES_SPLIT).images, protocol.real)
+        return record and record._replace(protocol=protocol)
 
     def held_out(self) -> Reference | None:
         """The reference of the data's held-out split, None when there is none: what real images score.
@@ -212,4 +232,5 @@ def create(
         batch_size=batch_size,
         cache_dir=cache_dir,
         mesh=mesh,
+        mode_judge=modes.judge(config),
     )

@@ -28,9 +28,17 @@ class Protocol:
     inception_score_splits: int = 10
     precision_k: int = 3
     density_k: int = 5
+    mode_samples: int = 0  # generated images whose modes are counted; 0: the data have none that can be told
+    mode_classifier: str = ""  # which tells them
+    real: str = ""  # data set and split of as many real images as samples, which have a row of their own; empty: none
 
     def describe(self) -> str:
         """One line that says everything but the truncation."""
+        modes = (
+            f"; modes of {self.mode_samples:,} samples by {self.mode_classifier}; mode_kl from the samples' shares to "
+            "those of the training data, in nats"
+        )
+        real = f"; the row real is of as many images of {self.real}"
         return (
             f"{self.features} {self.weights_sha256[:8]}, resize: {self.resizer}; {self.samples:,} samples of "
             f"{self.source}, {self.batch_norm}, seed {self.seed}; reference {self.reference}, "
@@ -38,6 +46,7 @@ class Protocol:
             f"{self.inception_score_splits} splits; KID, precision, recall (k={self.precision_k}), density, coverage "
             f"(k={self.density_k}) of {self.neighbour_samples:,} samples and {self.neighbour_reference_samples:,} real "
             "images"
+            f"{modes * bool(self.mode_samples)}{real * bool(self.real)}"
         )
 
     def untruncated(self) -> "Protocol":

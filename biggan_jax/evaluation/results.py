@@ -13,12 +13,14 @@ from biggan_jax.evaluation.protocol import Protocol, score_name, truncation_name
 from biggan_jax.run import loggers, storage
 
 COLUMNS = ("FID", "IS", "IS deviation", "KID", "precision", "recall", "density", "coverage")
+MODE_COLUMNS = ("modes", "mode_kl")  # of data that have modes: not of the features, and without the network's name
 
 
 class Record(NamedTuple):
     """The scores of one step by one protocol.
 
-    step: None for images that are no checkpoint's. scores: by the names of COLUMNS, without the network's name.
+    step: None for images that are no checkpoint's. scores: by the names of COLUMNS, without the network's name, and of
+    MODE_COLUMNS where the data have modes.
     """
 
     step: int | None
@@ -27,7 +29,7 @@ class Record(NamedTuple):
 
     def name(self, score: str) -> str:
         """`score` as it is reported, see `protocol.score_name`."""
-        return score_name(score, self.protocol.features)
+        return score if score in MODE_COLUMNS else score_name(score, self.protocol.features)
 
     @property
     def main(self) -> tuple[str, float]:
@@ -51,7 +53,8 @@ def from_json(line: str) -> Record:
     value = json.loads(line)
     protocol = Protocol(**value["protocol"])
     empty = Record(value["step"], {}, protocol)
-    return empty._replace(scores={score: value["scores"][empty.name(score)] for score in COLUMNS})
+    names = COLUMNS + (MODE_COLUMNS if protocol.mode_samples else ())
+    return empty._replace(scores={score: value["scores"][empty.name(score)] for score in names})
 
 
 def read(workdir) -> list[Record]:
@@ -104,6 +107,7 @@ def markdown(records) -> str:
         rows = [record for record in records if record.protocol.untruncated() == protocol]
         rows.sort(key=lambda r: (r.step or 0, -(r.protocol.truncation or float("inf"))))
         names = [rows[0].name(score) for score in ("FID", "IS", "KID")] + ["precision", "recall", "density", "coverage"]
+        names += MODE_COLUMNS if protocol.mode_samples else ()
         parts.append(f"{protocol.describe()}.\n")
         parts.append("| " + " | ".join(["step", "truncation", *names]) + " |")
         parts.append("|---" * (len(names) + 2) + "|")
@@ -118,8 +122,14 @@ def markdown_row(record: Record) -> str:
     if record.protocol.truncation is not None:
         truncation += f" ({record.protocol.truncation_mode})"
     cells = [f"{s['FID']:.4g}", f"{s['IS']:.2f} ± {s['IS deviation']:.2f}", f"{s['KID']:.3g}"]
-    cells += [f"{s[name]:.3f}" for name in ("precision", "recall", "density", "coverage")]
-    return "| " + " | ".join(["–" if record.step is None else str(record.step), truncation, *cells]) + " |"
+    cells += [f"{s[name]:.3f}" for name in ("precision", "recall", "density", "coverage")] + _modes(record)
+    step = str(record.step) if record.step is not None else "real" if record.protocol.real else "–"
+    return f"| {' | '.join([step, truncation, *cells])} |"
+
+
+def _modes(record):
+    s = record.scores
+    return [str(s["modes"]), f"{s['mode_kl']:.3g}"] if record.protocol.mode_samples else []
 
 
 def one_line(record: Record) -> str:
@@ -127,4 +137,5 @@ def one_line(record: Record) -> str:
     parts = [f"{record.name('FID')} {s['FID']:.4g}", f"{record.name('IS')} {s['IS']:.2f} ± {s['IS deviation']:.2f}"]
     parts += [f"{record.name('KID')} {s['KID']:.3g}"]
     parts += [f"{name} {s[name]:.3f}" for name in ("precision", "recall", "density", "coverage")]
+    parts += [f"{name} {value}" for name, value in zip(MODE_COLUMNS, _modes(record))]
     return "  ".join(parts)

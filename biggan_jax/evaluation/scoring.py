@@ -40,6 +40,7 @@ class Scoring:
     def evaluate(self) -> None:
         """Scores what was asked for and not scored before by the same protocol; then draws the pictures."""
         say(f"{self._protocol(None).describe()}.\n")
+        self._score_real()
         with jax.set_mesh(self._evaluator.mesh):
             looked_at = steps.follow(self._workdir, self._step, self._poll_seconds, self._missing, self._score)
             last = looked_at[-1] if looked_at else None
@@ -51,6 +52,16 @@ class Scoring:
         if self._sweep:
             self._write_table2(looked_at[-1])
         self._draw_pictures()
+
+    def _score_real(self) -> None:
+        """The row of real images, where the data have modes."""
+        protocol = self._protocol(None)
+        scored = is_first() and results.find(results.read(self._workdir), None, protocol) is not None
+        if not protocol.real or processes.from_first(scored):
+            return
+        if record := self._evaluator.score_real(protocol):
+            results.write(self._workdir, record)
+            say(f"{protocol.real}: {results.one_line(record)}")
 
     def _protocol(self, truncation):
         return self._evaluator.sample_protocol(self._config, truncation, self._mode, self._own_statistics)

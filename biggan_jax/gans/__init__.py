@@ -13,6 +13,7 @@ from biggan_jax.gans import (
     infogan,
     pix2pix,
     projected_gan,
+    r3gan,
     stylegan,
     wgan_gp,
 )
@@ -27,6 +28,7 @@ GANS = {
     "ebgan": ebgan.build,
     "began": began.build,
     "stylegan2": stylegan.build,
+    "r3gan": r3gan.build,
     "projected_gan": projected_gan.build,
     "cyclegan": cyclegan.build,
     "pix2pix": pix2pix.build,

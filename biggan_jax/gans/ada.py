@@ -127,13 +127,14 @@ NAMES = (*BLIT, *GEOMETRY, *COLOR, *OCTAVES, "noise", "cutout")
 
 @dataclasses.dataclass(frozen=True)
 class ADA:
-    """`(key, images) -> images`. stages: the first few of config.gans.ADA_STAGES. p: the probability of each change;
-    over 1 is as 1. cutout: share of the side that is hidden.
+    """`(key, images) -> images`. stages: some of config.gans.ADA_STAGES. p: the probability of each change; over 1 is
+    as 1. cutout: share of the side that is hidden. color: share of p that is the probability of changes of colour.
     """
 
     stages: tuple[str, ...]
     p: float | jax.Array
     cutout: float
+    color: float = 1.0
 
     def __call__(self, key: jax.Array, images: jax.Array) -> jax.Array:
         draw_key, noise_key = jax.random.split(key)
@@ -155,7 +156,7 @@ class ADA:
         if changes:
             images = warp(images, places(changes, draws, self.p, side))
         if "color" in self.stages:
-            images = recolor(images, colors(COLOR, draws, self.p))
+            images = recolor(images, colors(COLOR, draws, self.color * self.p))
         if "filter" in self.stages:
             images = amplify(images, gains(draws, self.p))
         if "noise" in self.stages:

@@ -52,7 +52,7 @@ def build(config, images: int) -> Adaptation | None:
     UsageError for a loss whose D draws no line between real and fake.
     """
     gan = config.gan
-    if gan.get("augment") not in ADA_SETS or not gan.augment_target:
+    if gan.get("augment") not in ADA_SETS or not gan.get("augment_target"):
         return None
     boundary = losses.build(config).boundary
     if boundary is None:

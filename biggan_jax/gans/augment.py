@@ -10,7 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from biggan_jax.config.gans import ADA_SETS, ADA_STAGES
+from biggan_jax.config.gans import ADA_SETS
 from biggan_jax.devices import sharding
 from biggan_jax.gans.ada import ADA
 
@@ -49,7 +49,7 @@ def build(config) -> Augment | ADA | None:
     """The augmentation of a validated config; None: it has none."""
     name = config.gan.get("augment")
     if name in ADA_SETS:
-        return ADA(ADA_STAGES[: len(name)], config.gan.augment_p, config.gan.cutout)
+        return ADA(ADA_SETS[name], config.gan.augment_p, config.gan.cutout, config.gan.augment_color)
     return Augment(tuple(name.split(",")), config.gan.cutout) if name else None
 
 

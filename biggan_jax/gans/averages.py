@@ -1,5 +1,6 @@
 """Moving averages of nets."""
 
+from collections.abc import Callable
 import dataclasses
 
 import jax
@@ -29,9 +30,11 @@ class HalfLife:
     """Exponential moving average that loses half of what it was while G sees `half_life` images, `batch` in a step; the
     half-life is at most the share `rampup` of the images so far, so that the average is not that of the first weights
     for long (Karras et al. 2020, StyleGAN2-ADA's code). 0: no such limit. copied: as ExponentialAverage's.
+
+    A half-life that is a function is that of the images so far; where it is 0 the average is a copy.
     """
 
-    half_life: float
+    half_life: float | Callable[[jax.Array], jax.Array]
     batch: int
     rampup: float = 0.0
     copied: tuple[str, ...] = ()
@@ -39,7 +42,8 @@ class HalfLife:
     def decay(self, step: jax.Array) -> jax.Array:
         """In step number `step` (1 for the first), before which step - 1 batches were seen."""
         seen = (step - 1) * float(self.batch)
-        half_life = jnp.minimum(self.half_life, seen * self.rampup) if self.rampup else self.half_life
+        half_life = self.half_life(seen) if callable(self.half_life) else self.half_life
+        half_life = jnp.minimum(half_life, seen * self.rampup) if self.rampup else half_life
         return jnp.exp2(-self.batch / jnp.maximum(half_life, 1e-8))
 
     def __call__(self, average, new, step: jax.Array):

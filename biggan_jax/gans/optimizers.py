@@ -12,13 +12,17 @@ def build(config, net: str, updates_per_step: float, clip: float = 0.0, lazy: in
     o = config.optimizer
     rate = learning_rate(config, net, updates_per_step, lazy)
     if o.name == "adam":
-        betas = (o[key] if net == "g" or o[f"d_{key}"] is None else o[f"d_{key}"] for key in ("beta1", "beta2"))
-        optimizer = adam(rate, *(beta ** lazily(lazy) for beta in betas), o.eps)
+        optimizer = adam(rate, *(beta ** lazily(lazy) for beta in betas(o, net)), o.eps)
     elif o.name == "sgd":
         optimizer = sgd(rate, o.momentum, o.final_momentum, o.momentum_steps)
     else:
         optimizer = rmsprop(rate, o.decay, o.eps)
     return optax.chain(optimizer, clipped(clip)) if clip else optimizer
+
+
+def betas(o, net: str) -> tuple[float, float]:
+    """Adam's beta1 and beta2 for `net`, of the config's values `o`."""
+    return tuple(o[key] if net == "g" or o[f"d_{key}"] is None else o[f"d_{key}"] for key in ("beta1", "beta2"))
 
 
 def lazily(every: int) -> float:
@@ -77,12 +81,25 @@ def halved(rate, every: float):
     return lambda updates: rate(updates) * 0.5 ** jnp.minimum(updates // every, 2)
 
 
-def adam(rate, beta1: float, beta2: float, eps: float) -> optax.GradientTransformation:
-    """Adam (Kingma & Ba 2015). With beta1 = 0, BigGAN's setting, the first moment is the gradient and is not stored."""
+def adam(rate, beta1: float, beta2, eps: float) -> optax.GradientTransformation:
+    """Adam (Kingma & Ba 2015). With beta1 = 0, BigGAN's setting, the first moment is the gradient and is not stored.
+
+    `beta2`: a number, or a function of the number of updates so far; the correction of the bias is then that of its
+    present value, as in PyTorch where it is overwritten.
+    """
     if beta1 == 0.0:
-        second_moment = optax.scale_by_rms(decay=beta2, eps=eps, eps_in_sqrt=False, bias_correction=True)
-        return optax.chain(second_moment, optax.scale_by_learning_rate(rate))
-    return optax.adam(rate, b1=beta1, b2=beta2, eps=eps)
+        make = lambda beta2: optax.scale_by_rms(beta2, eps=eps, eps_in_sqrt=False, bias_correction=True)
+    else:
+        make = lambda beta2: optax.scale_by_adam(b1=beta1, b2=beta2, eps=eps)
+    return optax.chain(moving(make, beta2) if callable(beta2) else make(beta2), optax.scale_by_learning_rate(rate))
+
+
+def moving(make, schedule) -> optax.GradientTransformation:
+    """`make(number)`, whose state counts its updates, with the number that `schedule` gives for the count. Unlike
+    `optax.inject_hyperparams` it keeps no number that nobody reads, whose buffer a step could not be given back.
+    """
+    update = lambda updates, state, params=None: make(schedule(state.count)).update(updates, state, params)
+    return optax.GradientTransformation(lambda params: make(schedule(0)).init(params), update)
 
 
 def sgd(

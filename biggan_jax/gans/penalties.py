@@ -23,6 +23,7 @@ class SlopePenalty:
     one_sided  the same of slopes over 1 alone (their Section 4)
     dragan     two-sided, near real examples (Kodali et al. 2017)
     r1, r2     mean slope^2 at real or at fake examples (Mescheder et al. 2018, who weigh it by gamma / 2)
+    r1_r2      both, added up (Huang et al. 2024, Section 2.2)
 
     `weight` is lambda; `every`: steps between penalties, each of which weighs as many times more (lazy regularization,
     Karras et al. 2020, Section 3.1).
@@ -41,6 +42,8 @@ class SlopePenalty:
             return jnp.mean(jnp.square(slopes(critic, real)))
         if self.kind == "r2":
             return jnp.mean(jnp.square(slopes(critic, fake)))
+        if self.kind == "r1_r2":
+            return sum(jnp.mean(jnp.square(slopes(critic, examples))) for examples in (real, fake))
         if self.kind == "dragan":
             return gradient(critic, near(real, key))
         excess = slopes(critic, between(real, fake, key)) - 1.0
@@ -58,11 +61,15 @@ def slopes(critic, examples: jax.Array) -> jax.Array:
         chex.assert_shape(values, (len(examples),))
         return values.sum()
 
-    gradient = jax.grad(total)(examples)
-    squares = jnp.sum(jnp.square(gradient), axis=tuple(range(1, gradient.ndim)))
+    squares = squared_norms(jax.grad(total)(examples))
     # The root has no derivative at 0, where a critic is flat: one such example would make all gradients NaN.
     steep = squares > 0
     return jnp.where(steep, jnp.sqrt(jnp.where(steep, squares, 1.0)), 0.0)
+
+
+def squared_norms(gradient: jax.Array) -> jax.Array:
+    """Sums of squares [N] of a gradient [N, ...] over all axes of each example."""
+    return jnp.sum(jnp.square(gradient), axis=tuple(range(1, gradient.ndim)))
 
 
 def between(real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:

@@ -39,21 +39,30 @@ def spread(dataset) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(dataset.images[indices]), dataset.labels[indices]
 
 
+def flat(images: np.ndarray) -> np.ndarray:
+    """uint8 images [N, ...] as a classifier takes them: float64 [N, pixels] in [0, 1]."""
+    return images.reshape(len(images), -1) / 255.0
+
+
+def classifier(images: np.ndarray, labels: np.ndarray):
+    """A support vector classifier, scikit-learn's, that has learned uint8 `images` [N, ...] of classes `labels` [N]."""
+    from sklearn.svm import SVC  # here: it takes a second to import, and few runs end with this
+
+    return SVC(C=10.0, gamma="scale").fit(flat(images), labels)
+
+
 def recognition(train, held_out, samples: np.ndarray, labels: np.ndarray) -> Recognition:
     """The judgement of uint8 `samples` [N, H, W, 3] of classes `labels` [N] by a support vector classifier that is
     trained on the data set `train` and tried on `held_out`.
     """
-    from sklearn.svm import SVC  # here: it takes a second to import, and few runs end with this
-
     chex.assert_rank([samples, labels], [4, 1])
     chex.assert_equal_shape_prefix([samples, labels], 1)
-    flatten = lambda images: images.reshape(len(images), -1) / 255.0
     real, real_labels = spread(train)
     unseen, unseen_labels = spread(held_out)
-    classifier = SVC(C=10.0, gamma="scale").fit(flatten(real), real_labels)
+    judge = classifier(real, real_labels)
     return Recognition(
-        recognized=float(np.mean(classifier.predict(flatten(samples)) == labels)),
-        held_out_accuracy=float(classifier.score(flatten(unseen), unseen_labels)),
+        recognized=float(np.mean(judge.predict(flat(samples)) == labels)),
+        held_out_accuracy=float(judge.score(flat(unseen), unseen_labels)),
         variety=within_class_deviation(samples, labels),
         real_variety=within_class_deviation(real, real_labels),
     )

@@ -62,6 +62,13 @@ def numbers(state_dict: Mapping, pattern: str) -> list[int]:
     return sorted(found)
 
 
+def check_filter(name: str, array: np.ndarray) -> None:
+    """Raises DataError unless `array` is the filter by which resampling is done here."""
+    taps = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
+    if array.shape != taps.shape or not np.allclose(array, taps):
+        raise DataError(f"the weights' {name} is another filter; this net has [1, 3, 3, 1]")
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Layers
 # ---------------------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ with epy.lazy_imports():  # the command looks at these functions' parameters bef
 
     from biggan_jax.evaluation import results
     from biggan_jax.models import biggan
-    from biggan_jax.pretrained import biggan_pytorch, folder, huggingface, readers
+    from biggan_jax.pretrained import biggan_pytorch, folder, huggingface, r3gan_snapshot, readers
     from biggan_jax.run import checkpoint, identity, loading
 
 BESIDE = ".json"  # behind a file's name: what we wrote beside it, and read again
@@ -112,6 +112,17 @@ def import_huggingface(
     config.run.standing_stats_batches = standing_stats_batches
     config.truncation_mode = "rescale"
     return _write(out, {"ema": {"generator": _in_float32(variables)}, "truncation_stats": _in_float32(stats)}, config)
+
+
+def import_r3gan(out: str, weights: str, sha256: str | None = None) -> str:
+    """Writes a snapshot of R3GAN, a plain pickle of its nets, as the new directory `out`; returns a line that says what
+    it holds. Raises UsageError or DataError, with nothing written, for what cannot be converted.
+    """
+    _check_new_directory(out)
+    if sha256:
+        _check_hash(weights, sha256)
+    config, items = r3gan_snapshot.read(weights)
+    return _write(out, {name: _in_float32(variables) for name, variables in items.items()}, config)
 
 
 def export_biggan_pytorch(out: str, workdir: str, step: int | None = None, net: str = "ema", mybn: bool = False) -> str:

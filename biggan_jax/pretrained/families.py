@@ -14,6 +14,7 @@ from biggan_jax.pretrained import (
     families_improved,
     families_mlp,
     families_projected,
+    families_r3gan,
     families_style,
     families_translation,
 )
@@ -41,6 +42,7 @@ FAMILIES = {
     "pix2pix": families_translation.read,
     "fastgan": families_projected.read_fastgan,
     "projected_gan": families_projected.read,
+    "r3gan": families_r3gan.read,
 }
 # The other nets of families that have two: what a name of theirs begins with, and who reads them.
 OTHER_NETS = {

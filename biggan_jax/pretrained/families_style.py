@@ -64,7 +64,7 @@ def read_stylegan2(
     sources |= _mapping(layers, classes > 0)
     filters = [name for name in state_dict if name.endswith("resample_filter")]
     for name in filters:
-        _check_filter(name, state_dict[name])
+        assembly.check_filter(name, state_dict[name])
     module = module(image_channels=found["img_channels"], mapping_layers=layers, **fields)
     return assemble(state_dict, module, (inputs, jax.ShapeDtypeStruct((1,), jnp.int32)), sources, unused=filters)
 
@@ -81,12 +81,6 @@ def _architecture(state_dict, net, prefix, size) -> str:
     if f"{prefix}b{size}.skip.weight" in state_dict:
         return "resnet"
     return "skip" if f"{prefix}b4.{image}.weight" in state_dict and size > 4 else "orig"
-
-
-def _check_filter(name, array) -> None:
-    taps = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
-    if array.shape != taps.shape or not np.allclose(array, taps):
-        raise DataError(f"the weights' {name} is another filter; this net has [1, 3, 3, 1]")
 
 
 def _generator(resolutions, architecture) -> dict:

@@ -56,15 +56,15 @@ class _Global(NamedTuple):
     name: str  # "module attribute"
 
 
-class _Storage(NamedTuple):
+class Storage(NamedTuple):
     dtype: np.dtype
     key: str
     size: int  # elements
     view: tuple[int, int] | None  # offset and size, in elements, of the part that is meant; all of it if None
 
 
-class _Tensor(NamedTuple):
-    storage: _Storage
+class Tensor(NamedTuple):
+    storage: Storage
     offset: int  # elements, as the strides
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -72,7 +72,7 @@ class _Tensor(NamedTuple):
 
 class _Unpickled(NamedTuple):
     value: Any
-    storages: dict[str, _Storage]  # all that were mentioned, by key
+    storages: dict[str, Storage]  # all that were mentioned, by key
 
 
 def check_unique(path: Path, names: list[str]) -> None:
@@ -81,7 +81,7 @@ def check_unique(path: Path, names: list[str]) -> None:
         raise DataError(f"{path}: holds {twice} twice")
 
 
-def _are_sizes(values: Any) -> bool:
+def are_sizes(values: Any) -> bool:
     return isinstance(values, list | tuple) and all(type(value) is int and value >= 0 for value in values)
 
 
@@ -93,14 +93,14 @@ def read(path: Path) -> dict[str, np.ndarray]:
             with zipfile.ZipFile(file) as archive:
                 return _arrays(path, *_open_zip(path, archive))
         file.seek(0)
-        return _arrays(path, *_open_legacy(path, file))
+        return _arrays(path, *open_legacy(path, file))
 
 
 # ------------------------------------------------------------------------------------------------------------
 # The pickle
 # ------------------------------------------------------------------------------------------------------------
 def _interpret(file: BinaryIO) -> _Unpickled:
-    """The value a pickle describes, made of dicts, lists, tuples, numbers, text and `_Tensor`s; leaves
+    """The value a pickle describes, made of dicts, lists, tuples, numbers, text and `Tensor`s; leaves
     `file` just after it.
 
     One long match, so that what is allowed is seen in one place.
@@ -194,9 +194,9 @@ def _storage(persistent_id):
         case ("storage", _Global(name), str(key), _, int(size), *view) if name in _DTYPES and size >= 0:
             match view:
                 case [] | [None]:
-                    return _Storage(_DTYPES[name], key, size, None)
+                    return Storage(_DTYPES[name], key, size, None)
                 case [(_, int(offset), int(length))] if min(offset, length) >= 0:
-                    return _Storage(_DTYPES[name], key, size, (offset, length))
+                    return Storage(_DTYPES[name], key, size, (offset, length))
     raise ValueError("the pickle refers to something that is not a storage of numbers")
 
 
@@ -211,18 +211,16 @@ def _reduce(function, arguments):
             return dict(_pairs([part for item in items for part in item]))
         case _Global("torch Size"), (tuple(sizes),):
             return sizes
-        case _Global(name), (_Storage() as storage, offset, tuple(shape), tuple(strides), *_) if (
-            name in _REBUILD_TENSOR
-        ):
-            if _are_sizes((offset, *shape, *strides)) and len(shape) == len(strides):
-                return _Tensor(storage, offset, shape, strides)
+        case _Global(name), (Storage() as storage, offset, tuple(shape), tuple(strides), *_) if name in _REBUILD_TENSOR:
+            if are_sizes((offset, *shape, *strides)) and len(shape) == len(strides):
+                return Tensor(storage, offset, shape, strides)
     raise ValueError("the pickle makes a call that does not rebuild a tensor")
 
 
 # ------------------------------------------------------------------------------------------------------------
 # The two containers: each opener returns what was pickled and a function from a storage to its bytes
 # ------------------------------------------------------------------------------------------------------------
-def _open_zip(path: Path, archive: zipfile.ZipFile) -> tuple[Any, Callable[[_Storage], bytes]]:
+def _open_zip(path: Path, archive: zipfile.ZipFile) -> tuple[Any, Callable[[Storage], bytes]]:
     """torch >= 1.6: a zip of `NAME/data.pkl` and, uncompressed, `NAME/data/KEY` for each storage."""
     names = archive.namelist()
     check_unique(path, names)
@@ -241,9 +239,11 @@ def _open_zip(path: Path, archive: zipfile.ZipFile) -> tuple[Any, Callable[[_Sto
     return value, lambda storage: archive.read(f"{folder}data/{storage.key}")
 
 
-def _open_legacy(path: Path, file: BinaryIO) -> tuple[Any, Callable[[_Storage], bytes]]:
+def open_legacy(path: Path, file: BinaryIO) -> tuple[Any, Callable[[Storage], bytes]]:
     """torch < 1.6: five pickles in a row (magic, version, machine, value, storage keys), then each storage
     after its size."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     if file.read(2) != b"\x80\x02":
         raise DataError(f"{path}: not a file of torch.save")
     file.seek(0)
@@ -255,7 +255,7 @@ def _open_legacy(path: Path, file: BinaryIO) -> tuple[Any, Callable[[_Storage], 
         )
     value, storages = _interpret(file)
     keys, _ = _interpret(file)
-    size, contents = os.fstat(file.fileno()).st_size, {}
+    contents = {}
     for key in keys if isinstance(keys, list) else ():
         storage = storages.get(key) if isinstance(key, str) else None
         (count,) = struct.unpack("<q", file.read(8))
@@ -268,9 +268,9 @@ def _open_legacy(path: Path, file: BinaryIO) -> tuple[Any, Callable[[_Storage], 
 # ------------------------------------------------------------------------------------------------------------
 # From descriptions to arrays
 # ------------------------------------------------------------------------------------------------------------
-def _arrays(path: Path, value: Any, read_storage: Callable[[_Storage], bytes]) -> dict[str, np.ndarray]:
+def _arrays(path: Path, value: Any, read_storage: Callable[[Storage], bytes]) -> dict[str, np.ndarray]:
     """The arrays of the flat dict of tensors that `value` is or, one level down, contains."""
-    is_flat = lambda item: isinstance(item, dict) and any(isinstance(entry, _Tensor) for entry in item.values())
+    is_flat = lambda item: isinstance(item, dict) and any(isinstance(entry, Tensor) for entry in item.values())
     if isinstance(value, dict) and not is_flat(value):
         inner = {key: item for key, item in value.items() if is_flat(item)}
         if len(inner) != 1:
@@ -281,15 +281,15 @@ def _arrays(path: Path, value: Any, read_storage: Callable[[_Storage], bytes]) -
         raise DataError(f"{path}: holds a {type(value).__name__} instead of a dict of tensors")
     storages, arrays = {}, {}
     for key, tensor in value.items():
-        if not isinstance(key, str) or not isinstance(tensor, _Tensor):
+        if not isinstance(key, str) or not isinstance(tensor, Tensor):
             raise DataError(f"{path}: {str(key)[:200]} is a {type(tensor).__name__}, not a tensor with a name")
         if tensor.storage not in storages:
-            storages[tensor.storage] = _storage_array(path, key, tensor.storage, read_storage)
-        arrays[key] = _strided(path, key, tensor, storages[tensor.storage])
+            storages[tensor.storage] = storage_array(path, key, tensor.storage, read_storage)
+        arrays[key] = strided(path, key, tensor, storages[tensor.storage])
     return arrays
 
 
-def _storage_array(path, key, storage, read_storage):
+def storage_array(path, key, storage, read_storage):
     try:
         content = read_storage(storage)
     except BROKEN_FILE as error:
@@ -300,7 +300,7 @@ def _storage_array(path, key, storage, read_storage):
     return np.frombuffer(content, storage.dtype)[offset : offset + size]
 
 
-def _strided(path, key, tensor, storage):
+def strided(path, key, tensor, storage):
     count = math.prod(tensor.shape)
     if not count:
         return np.zeros(tensor.shape, storage.dtype)

@@ -13,7 +13,7 @@ from biggan_jax.devices import group, processes, sharding
 from biggan_jax.errors import EXIT_STOPPED_WITH_STATE_SAVED, BigGANError, CollapsedError, DivergedError, UsageError
 from biggan_jax.programs import description
 from biggan_jax.programs.program import Program
-from biggan_jax.run import identity, lock, loggers, restarts, storage
+from biggan_jax.run import compilation, identity, lock, loggers, restarts, storage
 from biggan_jax.run.keeper import Keeper
 from biggan_jax.run.progress import Progress
 
@@ -61,6 +61,7 @@ def begun(config, workdir: str, judge):
     loggers.check(workdir, config)
     processes.initialize(stops_by_itself=True)
     processes.agree(identity.alike(workdir, config))
+    compilation.keep(config, workdir)
     stop_requested = processes.on_request_to_stop()
     program = Program(config, sharding.make_mesh())
     if config.run.standing_stats_batches:

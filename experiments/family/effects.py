@@ -23,6 +23,7 @@ from experiments.family import (
     effects_critics,
     effects_data,
     effects_images,
+    effects_modes,
     effects_points,
     effects_projected,
     effects_runs,
@@ -30,6 +31,7 @@ from experiments.family import (
 
 EFFECTS = {
     "collapse": effects_collapse.EFFECT,
+    "modes": effects_modes.EFFECT,
     "clipping": effects_critics.CLIPPING,
     "distance": effects_critics.DISTANCE,
     "estimates": effects_points.ESTIMATE,
