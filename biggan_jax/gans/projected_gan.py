@@ -48,8 +48,8 @@ class ProjectedGAN(pair.Pair):
         return loss, ({"generator": g, "discriminator": d}, {"loss/g": loss})
 
     def d_loss(self, nets, batch, key):
-        """D's loss on as many fakes as there are real images, and on those: as in the code a mean over the logits of all
-        heads. Of four with as many logits each that is a quarter of the paper's sum over heads (Equation 4).
+        """D's loss on as many fakes as there are real images, and on those: as in the code a mean over the logits of
+        all heads. Of four with as many logits each that is a quarter of the paper's sum over heads (Equation 4).
         """
         fake, labels, g = self.fakes(nets, len(batch["label"]), key)
         fake = self.seen(jax.lax.stop_gradient(fake), key)
