@@ -92,7 +92,7 @@ def test_both_kinds_of_images_are_blurred_until_it_has_faded():
     now = dataclasses.replace(gan, sigma=np.float32(1.0))
     images, key = np.random.default_rng(0).normal(size=(2, 8, 8, 3)), jax.random.key(0)
     for draw in (1, 2):  # of real ones, of fakes
-        np.testing.assert_array_equal(now.seen(images, key, draw), gan.blur(images, 1.0))
+        np.testing.assert_array_equal(now.seen(images, key, draw), gan.fading(images, 1.0))
         np.testing.assert_array_equal(gan.seen(images, key, draw), images)
 
 

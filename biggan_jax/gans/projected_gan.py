@@ -20,11 +20,11 @@ from biggan_jax.gans.core import cut, update
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProjectedGAN(pair.Pair):
     batch_size: int
-    blur: blur.Fading | None = None  # of all that D sees in the beginning
+    fading: blur.Fading | None = None  # blur of all that D sees in the beginning
     sigma: jax.Array | None = None  # of this step's blur
 
     def phase(self, step: int) -> str | None:
-        return "blurred" if self.blur and step * self.batch_size < self.blur.images else None
+        return "blurred" if self.fading and step * self.batch_size < self.fading.images else None
 
     def step(self, state, batch, phase=None):
         """The state and metrics after an update of G and one of D, in the order of the authors' code.
@@ -35,7 +35,7 @@ class ProjectedGAN(pair.Pair):
         g_key, d_key = state.keys(2)
         now = self.at(state)
         if phase == "blurred":
-            now = dataclasses.replace(now, sigma=self.blur.at(state.step * float(self.batch_size)))
+            now = dataclasses.replace(now, sigma=self.fading.at(state.step * float(self.batch_size)))
         (batches,) = cut(batch, 1)
         nets, g_metrics = update({"generator": self.generator}, state.nets, now.g_loss, batches, g_key)
         nets, d_metrics = update({"discriminator": self.discriminator}, nets, now.d_loss, batches, d_key)
@@ -69,7 +69,7 @@ class ProjectedGAN(pair.Pair):
 
     def seen(self, examples, key, draw: int = 2) -> jax.Array:
         """Blurred first."""
-        return super().seen(examples if self.sigma is None else self.blur(examples, self.sigma), key, draw)
+        return super().seen(examples if self.sigma is None else self.fading(examples, self.sigma), key, draw)
 
     def logits(self, nets, examples, labels) -> jax.Array:
         """The mean [N] of the logits that D gives each example."""
@@ -89,4 +89,4 @@ def build(config) -> ProjectedGAN:
     fields["average"] = averages.HalfLife(1000 * own.ema_kimg, config.batch_size, own.ema_rampup, copied)
     recipe = StyledProjectedGAN if config.model.generator == "stylegan2" else ProjectedGAN
     fading = blur.Fading(own.blur, 1000 * own.blur_kimg) if own.blur else None
-    return recipe(loss=losses.build(config), batch_size=config.batch_size, blur=fading, **fields)
+    return recipe(loss=losses.build(config), batch_size=config.batch_size, fading=fading, **fields)
