@@ -91,7 +91,7 @@ CONFIGS = {
     "r3gan_penalties": {"gan__name": "wgan_gp", "model__name": "r3gan", "loss": "relativistic",
                         "gan__penalty_kind": "r1_r2"},
     "projected_labels": {"model__generator": "fastgan", "model__num_heads": 2, "num_classes": 10,
-                         "gan__augment": "color,translation,cutout"},
+                         "gan__augment": "color,translation,cutout", "gan__blur": 1.0},
     "projected_stylegan2": {"model__generator": "stylegan2", "model__separable": True, "truncation_mode": "psi"},
     "sagan": {"gan__name": "gan", "model__name": "sagan", "loss": "hinge", "model__attention_resolutions": (4,)},
 }  # fmt: skip

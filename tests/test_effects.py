@@ -11,7 +11,16 @@ from biggan_jax import config as configs
 from biggan_jax import gans
 from biggan_jax.devices import sharding
 from biggan_jax.errors import UsageError
-from experiments.family import effects, effects_collapse, effects_critics, effects_data, effects_modes, effects_points
+from biggan_jax.metrics import classifier
+from experiments.family import (
+    effects,
+    effects_collapse,
+    effects_critics,
+    effects_data,
+    effects_modes,
+    effects_points,
+    effects_projected,
+)
 from experiments.family.effects_runs import Effect, Run
 
 
@@ -126,6 +135,19 @@ def test_a_table_has_deviations_and_differences_by_seed():
 )
 def test_a_thousand_is_written_as_one(values, cell):
     assert effects.spread(values) == cell
+
+
+@pytest.mark.slow
+def test_every_kind_of_features_is_judged_by_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))  # what is trained so little is not kept for others
+    monkeypatch.setattr(classifier, "STEPS", 20)
+    one = sharding.make_mesh(jax.devices()[:1])
+    monkeypatch.setattr(sharding, "make_mesh", lambda *_: one)
+    rows = effects_projected.ROWS
+    found = {row: effects_projected.run(row, 0, str(tmp_path / str(i)), 2) for i, row in enumerate(rows)}
+    for run in found.values():
+        assert run.scores["FID"] > 0 and run.scores["variety"] > 0
+    assert effects_projected.PROJECTED.draw(found).shape[2] == 3
 
 
 @pytest.mark.parametrize("option", ["--seeds=0", "--steps=-1"])

@@ -11,16 +11,18 @@ import numpy as np
 import optax
 import pytest
 
+from biggan_jax import config as configs
 from biggan_jax import data, gans
 from biggan_jax.devices import sharding
 from biggan_jax.errors import DataError, UsageError
-from biggan_jax.gans import losses
+from biggan_jax.gans import blur, losses
 from biggan_jax.metrics import classifier
 from biggan_jax.models import projected
 from biggan_jax.pretrained import write_state_dict
 from biggan_jax.programs.program import Program
 from biggan_jax.run import frozen
-from tests import recipes
+from experiments.family import backbones
+from tests import fixtures, recipes
 from tests.efficientnet_lite_weights import timm
 
 
@@ -71,6 +73,29 @@ def test_statistics_move_in_the_order_of_the_authors_code():
         jax.tree.map(np.testing.assert_array_equal, average[kind], new.nets["generator"].stats[kind])
 
 
+@fixtures.needs_fixtures
+def test_the_blur_fades_as_recorded():
+    recorded = fixtures.load("stylegan_xl_pieces")
+    fading = blur.Fading(2.0, 300_000)
+    sigma = fading.at(recorded["blur/cur_nimg"])
+    np.testing.assert_allclose(sigma, recorded["blur/sigma"], atol=1e-6)  # of 2, in float32
+    x = recorded["blur/x_nhwc"]
+    for key in ("2.0", "1.3", "0.4"):
+        np.testing.assert_allclose(fading(x, float(key)), recorded[f"blur/out_{key}_nhwc"], atol=1e-5)
+    for still in (0.3, 0.0):  # a kernel of one pixel
+        np.testing.assert_array_equal(fading(x, still), x)
+
+
+def test_both_kinds_of_images_are_blurred_until_it_has_faded():
+    gan = gans.build(tiny(gan__blur=1.0, gan__blur_kimg=0.032))
+    assert [gan.phase(step) for step in range(4)] == ["blurred", "blurred", None, None]
+    now = dataclasses.replace(gan, sigma=np.float32(1.0))
+    images, key = jax.random.normal(jax.random.key(1), (2, 8, 8, 3)), jax.random.key(0)
+    for draw in (1, 2):  # of real ones, of fakes
+        np.testing.assert_array_equal(now.seen(images, key, draw), gan.fading(images, 1.0))
+        np.testing.assert_array_equal(gan.seen(images, key, draw), images)
+
+
 def test_a_discriminator_that_sees_the_image_takes_the_place_of_the_heads():
     config = tiny(model__discriminator="dcgan")
     gan = gans.build(config)
@@ -86,7 +111,7 @@ def test_a_discriminator_that_sees_the_image_takes_the_place_of_the_heads():
 # ---------------------------------------------------------------------------------------------------------------------
 def started(config):
     """The variables of the feature net before the first step."""
-    mesh = sharding.make_mesh(jax.devices()[:1])
+    mesh = sharding.make_mesh()
     with jax.set_mesh(mesh):
         state = frozen.start(Program(config, mesh))
     return state.nets["discriminator"].stats["features"]["backbone"]["variables"]
@@ -167,6 +192,18 @@ def test_a_file_that_is_absent_is_named_with_where_it_is_from(tmp_path):
         frozen.weights(of_file(data__cache_dir=str(tmp_path)))
     assert frozen.weights(of_file(model__random_features=True)) == {}
     assert frozen.weights(recipes.tiny("gan")) == frozen.weights(tiny(model__discriminator="dcgan")) == {}
+
+
+def test_the_grid_of_backbones_has_the_published_scores_beside_it():
+    published, digits = (backbones.get_grid(f"scale={scale}") for scale in ("paper", "digits"))
+    assert list(published) == [*(f"lite{i}" for i in range(5)), "random", "classifier"]
+    assert list(digits) == ["classifier", "random", "none"]
+    for row, c in (published | digits).items():
+        configs.validate(c)
+        assert c.model.random_features == (row == "random") and c.run.evaluate_every > 0
+    assert published["lite3"].model.features == "efficientnet_lite3"
+    assert backbones.get_paper("row=lite1") == {"fid": 1.65}
+    assert backbones.get_paper("row=random") == backbones.get_paper("scale=digits,row=classifier") == {}
 
 
 # ---------------------------------------------------------------------------------------------------------------------

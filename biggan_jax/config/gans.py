@@ -215,6 +215,9 @@ TABLES = {
         "gan.prior": _ADVERSARIAL["gan.prior"],
         "gan.augment": AUGMENT["gan.augment"]._replace(default="color,translation,cutout"),
         "gan.cutout": AUGMENT["gan.cutout"]._replace(default=0.2),
+        "gan.blur": Key(0.0, FINITE, "sigma, in pixels, of a blur of all that D sees, at first; 2 in StyleGAN-XL's "
+                        "code (Sauer et al. 2022); 0: none"),
+        "gan.blur_kimg": Key(300.0, POSITIVE, "thousands of images over which it goes to 0"),
         "gan.ema_kimg": Key(20.0, POSITIVE, "half-life of the moving average of the generator, in thousands of images"),
         "gan.ema_rampup": Key(0.05, SHARE, "of the images so far, which the half-life is at most; 0: no such limit"),
         "truncation_mode": Key("resample", one_of(*TRUNCATION_MODES, "psi"), "what truncation means when sampling, see "

@@ -13,12 +13,19 @@ import dataclasses
 
 import jax
 
-from biggan_jax.gans import averages, losses, pair, stylegan
+from biggan_jax.gans import averages, blur, losses, pair, stylegan
 from biggan_jax.gans.core import cut, update
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProjectedGAN(pair.Pair):
+    batch_size: int
+    fading: blur.Fading | None = None  # blur of all that D sees in the beginning
+    sigma: jax.Array | None = None  # of this step's blur
+
+    def phase(self, step: int) -> str | None:
+        return "blurred" if self.fading and step * self.batch_size < self.fading.images else None
+
     def step(self, state, batch, phase=None):
         """The state and metrics after an update of G and one of D, in the order of the authors' code.
 
@@ -27,6 +34,8 @@ class ProjectedGAN(pair.Pair):
         """
         g_key, d_key = state.keys(2)
         now = self.at(state)
+        if phase == "blurred":
+            now = dataclasses.replace(now, sigma=self.fading.at(state.step * float(self.batch_size)))
         (batches,) = cut(batch, 1)
         nets, g_metrics = update({"generator": self.generator}, state.nets, now.g_loss, batches, g_key)
         nets, d_metrics = update({"discriminator": self.discriminator}, nets, now.d_loss, batches, d_key)
@@ -39,8 +48,8 @@ class ProjectedGAN(pair.Pair):
         return loss, ({"generator": g, "discriminator": d}, {"loss/g": loss})
 
     def d_loss(self, nets, batch, key):
-        """D's loss on as many fakes as there are real images, and on those: a mean over the logits of all heads, which
-        is a quarter of the paper's sum of four means (Equation 4) and what the code has.
+        """D's loss on as many fakes as there are real images, and on those: as in the code a mean over the logits of
+        all heads. Of four with as many logits each that is a quarter of the paper's sum over heads (Equation 4).
         """
         fake, labels, g = self.fakes(nets, len(batch["label"]), key)
         fake = self.seen(jax.lax.stop_gradient(fake), key)
@@ -57,6 +66,10 @@ class ProjectedGAN(pair.Pair):
         z, labels = self.prior(z_key, count)
         images, g = self.generator.forward(nets["generator"], z, labels, key=noise_key)
         return images, labels, g
+
+    def seen(self, examples, key, draw: int = 2) -> jax.Array:
+        """Blurred first."""
+        return super().seen(examples if self.sigma is None else self.fading(examples, self.sigma), key, draw)
 
     def logits(self, nets, examples, labels) -> jax.Array:
         """The mean [N] of the logits that D gives each example."""
@@ -75,4 +88,5 @@ def build(config) -> ProjectedGAN:
     copied = fields["generator"].module.copied
     fields["average"] = averages.HalfLife(1000 * own.ema_kimg, config.batch_size, own.ema_rampup, copied)
     recipe = StyledProjectedGAN if config.model.generator == "stylegan2" else ProjectedGAN
-    return recipe(loss=losses.build(config), **fields)
+    fading = blur.Fading(own.blur, 1000 * own.blur_kimg) if own.blur else None
+    return recipe(loss=losses.build(config), batch_size=config.batch_size, fading=fading, **fields)

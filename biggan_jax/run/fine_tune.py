@@ -65,7 +65,7 @@ def initialize(program) -> tuple[GANState, list[str]]:
             more = f" and {len(afresh) - 4} more" if len(afresh) > 4 else ""
             log.append(f"{name}: {len(afresh)} variables start afresh: {', '.join(afresh[:4])}{more}")
 
-    state = frozen.start(program)
+    state = frozen.start(program, {name for name, variables in source.items() if variables})
     merged = {
         name: net.with_variables(merge(net.variables, source[name])) for name, net in state.nets.items() if source[name]
     }

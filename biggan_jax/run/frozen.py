@@ -25,11 +25,12 @@ from biggan_jax.pretrained.readers import read_state_dict
 URL = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
 
 
-def start(program) -> GANState:
-    """The state of a run before the first step, with the weights that come from elsewhere. Raises UsageError or
-    DataError where they cannot be had, before anything else is computed.
+def start(program, known=frozenset()) -> GANState:
+    """The state of a run before the first step, with the weights that come from elsewhere, but for nets in `known`, of
+    which a checkpoint has all. Raises UsageError or DataError where they cannot be had, before anything else is
+    computed.
     """
-    return program.start(program.config.seed, weights(program.config))
+    return program.start(program.config.seed, {} if "discriminator" in known else weights(program.config))
 
 
 def weights(config) -> dict[str, dict]:

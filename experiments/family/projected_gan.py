@@ -9,7 +9,8 @@ python -m biggan_jax.train --config=experiments/family/projected_gan.py:scale=pa
 D sees images through a frozen net, here one of the data's own classes, which is trained before the first step and kept
 in `data.cache_dir`. `features=random` leaves its weights as they were drawn, `features=none` is a DCGAN's discriminator
 in its place, which sees the image itself; `mixing=ccm` and `none` leave out what mixes features across scales, and
-across channels too; G is FastGAN's (`g=fastgan_lite`, `stylegan2`: the other two).
+across channels too; G is FastGAN's (`g=fastgan_lite`, `stylegan2`: the other two). Without DiffAugment, which slows so
+short a run down; `--config.gan.augment=color,translation,cutout` brings it back.
 
 `scale=paper` has the settings of the authors' code for images of `size=` pixels (256), here for 10 million images:
 FastGAN, a batch of 64, and EfficientNet-lite0 (`backbone=1` to 4: the others), of whose file an absent one says where
@@ -53,7 +54,7 @@ def small(size, v):
     c.model.w_dim, c.model.mapping_layers, c.model.channel_base, c.model.channel_max = 64, 2, 512, 64
     c.model.features_channels, c.model.projection_channels, c.model.head_channels = 16, 16, 64
     c.optimizer.g_lr = c.optimizer.d_lr = 2e-3
-    c.gan.ema_kimg = 2.0
+    c.gan.ema_kimg, c.gan.augment = 2.0, ""
     c.run.log_every, c.run.sample_every, c.run.checkpoint_every, c.run.keep_every = 50, 500, 500, 500
     c.run.monitor_every, c.run.recognition = 500, v.labels == 10
     return c
