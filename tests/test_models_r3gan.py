@@ -95,3 +95,18 @@ def test_a_config_says_widths_and_groups():
     g, d = models.build(recipes.tiny("r3gan", model__group_channels=6, **changes))
     assert g.widths == d.widths == (16, 16, 16, 8, 4) and g.groups == (8, 8, 8, 4, 2) and d.blocks == (2,) * 5
     assert (g.embedding_size, d.embedding_size, g.image_size) == (8, 16, 64)
+
+
+def test_blocks_that_are_computed_again_change_nothing_but_the_work():
+    """In the gradient of a penalty on slopes too."""
+    fields = dict(widths=(8, 8), groups=(2, 2), blocks=(1, 1))
+    images = jax.random.normal(KEY, (2, 8, 8, 3))
+    variables, found = random_variables(r3gan.Discriminator(**fields), images), []
+    for remat in (False, True):
+        net = r3gan.Discriminator(remat=remat, **fields)
+        slopes = lambda variables, net=net: jax.grad(lambda x: net.apply(variables, x).sum())(images)
+        program = jax.jit(jax.grad(lambda v, slopes=slopes: jnp.square(slopes(v)).sum())).lower(variables)
+        found.append((program.compile()(variables), program.cost_analysis()["flops"]))
+    (plain, work), (again, more) = found
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), plain, again)
+    assert more > 1.2 * work

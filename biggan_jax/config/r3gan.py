@@ -6,7 +6,7 @@ after the burn-in.
 from collections.abc import Iterator
 import math
 
-from biggan_jax.config.keys import FINITE, POSITIVE, PROBABILITY, SHARE, Key, at_least, one_of, require
+from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, PROBABILITY, SHARE, Key, at_least, one_of, require
 
 SIZES = tuple(2**i for i in range(3, 11))  # pixels
 
@@ -43,6 +43,8 @@ NETS = {
     "model.channel_max": Key(768, at_least(1), "maps at a size at most"),
     "model.expansion": Key(2, at_least(1), "hidden maps of a block for each of its maps"),
     "model.group_channels": Key(16, at_least(1), "hidden maps of a group of the 3x3 convolutions"),
+    "model.remat": Key(False, ANYTHING, "recompute each block's activations in the backward pass: less memory, more "
+                       "work"),
     "model.blocks": Key(2, at_least(1), "residual blocks at each size"),
 }  # fmt: skip
 

@@ -102,7 +102,8 @@ class Stages(nn.Module):
 
     widths: maps. groups: of the 3x3 convolutions (the paper's cardinality). blocks: residual blocks. expansion: hidden
     maps of a block for each of its maps. num_classes: 0, labels are ignored. low_precision: so many of the highest
-    resolutions, but not 4 pixels, are computed in `dtype`.
+    resolutions, but not 4 pixels, are computed in `dtype`. remat: each block's activations are computed again in the
+    backward pass.
     """
 
     widths: tuple[int, ...]
@@ -113,6 +114,7 @@ class Stages(nn.Module):
     embedding_size: int = 64
     image_channels: int = 3
     low_precision: int = 0
+    remat: bool = False
     dtype: Any = None
 
     @property
@@ -126,8 +128,9 @@ class Stages(nn.Module):
 
     def through_blocks(self, x: jax.Array, stage: int) -> jax.Array:
         fields = self.expansion * self.widths[stage], self.groups[stage], fixup_gain(sum(self.blocks))
+        block = nn.remat(Block) if self.remat else Block
         for i in range(self.blocks[stage]):
-            x = Block(*fields, name=f"block_{LEAST * 2**stage}_{i}")(x)
+            x = block(*fields, name=f"block_{LEAST * 2**stage}_{i}")(x)
         return x
 
     def widened(self, x: jax.Array, features: int, stage: int) -> jax.Array:
@@ -202,6 +205,7 @@ def build(config) -> tuple[Generator, Discriminator]:
         num_classes=config.num_classes,
         image_channels=model.image_channels,
         low_precision=model.low_precision,
+        remat=model.remat,
         dtype=jnp.dtype(config.compute_dtype),
     )
     return (
