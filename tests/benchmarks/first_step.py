@@ -1,6 +1,6 @@
 """Seconds from a command to the record of its first step, of a first start and of one that finds its programs compiled.
 
-python -m tests.benchmarks.first_step --config=experiments/digits.py
+python -m tests.benchmarks.first_step experiments/digits.py
 
 Both train in folders that are new; each is killed at its first record. The ratio is of medians over --rounds.
 """
@@ -20,11 +20,11 @@ from experiments import tables
 
 def main(arguments) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.first_step", description=__doc__.split("\n")[0])
-    parser.add_argument("--config", required=True, action="append", help="several may be given")
+    parser.add_argument("configs", metavar="CONFIG", nargs="+")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(arguments)
     rows = [["config", "nothing kept", "second start", "ratio"]]
-    for config in options.config:
+    for config in options.configs:
         seconds = [in_new_folders(config) for _ in range(options.rounds)]
         first, second = map(statistics.median, zip(*seconds))
         rows.append([config, f"{first:.1f} s", f"{second:.1f} s", f"{second / first:.2f}"])
