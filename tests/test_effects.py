@@ -1,6 +1,7 @@
 """Characteristic effects: a comparison runs once, its table has means over seeds and differences by seed."""
 
 import dataclasses
+import re
 
 import jax
 import numpy as np
@@ -22,6 +23,7 @@ from experiments.family import (
     effects_projected,
 )
 from experiments.family.effects_runs import Effect, Run
+from tests.commands import ROOT
 
 
 def few(effect, *rows, **changes):
@@ -148,6 +150,18 @@ def test_every_kind_of_features_is_judged_by_others(tmp_path, monkeypatch):
     for run in found.values():
         assert run.scores["FID"] > 0 and run.scores["variety"] > 0
     assert effects_projected.PROJECTED.draw(found).shape[2] == 3
+
+
+def test_the_table_over_each_picture_of_the_readme_is_of_that_effect():
+    text = (ROOT / "experiments" / "README.md").read_text()
+    before, *parts = re.split(r"pictures/effect_(\w+)\.png", text)
+    for name, following in zip(parts[::2], parts[1::2]):
+        *_, table = re.findall(r"(?:^\|.*\n)+", before, re.M)
+        _, _, *rows = (line.split(" | ")[0].removeprefix("| ") for line in table.splitlines())
+        effect = effects.EFFECTS[name]
+        assert rows == [*effect.rows, *(f"{one} less {other}, by seed" for one, other in effect.pairs)], name
+        before = following
+    assert len(parts) > 20
 
 
 @pytest.mark.parametrize("option", ["--seeds=0", "--steps=-1"])
