@@ -71,6 +71,9 @@ def test_what_moves_with_the_images_seen(one, gan, config):
         new, metrics = step(state.replace(step=jnp.asarray(number, jnp.int32)), batch)
         assert metrics["gamma"] == pytest.approx(own.gamma + share * (own.final_gamma - own.gamma), rel=1e-5)
         assert metrics["augment/p"] == pytest.approx(share * own.final_augment_p, rel=1e-5)
+        for net in (gan.generator, gan.discriminator):
+            first = config.optimizer[f"{net.symbol}_lr"]
+            assert net.rate(number) == pytest.approx(first * (1 - share * (1 - own.final_rate)), rel=1e-5)
         seen = images / 127.5 - 1 + metrics["augment/p"]
         np.testing.assert_allclose(metrics["logits/real"], judge(seen, labels).mean(), rtol=1e-4)
         half_life = share * 1000 * own.final_ema_kimg

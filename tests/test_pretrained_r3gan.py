@@ -28,7 +28,7 @@ D = r3gan.Discriminator(embedding_size=8, **FIELDS)
 def theirs(net, seed):
     """Random variables of a net of ours under the names and in the layouts of theirs."""
     generator = isinstance(net, r3gan.Generator)
-    inputs = (jnp.zeros((1, 6)) if generator else jnp.zeros((1, 16, 16, 3))), jnp.zeros(1, int)
+    inputs = (jnp.zeros((1, net.z_dim)) if generator else jnp.zeros((1, 16, 16, 3))), jnp.zeros(1, int)
     params = random_variables(net, *inputs, seed=seed)["params"]
     conv = lambda name: params[name]["kernel"].transpose(3, 2, 0, 1)
     arrays = {"EmbeddingLayer.weight": params["embedding"]["embedding"].T}
@@ -90,7 +90,7 @@ def tree(torch, make, arrays):
     return module
 
 
-def write(path, old=False, **changes):
+def write(path, old=False, g=G, **changes):
     """A snapshot; `old`: with the names of earlier code. Gives parameters by the names of the nets."""
     torch = pytest.importorskip("torch")
     room, wrapper = (
@@ -98,7 +98,7 @@ def write(path, old=False, **changes):
     )
     params, nets = {}, {}
     with classes_of(f"{room}.Layer", f"{wrapper}.Net", "dnnlib.util.EasyDict") as made:
-        for seed, (name, net) in enumerate((("G", G), ("D", D), ("G_ema", G))):
+        for seed, (name, net) in enumerate((("G", g), ("D", D), ("G_ema", G))):
             params[name], arrays = theirs(net, seed)
             nets[name] = made[f"{wrapper}.Net"]()
             nets[name].DataType, nets[name].c_dim = torch.bfloat16, CLASSES
@@ -167,6 +167,8 @@ def test_what_is_no_snapshot_is_told_and_not_executed(tmp_path):
     refused(whole[: len(whole) // 2], "broken, cut off")
     write(path, D=None)
     refused(path.read_bytes(), "no D among G, G_ema")
+    write(path, g=G.clone(z_dim=G.z_dim + 1))
+    refused(path.read_bytes(), "G is another net than G_ema")
 
 
 def test_what_is_in_a_module_must_be_tensors_in_modules(tmp_path):

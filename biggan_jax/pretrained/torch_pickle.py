@@ -26,7 +26,6 @@ from biggan_jax.pretrained.torch_format import (
     strided,
 )
 
-DEEPEST = 32  # modules in modules
 _CONTAINERS = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("builtins", "set"): set,
@@ -34,6 +33,7 @@ _CONTAINERS = {
     ("torch", "Size"): tuple,
 }
 _OF_MODULES = ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules")
+# RecursionError: modules that have themselves among those in them.
 _BROKEN = (*BROKEN_FILE, pickle.UnpicklingError, AttributeError, TypeError, RecursionError)
 
 
@@ -93,8 +93,6 @@ def _tensor(path: Path, storage, offset, shape, strides, *_) -> np.ndarray:
 def _state_dict(module: Any, prefix: str = "") -> dict[str, np.ndarray]:
     """Names and arrays of a module as PyTorch's `state_dict` gives them."""
     parameters, buffers, unsaved, inner = (getattr(module, name) for name in _OF_MODULES)
-    if prefix.count(".") > DEEPEST:
-        raise ValueError("modules in modules without end")
     arrays = {
         f"{prefix}{name}": array
         for name, array in {**parameters, **buffers}.items()
