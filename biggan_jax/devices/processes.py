@@ -17,8 +17,8 @@ import numpy as np
 from biggan_jax.devices import sharding
 from biggan_jax.errors import UsageError
 
-# Processes end, with code 134, when one of them is not heard of for so long, or when not all have come together by
-# then.
+# JAX aborts processes, with code 134, when one of them is not heard of for so long, which `group` comes before, or when
+# not all have come together by then.
 _TIMEOUTS = {"heartbeat_timeout_seconds": 30, "initialization_timeout": 300}
 _BYTES = 2**16
 
