@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
 
-from biggan_jax.data import array_record, image_source, preparation
+from biggan_jax.data import array_record, batches, image_source, preparation
 from biggan_jax.data.image_source import ImageSource, StreamedImages
 from biggan_jax.errors import DataError
 
@@ -35,6 +36,37 @@ def test_pixels_and_labels_come_back_bit_equal(folder, monkeypatch, fits):
     np.testing.assert_array_equal(dataset.images[order], PIXELS[order])
     np.testing.assert_array_equal(dataset.labels, LABELS)
     assert dataset.class_names == ("a", "b", "c")
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The indices of the records that are read."""
+    indices, reader = [], array_record.RecordReader
+    monkeypatch.setattr(
+        array_record,
+        "RecordReader",
+        lambda *args: lambda index, size, of=reader(*args): indices.append(index) or of(index, size),
+    )
+    return indices
+
+
+def test_a_small_split_is_read_at_start_and_of_a_large_one_each_host_reads_its_part_of_a_step(
+    folder, monkeypatch, read
+):
+    array_record.load(str(folder), "train", SIZE, 3)
+    assert sorted(read) == list(range(COUNT))
+    monkeypatch.setattr(image_source, "fits_in_memory", lambda num_bytes: True)
+    monkeypatch.setattr(array_record, "READ_AT_START", sum(path.stat().st_size for path in shards(folder)))  # no labels
+    read.clear()
+    dataset = array_record.load(str(folder), "train", SIZE, 3)
+    assert read == []
+    whole = batches.example_indices(0, 16, 16, COUNT).reshape(2, 8)
+    for host in range(4):
+        batch = batches.train_batch(dataset, 0, 16, 2, 8, host, 4)
+        own = whole[:, 2 * host : 2 * host + 2]
+        assert sorted(read) == sorted(own.ravel())
+        np.testing.assert_array_equal(batch["image"], PIXELS[own])
+        read.clear()
 
 
 def test_another_size_is_resized(folder):
@@ -177,6 +209,30 @@ def test_a_damaged_record_is_named_or_skipped(folder):
     wrong = [i for i in range(COUNT) if not np.array_equal(dataset.images[i], PIXELS[i])]
     assert wrong == [8]
     np.testing.assert_array_equal(dataset.images[8], PIXELS[11])  # the next of its class
+
+
+def test_a_record_of_another_class_than_the_labels_say_is_damaged(folder):
+    images = iter(PIXELS[:7])
+    array_record.write_shard(shards(folder)[0], images, [*LABELS[:6], 2])
+    with pytest.raises(DataError, match=f"{shards(folder)[0].name}: record 6 is damaged: .* class 2; .* of class 0"):
+        array_record.load(str(folder), "train", SIZE, 3)
+
+
+def test_a_record_is_read_where_it_lies_and_parsed_where_another_wrote_it():
+    written = array_record.serialize(PIXELS[0], 300)
+    image = array_record.parse_image(written, SIZE, 300)
+    assert np.shares_memory(image, np.frombuffer(written, np.uint8))
+    # To protobuf messages behind each other are one: here the label comes first.
+    features = tf_example_pb2.Example.FromString(written)
+    label_first = tf_example_pb2.Example()
+    label_first.features.feature["label"].CopyFrom(features.features.feature["label"])
+    del features.features.feature["label"]
+    other = label_first.SerializeToString() + features.SerializeToString()
+    assert other != written
+    for found in (image, array_record.parse_image(other, SIZE, 300)):
+        np.testing.assert_array_equal(found, PIXELS[0])
+    with pytest.raises(ValueError, match="192 bytes of class 300; allowed: 4x4x3 of class 300"):
+        array_record.parse_image(written, 4, 300)
 
 
 def test_a_manifest_cannot_lead_out_of_the_folder(folder):

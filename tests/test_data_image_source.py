@@ -70,6 +70,21 @@ def test_in_memory_and_streamed_index_alike(monkeypatch, fits):
     np.testing.assert_array_equal(gathered[:, 0, 0, 0], [5, 29, 5, 0])
 
 
+@pytest.mark.parametrize("count", [0, 1, 7, 200])
+def test_streamed_images_are_each_read_once_and_the_first_error_is_raised(count):
+    read = []
+    source = numbered(count, read.append)
+    assert len(StreamedImages(source, 2)[np.arange(count)]) == count and sorted(read) == list(range(count))
+
+    def broken(index):
+        raise DataError(f"{index}.png: broken")
+
+    if count:
+        with pytest.raises(DataError, match="^0.png"):
+            StreamedImages(numbered(count, broken), 2)[np.arange(count)]
+    assert not decode_threads()
+
+
 @pytest.mark.parametrize("watched", [True, False])
 def test_progress_is_shown_only_to_a_person(monkeypatch, capsys, watched):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: watched, raising=False)
