@@ -94,11 +94,11 @@ def measure(config, host: int, hosts: int) -> list[list[str]]:
     )
     make_batch(0)
     start, steps = time.monotonic() - began, len(dataset) // taken
-    began, cpu, read, images, held = time.monotonic(), _cpu_seconds(), _bytes_read(), 0, []
+    began, cpu, read, images, held = time.monotonic(), time.process_time(), _bytes_read(), 0, []
     for step, batch in enumerate(batches.prefetch(make_batch, 0, steps)):
         images += batch["label"].size
         held.append(_memory())
-    seconds, cpu, read = time.monotonic() - began, _cpu_seconds() - cpu, _bytes_read() - read
+    seconds, cpu, read = time.monotonic() - began, time.process_time() - cpu, _bytes_read() - read
     shown = [held[look * (steps - 1) // (LOOKS - 1)] for look in range(LOOKS)]
     return [
         ["what", f"host {host} of {hosts}"],
@@ -111,11 +111,6 @@ def measure(config, host: int, hosts: int) -> list[list[str]]:
         ["memory over the epoch, MiB", ", ".join(f"{size / 2**20:,.0f}" for size in shown)],
         ["most memory, MiB", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:,.0f}"],
     ]
-
-
-def _cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 def _bytes_read() -> int:
