@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 import concurrent.futures
 import contextlib
 import dataclasses
+import itertools
 import math
 import os
 import sys
@@ -17,6 +18,7 @@ from biggan_jax.data.dataset import fits_in_memory
 from biggan_jax.errors import DataError
 
 NAMED = 10  # bad images, at most, in one message
+PART = 256  # images of a data set that are read at once
 PARTS = 4  # of a batch for each thread, so that all end at about the same time
 
 
@@ -199,12 +201,12 @@ def in_memory_or_streamed(source: ImageSource, image_size: int) -> "np.ndarray |
 
     One gather from an array is about twenty times as fast as reading record by record, so small sets pay once at start.
     """
-    shape = (len(source.labels), image_size, image_size, source.channels)
-    if not fits_in_memory(math.prod(shape)):
-        return StreamedImages(source, image_size)
-    images = np.empty(shape, np.uint8)
-    decoded = read_in_order(source, range(len(images)), image_size)
-    for index, image in enumerate(with_progress(decoded, len(images), source.name)):
+    streamed = StreamedImages(source, image_size)
+    if not fits_in_memory(math.prod(streamed.shape)):
+        return streamed
+    images, count = np.empty(streamed.shape, np.uint8), len(source.labels)
+    parts = (streamed[np.arange(start, min(start + PART, count))] for start in range(0, count, PART))
+    for index, image in enumerate(with_progress(itertools.chain.from_iterable(parts), count, source.name)):
         images[index] = image
     return images
 
