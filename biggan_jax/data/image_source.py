@@ -18,7 +18,7 @@ from biggan_jax.data.dataset import fits_in_memory
 from biggan_jax.errors import DataError
 
 NAMED = 10  # bad images, at most, in one message
-PART = 256  # images of a data set that are read at once
+CHUNK = 256  # images that are read at once where all are
 PARTS = 4  # of a batch for each thread, so that all end at about the same time
 
 
@@ -199,13 +199,13 @@ def with_progress(images: Iterator[np.ndarray], total: int, name: str) -> Iterat
 def in_memory_or_streamed(source: ImageSource, image_size: int) -> "np.ndarray | StreamedImages":
     """All images of `source` in one uint8 array where that fits in RAM, else a reader with the same indexing.
 
-    One gather from an array is about twenty times as fast as reading record by record, so small sets pay once at start.
+    One gather from an array is about ten times as fast as reading records, so small sets pay once at start.
     """
     streamed = StreamedImages(source, image_size)
     if not fits_in_memory(math.prod(streamed.shape)):
         return streamed
     images, count = np.empty(streamed.shape, np.uint8), len(source.labels)
-    parts = (streamed[np.arange(start, min(start + PART, count))] for start in range(0, count, PART))
+    parts = (streamed[np.arange(start, min(start + CHUNK, count))] for start in range(0, count, CHUNK))
     for index, image in enumerate(with_progress(itertools.chain.from_iterable(parts), count, source.name)):
         images[index] = image
     return images
