@@ -194,6 +194,9 @@ def test_embeddings_of_another_width_do_not_start_afresh():
     assert fine_tune.starting_afresh(embedding(10, 8), embedding(7, 8)) == ["params/embedding/embedding"]
     with pytest.raises(DataError, match=r"embedding/embedding is \(10, 4\) there, \(10, 8\) in this config"):
         fine_tune.starting_afresh(embedding(10, 8), embedding(10, 4))
+    average = lambda *shape: {"w_avg": {"mapping": {"mean": np.zeros(shape)}}}
+    for there in (average(8), average(7, 8)):
+        assert fine_tune.starting_afresh(average(10, 8), there) == ["w_avg/mapping/mean"]
 
 
 def test_what_has_no_place_is_named(tmp_path):

@@ -9,10 +9,9 @@ import math
 from typing import Any, ClassVar
 
 from flax import linen as nn
-from jax import lax
 import jax.numpy as jnp
 
-from biggan_jax.models import conditioning, minibatch, modulated
+from biggan_jax.models import mapping, minibatch, modulated
 from biggan_jax.models.layers import at_least_float32
 
 HALF = math.sqrt(0.5)  # of each of two branches that are added, so that their sum has the variance of one
@@ -31,43 +30,6 @@ def sizes(image_size: int) -> list[int]:
 def in_low_precision(size: int, image_size: int, resolutions: int) -> bool:
     """Whether `size` is one of the highest `resolutions`; 4 pixels never are."""
     return size >= 8 and size * 2**resolutions > image_size
-
-
-class Mapping(nn.Module):
-    """z [N, z_dim], labels [N], or both -> w [N, num_ws, w_dim], float32: the same w for each layer, without `num_ws`
-    [N, w_dim] (Karras et al. 2019, Section 2). Its layers learn at the share `rate` of the learning rate.
-
-    Both inputs are normalised, z first. `w_avg_beta`: decay of the average of w, a variable of the collection "w_avg"
-    that moves in passes with `train`. In others each w is moved towards it where variables have a collection
-    "truncation": by the number of each layer, psi [num_ws]: w_avg + psi (w - w_avg) (their Appendix B).
-    """
-
-    w_dim: int
-    layers: int
-    rate: float
-    num_classes: int = 0
-    num_ws: int = 0
-    w_avg_beta: float = 0.0
-
-    @nn.compact
-    def __call__(self, z=None, labels=None, train: bool = False):
-        parts = [] if z is None else [modulated.normalize(at_least_float32(z))]
-        if self.num_classes:
-            classes = conditioning.one_hot(labels, self.num_classes, parts[0].dtype if parts else jnp.float32)
-            parts.append(modulated.normalize(modulated.Dense(self.w_dim, name="embedding")(classes)))
-        w = jnp.concatenate(parts, -1)
-        for i in range(self.layers):
-            w = modulated.Dense(self.w_dim, activate=True, lr_multiplier=self.rate, name=f"linear_{i}")(w)
-        if not self.num_ws:
-            return w
-        average = self.variable("w_avg", "mean", jnp.zeros, (self.w_dim,), jnp.float32)
-        if train and self.is_mutable_collection("w_avg") and not self.is_initializing():
-            batch_mean = lax.stop_gradient(w).mean(0)
-            average.value = (batch_mean + self.w_avg_beta * (average.value - batch_mean)).astype(average.value.dtype)
-        ws = jnp.broadcast_to(w[:, None], (len(w), self.num_ws, self.w_dim))
-        if not train and self.has_variable("truncation", "psi"):
-            ws = average.value + self.get_variable("truncation", "psi")[:, None] * (ws - average.value)
-        return ws
 
 
 class SynthesisBlock(nn.Module):
@@ -142,8 +104,8 @@ class Generator(nn.Module):
     """z [N, z_dim] and labels [N] -> images [N, image_size, image_size, image_channels], float32, about [-1, 1].
 
     Labels are integers in [0, num_classes), or float weights over the classes [N, num_classes]; with `num_classes` 0
-    they are ignored. `ws` and `synthesize` are the two halves. `clamp`: of the values of each layer. `low_precision`:
-    so many of the highest resolutions are computed in `dtype`.
+    they are ignored. `ws` and `synthesize` are the two halves; for `w_avg_beta` to `class_features` see Mapping.
+    `clamp`: of the values of each layer. `low_precision`: so many of the highest resolutions are computed in `dtype`.
 
     Noise images are drawn anew from the rng "noise" in passes with `train`, and constants in others; `noise` "random",
     "const" or "none" says otherwise.
@@ -160,6 +122,8 @@ class Generator(nn.Module):
     mapping_rate: float = 0.01
     architecture: str = "skip"
     w_avg_beta: float = 0.995
+    w_avg_by_class: bool = False
+    class_features: int = 0
     clamp: float | None = None
     low_precision: int = 0
     dtype: Any = None
@@ -179,8 +143,8 @@ class Generator(nn.Module):
         }
 
     def setup(self):
-        fields = dict(num_classes=self.num_classes, num_ws=self.num_ws, w_avg_beta=self.w_avg_beta)
-        self.mapping = Mapping(self.w_dim, self.mapping_layers, self.mapping_rate, **fields)
+        fields = {name: getattr(self, name) for name in ("num_classes", "num_ws", *mapping.OPTIONS)}
+        self.mapping = mapping.Mapping(self.w_dim, self.mapping_layers, self.mapping_rate, **fields)
         self.synthesis = Synthesis(
             self.image_size,
             self.image_channels,
@@ -286,7 +250,7 @@ class Discriminator(nn.Module):
             return modulated.Dense(1, name="linear")(x)[:, 0]
         # Of the size of the features, as in the public code.
         fields = dict(num_classes=self.num_classes, name="mapping")
-        mapped = Mapping(features[4], self.mapping_layers, self.mapping_rate, **fields)(None, labels)
+        mapped = mapping.Mapping(features[4], self.mapping_layers, self.mapping_rate, **fields)(None, labels)
         x = modulated.Dense(features[4], name="linear")(x)
         return jnp.sum(x * mapped, -1) / math.sqrt(features[4])
 
@@ -309,7 +273,7 @@ def _shared(config) -> dict:
 
 def generator(config) -> Generator:
     model = config.model
-    fields = dict(z_dim=model.z_dim, w_dim=model.w_dim, mapping_layers=model.mapping_layers)
+    fields = {name: model.get(name, 0) for name in ("z_dim", "w_dim", "mapping_layers", *mapping.OPTIONS)}
     return Generator(architecture=model.architecture, **fields, **_shared(config))
 
 

@@ -112,4 +112,6 @@ def _may_start_afresh(path, value, found) -> bool:
     """Whether a variable belongs to another number of classes, or to a spectral normalisation that is new."""
     if found is None:
         return path[0] == "spectral_stats"
+    if path[0] == "w_avg":  # of all classes, or of each
+        return found.shape[-1] == value.shape[-1]
     return path[-2] in CLASS_MODULES and found.shape[1:] == value.shape[1:]
