@@ -1,5 +1,6 @@
 """What StyleGAN-XL adds to Projected GAN, beside recorded numbers of the authors' code: the mapping of a table of the
-classes, an average of w for each class and truncation towards it. (The blur is in test_gans_projected.py.)
+classes, an average of w for each class and truncation towards it, losses over two feature nets, guidance. The blur is
+in test_gans_projected.py.
 """
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from biggan_jax.gans import losses, projected_gan
 from biggan_jax.models import mapping
 from tests import recorded
 from tests.fixtures import needs_fixtures
@@ -70,15 +72,33 @@ def test_each_image_is_truncated_towards_the_average_of_its_class(found, net):
 def test_the_average_of_a_class_moves_with_each_of_its_images(found, net):
     module, variables, z, labels = net
     step = jax.jit(lambda of, z, labels: of | module.apply(of, z, labels, train=True, mutable=["w_avg"])[1])
-    one_by_one = variables
+    state = variables
     for i in range(4):
-        one_by_one = step(one_by_one, z[i : i + 1], labels[i : i + 1])
-    wanted = found["map/w_avg_after_one_update"]
-    recorded.compare({"": one_by_one["w_avg"]["mean"]}, {"": wanted})
+        state = step(state, z[i : i + 1], labels[i : i + 1])
+    one_by_one, at_once = (np.array(of["w_avg"]["mean"]) for of in (state, step(variables, z, labels)))
+    recorded.compare({"": one_by_one}, {"": found["map/w_avg_after_one_update"]})
     # Images 0 and 2 are of class 3. At once both count by half of 1 - BETA^2, in turn by BETA - BETA^2 and 1 - BETA:
     # a difference of (1 - BETA)^2 / 2.
-    at_once = np.array(step(variables, z, labels)["w_avg"]["mean"])
-    w = found["map/w"]
-    np.testing.assert_allclose(at_once[3] - wanted[3], (1 - BETA) ** 2 / 2 * (w[0] - w[2]), rtol=0, atol=1e-7)
+    w = module.apply(variables, z, labels)[:, 0]
+    np.testing.assert_allclose(at_once[3] - one_by_one[3], (1 - BETA) ** 2 / 2 * (w[0] - w[2]), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(at_once[[0, 1, 2, 4]], one_by_one[[0, 1, 2, 4]], rtol=1e-12)
     np.testing.assert_array_equal(at_once[[1, 2]], found["map/w_avg"][[1, 2]])  # of which there is no image
-    recorded.compare({"": at_once[[0, 4]]}, {"": wanted[[0, 4]]})
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Losses
+# ---------------------------------------------------------------------------------------------------------------------
+def test_losses_are_means_over_a_nets_logits_and_sums_over_nets(found):
+    loss = losses.summed(losses.hinge)
+    real, fake = (tuple(jnp.asarray(found[f"loss/{kind}_logits_{i}"]) for i in (0, 1)) for kind in ("real", "fake"))
+    np.testing.assert_allclose(loss.g(fake), found["loss/G"], rtol=1e-6)
+    np.testing.assert_allclose(loss.d(real, fake), found["loss/D_fake"] + found["loss/D_real"], rtol=1e-6)
+    pooled = losses.hinge.g(jnp.concatenate([logits.ravel() for logits in fake]))
+    np.testing.assert_allclose(pooled, found["loss/G_if_all_logits_pooled"], rtol=1e-6)
+
+
+def test_guidance_is_the_cross_entropy_with_the_label_that_was_asked_for(found):
+    logits, labels = jnp.asarray(found["guide/classifier_logits"]), jnp.asarray(found["guide/labels"])
+    guidance = projected_gan.class_loss(logits, labels)
+    np.testing.assert_allclose(guidance, found["guide/cross_entropy"], rtol=1e-6)
+    np.testing.assert_allclose(found["loss/G"] + 8 * guidance, found["guide/G_total_weight_8"], rtol=1e-6)

@@ -2,7 +2,7 @@
 
 import math
 
-from biggan_jax.config import r3gan, stylegan2
+from biggan_jax.config import projected, r3gan, stylegan2
 from biggan_jax.config.data import DOMAINS, arrays, kind
 from biggan_jax.config.keys import (
     ANYTHING,
@@ -204,15 +204,12 @@ TABLES = {
         "gan.cutout": AUGMENT["gan.cutout"],
         "truncation_mode": _ADVERSARIAL["truncation_mode"],
     },
-    "projected_gan": AUGMENT | {
+    "projected_gan": AUGMENT | projected.RECIPE | {
         "model.name": Key("projected", one_of("projected", also=", whose D has several heads"), "the nets"),
         "loss": Key("hinge", one_of(*LOSSES), "of both nets, over all logits of all heads"),
         "gan.prior": _ADVERSARIAL["gan.prior"],
         "gan.augment": AUGMENT["gan.augment"]._replace(default="color,translation,cutout"),
         "gan.cutout": AUGMENT["gan.cutout"]._replace(default=0.2),
-        "gan.blur": Key(0.0, FINITE, "sigma, in pixels, of a blur of all that D sees, at first; 2 in StyleGAN-XL's "
-                        "code (Sauer et al. 2022); 0: none"),
-        "gan.blur_kimg": Key(300.0, POSITIVE, "thousands of images over which it goes to 0"),
         "gan.ema_kimg": Key(20.0, POSITIVE, "half-life of the moving average of the generator, in thousands of images"),
         "gan.ema_rampup": Key(0.05, SHARE, "of the images so far, which the half-life is at most; 0: no such limit"),
         "truncation_mode": Key("resample", one_of(*TRUNCATION_MODES, "psi"), "what truncation means when sampling, see "

@@ -28,6 +28,9 @@ GENERATOR = {
     "model.channel_base": Key(32768, at_least(1), "maps of a layer times its size in pixels; 16384 in the smaller "
                               "nets"),
     "model.channel_max": Key(512, at_least(1), "maps of a layer at most"),
+    "model.stem": Key(0, one_of(0, 4, *SIZES[:-1]), "pixels up to which the layers, and the mapping, are those of the "
+                      "average in init_from, a generator of images of that size, and stay; all else starts afresh (the "
+                      "stages of StyleGAN-XL); 0: all learn"),
     "model.architecture": Key("skip", one_of(*ARCHITECTURES), "of G (Karras et al. 2020, Figure 7)"),
 }  # fmt: skip
 DISCRIMINATOR = {
@@ -61,4 +64,8 @@ def check_generator(config) -> None:
     model = config.model
     allowed = f"at least {config.image_size}, the image's size: its layers need a map"
     require(model.channel_base >= config.image_size, "model.channel_base", config, allowed)
+    if model.stem:
+        require(model.stem < config.image_size, "model.stem", config, f"less than image_size={config.image_size}")
+        require(config.init_from, "model.stem", config, "0 without init_from, a run whose generator it is of")
+        require(not config.gan.path_length, "gan.path_length", config, "0 with model.stem, which does not learn")
     require(config.num_classes or not model.w_avg_by_class, "model.w_avg_by_class", config, "False without classes")

@@ -19,7 +19,7 @@ class Mapping(nn.Module):
     [N, w_dim] (Karras et al. 2019, Section 2). Its layers learn at the share `rate` of the learning rate.
 
     Both inputs are normalised, z first. `class_features`: columns of a table of the classes, which is mapped to as many
-    numbers as z has (Sauer et al. 2022, Section 3.2); 0: a class has `w_dim` numbers of its own.
+    numbers as z has (Sauer et al. 2022); 0: a class has `w_dim` numbers of its own.
 
     `w_avg_beta`: decay of the average of w, a variable of the collection "w_avg" that moves in passes with `train`, see
     `moved`; `w_avg_by_class`: one for each class. In other passes each w is moved towards it where variables have a

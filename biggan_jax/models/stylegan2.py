@@ -9,6 +9,7 @@ import math
 from typing import Any, ClassVar
 
 from flax import linen as nn
+from jax import lax
 import jax.numpy as jnp
 
 from biggan_jax.models import mapping, minibatch, modulated
@@ -23,8 +24,8 @@ def width(size: int, channel_base: int, channel_max: int) -> int:
 
 
 def sizes(image_size: int) -> list[int]:
-    """4, 8, ... , image_size."""
-    return [2**i for i in range(2, int(math.log2(image_size)) + 1)]
+    """4, 8, ... , image_size; none for 0."""
+    return [2**i for i in range(2, image_size.bit_length())]
 
 
 def in_low_precision(size: int, image_size: int, resolutions: int) -> bool:
@@ -80,6 +81,7 @@ class Synthesis(nn.Module):
     architecture: str
     clamp: float | None
     low_precision: int
+    stem: int
     dtype: Any
 
     @nn.compact
@@ -97,6 +99,8 @@ class Synthesis(nn.Module):
                 name=f"block_{size}",
             )
             x, image = block(x, image, [ws[:, j] for j in range(max(2 * i - 1, 0), 2 * i + 2)], noise)
+            if size == self.stem:
+                x, image = lax.stop_gradient((x, image))
         return image
 
 
@@ -106,6 +110,8 @@ class Generator(nn.Module):
     Labels are integers in [0, num_classes), or float weights over the classes [N, num_classes]; with `num_classes` 0
     they are ignored. `ws` and `synthesize` are the two halves; for `w_avg_beta` to `class_features` see Mapping.
     `clamp`: of the values of each layer. `low_precision`: so many of the highest resolutions are computed in `dtype`.
+
+    `stem`: pixels up to which the layers do not learn, nor does the mapping (Sauer et al. 2022); 0: all learn.
 
     Noise images are drawn anew from the rng "noise" in passes with `train`, and constants in others; `noise` "random",
     "const" or "none" says otherwise.
@@ -126,6 +132,7 @@ class Generator(nn.Module):
     class_features: int = 0
     clamp: float | None = None
     low_precision: int = 0
+    stem: int = 0
     dtype: Any = None
 
     copied: ClassVar = ("noise", "w_avg")  # by a moving average: they are no weights
@@ -153,6 +160,7 @@ class Generator(nn.Module):
             self.architecture,
             self.clamp,
             self.low_precision,
+            self.stem,
             self.dtype,
         )
 
@@ -161,11 +169,16 @@ class Generator(nn.Module):
 
     def ws(self, z, labels=None, train: bool = False):
         """z [N, z_dim] and labels [N] -> ws [N, num_ws, w_dim], see Mapping."""
-        return self.mapping(z, labels, train)
+        ws = self.mapping(z, labels, train)
+        return lax.stop_gradient(ws) if self.stem else ws
 
     def synthesize(self, ws, train: bool = False, noise: str | None = None):
         """ws [N, num_ws, w_dim] -> images."""
         return self.synthesis(ws, noise or ("random" if train else "const"))
+
+    def of_stem(self, path: tuple[str, ...]) -> bool:
+        """Whether a variable at this path, the first name of which is its collection, is one of the stem."""
+        return path[1] == "mapping" or any(f"block_{size}" in path for size in sizes(self.stem))
 
     def truncated(self, variables: dict, psi: float, cutoff: int | None = None) -> dict:
         """`variables` with which inference truncates: psi 1 is none, 0 gives the average. Only the first `cutoff`
@@ -273,7 +286,7 @@ def _shared(config) -> dict:
 
 def generator(config) -> Generator:
     model = config.model
-    fields = {name: model.get(name, 0) for name in ("z_dim", "w_dim", "mapping_layers", *mapping.OPTIONS)}
+    fields = {name: model.get(name, 0) for name in ("z_dim", "w_dim", "mapping_layers", "stem", *mapping.OPTIONS)}
     return Generator(architecture=model.architecture, **fields, **_shared(config))
 
 

@@ -45,6 +45,8 @@ def initialize(program) -> tuple[GANState, list[str]]:
     if missing := [name for name in averaged if name not in averages]:
         raise DataError(f"{directory}, step {step}: there are no {missing[0]} weights; found {', '.join(items)}")
 
+    if config.model.get("stem"):
+        return grown(program, averages["generator"], f"{directory}, step {step}")
     log = [f"weights from {directory}, step {step}; optimizers start afresh"]
     for key, value in config.model.items():
         if there.model.get(key) != value:
@@ -72,6 +74,26 @@ def initialize(program) -> tuple[GANState, list[str]]:
     return state.replace(
         nets=state.nets | merged, ema={name: merge(state.ema[name], averages[name]) for name in averaged}
     ), log
+
+
+def grown(program, average, origin: str) -> tuple[GANState, list[str]]:
+    """The state of the next stage of a generator that grows (Sauer et al. 2022), and lines for the log: its stem, up to
+    `config.model.stem` pixels, is that of `average`, all else is new. Raises DataError for one that does not fit.
+    """
+    generator, source = program.gan.nets["generator"].module, traverse_util.flatten_dict(average)
+    for path, own in traverse_util.flatten_dict(program.abstract_state().nets["generator"].variables).items():
+        there = source[path].shape if path in source else "missing"
+        if generator.of_stem(path) and there != own.shape:
+            raise DataError(f"init_from: {'/'.join(path)} is {there} there, {own.shape} in this config")
+    stem = traverse_util.unflatten_dict({path: x for path, x in source.items() if generator.of_stem(path)})
+    state = frozen.start(program, {"generator"})
+    net = state.nets["generator"]
+    nets = state.nets | {"generator": net.with_variables(merge(net.variables, stem))}
+    line = f"generator: the mapping and layers up to {generator.stem} px from its average in {origin}; they stay"
+    return state.replace(nets=nets, ema={"generator": merge(state.ema["generator"], stem)}), [
+        line,
+        "all else starts afresh",
+    ]
 
 
 def starting_afresh(fresh, source) -> list[str]:
