@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from biggan_jax import config as configs
 from biggan_jax import gans
 from biggan_jax.devices import sharding
 from biggan_jax.errors import DataError, UsageError
@@ -21,6 +22,7 @@ from biggan_jax.metrics import classifier
 from biggan_jax.models import projected, pyramid
 from biggan_jax.programs.program import Program
 from biggan_jax.run import frozen
+from experiments.family import stylegan_xl
 from tests import recipes
 
 STYLED = dict(model__generator="stylegan2", truncation_mode="psi")
@@ -231,6 +233,38 @@ def test_the_classifier_that_guides_is_the_one_whose_maps_d_sees(tmp_path, monke
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# The experiment
+# ---------------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "variant, guidance, path_length",
+    [
+        ("size=16,stem=8", 1.0, 0.0),
+        ("scale=imagenet", 0.0, 2.0),
+        ("scale=imagenet,size=32,stem=16", 0.0, 0.0),
+        ("scale=imagenet,size=64,stem=32", 8.0, 0.0),
+    ],
+)
+def test_stages_are_guided_and_the_first_has_a_path_length(variant, guidance, path_length):
+    c = stylegan_xl.get_config(variant)
+    assert (c.gan.guidance, c.gan.path_length, c.model.z_dim, c.model.w_avg_by_class) == (
+        guidance,
+        path_length,
+        64,
+        True,
+    )
+    if c.model.stem:
+        with pytest.raises(UsageError, match="it must be 0 without init_from, a run whose generator it is of"):
+            configs.validate(c)
+        c.init_from = "runs/stem"
+    configs.validate(c)
+
+
+def test_the_published_scores_are_those_of_imagenet():
+    assert stylegan_xl.get_paper("scale=imagenet,size=256,stem=128") == {"fid": 2.26}
+    assert stylegan_xl.get_paper("") == stylegan_xl.get_paper("scale=imagenet,size=8") == {}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Mistakes
 # ---------------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
@@ -243,7 +277,7 @@ def test_the_classifier_that_guides_is_the_one_whose_maps_d_sees(tmp_path, monke
         ({"model__features": "classifier,"}, "config.model.features is 'classifier,'; it must be one of classifier"),
         (
             {"model__features": "efficientnet_lite0,efficientnet_lite1", "model__features_file": "a.pth"},
-            "config.model.features_file is 'a.pth'; it must be empty without an EfficientNet-lite, one alone",
+            "config.model.features_file is 'a.pth'; it must be empty without a net, one alone, that is",
         ),
         ({"gan__path_length": 2.0}, r"config.gan.path_length is 2.0; it must be 0 without StyleGAN2's generator"),
         ({"model__class_features": 5, "num_classes": 10}, "class_features is 5; it must be 0 without StyleGAN2's"),
@@ -251,6 +285,14 @@ def test_the_classifier_that_guides_is_the_one_whose_maps_d_sees(tmp_path, monke
         ({"model__class_file": "a.npz"}, "config.model.class_file is 'a.npz'; it must be empty with model.class_feat"),
         ({"gan__guidance": 8.0}, "config.gan.guidance is 8.0; it must be 0 without classes"),
         ({"model__w_avg_by_class": True, **STYLED}, "w_avg_by_class is True; it must be False without classes"),
+        ({"model__stem": 4}, "config.model.stem is 4; it must be 0 without StyleGAN2's generator"),
+        ({"model__stem": 8, **STYLED}, "config.model.stem is 8; it must be less than image_size=8"),
+        ({"model__stem": 5, **STYLED}, "config.model.stem is 5; it must be one of 0, 4, 8, 16, 32, 64, 128, 256, 512"),
+        ({"model__stem": 4, **STYLED}, "config.model.stem is 4; it must be 0 without init_from, a run whose generator"),
+        (
+            {"model__stem": 4, "init_from": "runs/stem", "gan__path_length": 2.0, **STYLED},
+            "config.gan.path_length is 2.0; it must be 0 with model.stem, which does not learn",
+        ),
         ({"model__channel_base": 4, **STYLED}, "config.model.channel_base is 4; it must be at least 8, the image's"),
     ],
 )

@@ -10,7 +10,8 @@ from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, Check, Key, at_le
 DCGAN_SIZES = (8, 16, 32, 64)
 GENERATORS = ("fastgan", "fastgan_lite", "stylegan2")
 DISCRIMINATORS = ("projected", "dcgan")
-FEATURES = ("classifier", *(f"efficientnet_lite{variant}" for variant in range(5)))
+OF_FILES = (*(f"efficientnet_lite{variant}" for variant in range(5)), "deit_base_distilled")
+FEATURES = ("classifier", *OF_FILES)
 SEVERAL = Check(lambda names: set(names.split(",")) <= set(FEATURES) and names.count(",") < len(set(names.split(","))),
                 f"one of {', '.join(FEATURES)}, or several of them with commas between")  # fmt: skip
 MIXINGS = ("none", "ccm", "csm")
@@ -39,7 +40,7 @@ NETS = {
                           "before the first step, or one of ImageNet's, read from a file; of several each has "
                           "projections and heads of its own, and losses are added (Sauer et al. 2022)"),
     "model.random_features": Key(False, ANYTHING, "its weights stay as they are drawn (an ablation)"),
-    "model.features_file": Key("", ANYTHING, "weights of the EfficientNet-lite as timm has them; empty: the published "
+    "model.features_file": Key("", ANYTHING, "weights of the net that is read, as timm has them; empty: the published "
                                "file in data.cache_dir", may_change=True),
     "model.features_sha256": Key("", SHA256, "how the SHA-256 of that file begins; empty: as the published file's"),
     "model.features_channels": Key(32, at_least(1), "of the classifier's finest map"),
@@ -62,15 +63,15 @@ NETS = {
 
 def check(config) -> None:
     model = config.model
-    efficientnets = [name for name in model.features.split(",") if name.startswith("efficientnet_lite")]
+    of_files = [name for name in model.features.split(",") if name in OF_FILES]
     if model.discriminator == "dcgan":
         allowed = f"one of {', '.join(map(str, DCGAN_SIZES))} with model.discriminator=dcgan"
         require(config.image_size in DCGAN_SIZES, "image_size", config, allowed)
     for key in ("features_file", "features_sha256"):
-        allowed = "empty without an EfficientNet-lite, one alone, that is read (model.features, model.random_features)"
-        one = len(efficientnets) == 1 and not model.random_features
+        allowed = "empty without a net, one alone, that is read from a file (model.features, model.random_features)"
+        one = len(of_files) == 1 and not model.random_features
         require(not model[key] or one, f"model.{key}", config, allowed)
-    if efficientnets:
+    if of_files:
         allowed = f"1 or 3 with model.features={model.features}, which sees colours"
         require(model.image_channels in (1, 3), "model.image_channels", config, allowed)
     styled = model.generator == "stylegan2"

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from biggan_jax.errors import UsageError
 from biggan_jax.models import (
     dcgan,
+    deit,
     efficientnet_lite,
     fastgan,
     layers,
@@ -296,6 +297,8 @@ def feature_net(config, name: str) -> tuple[nn.Module, int, tuple[int, ...] | No
     their size is, they halve down to 8 pixels; smaller ones they take as they are.
     """
     model, dtype = config.model, jnp.dtype(config.compute_dtype)
+    if name == "deit_base_distilled":
+        return deit.DeiT(dtype=dtype), deit.SIZE, None
     if name != "classifier":
         variant = int(name[-1])
         resolution = 224 if model.resolution is None else model.resolution

@@ -27,8 +27,8 @@ def initialize(program) -> tuple[GANState, list[str]]:
     log: what was taken, what was not, and which settings of the nets differ.
 
     Converted weights may lack a net: one that is averaged starts from its average, as its average does; any other
-    starts afresh. Raises UsageError when there is no such checkpoint, DataError naming a variable that does not fit;
-    both before anything is computed.
+    starts afresh. A frozen net is that of a new run. Raises UsageError when there is no such checkpoint, DataError
+    naming a variable that does not fit; both before anything is computed.
     """
     config = program.config
     directory, step = split_spec(config.init_from)
@@ -51,14 +51,17 @@ def initialize(program) -> tuple[GANState, list[str]]:
     for key, value in config.model.items():
         if there.model.get(key) != value:
             log.append(f"model.{key} was {there.model.get(key)!r} there, is {value!r} here")
-    for name in program.gan.nets:
-        if name not in source and name in averaged:
+    for name, net in program.gan.nets.items():
+        if net.optimizer is None:
+            log.append(f"{name}: frozen, that of a new run")
+        elif name not in source and name in averaged:
             log.append(f"{name}: starts from its average, the checkpoint has no other")
         elif name not in source:
             log.append(f"{name}: not in the checkpoint, starts afresh")
     if config.get("ema_start"):
         log.append(f"ema: a copy of the {' and '.join(averaged)} until step {config.ema_start} (ema_start)")
-    source = {name: source.get(name, averages.get(name)) for name in program.gan.nets}
+    learning = [name for name, net in program.gan.nets.items() if net.optimizer]
+    source = {name: source.get(name, averages.get(name)) for name in learning}
     fresh = program.abstract_state()
     pairs = {name: (fresh.nets[name].variables, variables) for name, variables in source.items() if variables}
     pairs |= {f"ema/{name}": (fresh.ema[name], averages[name]) for name in averaged}
@@ -69,7 +72,9 @@ def initialize(program) -> tuple[GANState, list[str]]:
 
     state = frozen.start(program, {name for name, variables in source.items() if variables})
     merged = {
-        name: net.with_variables(merge(net.variables, source[name])) for name, net in state.nets.items() if source[name]
+        name: state.nets[name].with_variables(merge(state.nets[name].variables, source[name]))
+        for name in learning
+        if source[name]
     }
     return state.replace(
         nets=state.nets | merged, ema={name: merge(state.ema[name], averages[name]) for name in averaged}

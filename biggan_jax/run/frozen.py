@@ -21,12 +21,17 @@ from biggan_jax.errors import DataError, UsageError
 from biggan_jax.gans.core import GANState
 from biggan_jax.gans.images import floats
 from biggan_jax.metrics import classifier
+from biggan_jax.models import deit as deit_nets
 from biggan_jax.models import projected, pyramid
+from biggan_jax.pretrained import deit
 from biggan_jax.pretrained.families_projected import EFFICIENTNET_LITE_FILES, read_efficientnet_lite
 from biggan_jax.pretrained.readers import read_state_dict
 from biggan_jax.pretrained.torch_pickle import read_modules
 
-URL = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
+TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
+# Where feature nets are, and their files, the SHA-256 of which begins as their names end.
+PUBLISHED = {f"efficientnet_lite{variant}": (TIMM, file) for variant, file in EFFICIENTNET_LITE_FILES.items()}
+PUBLISHED["deit_base_distilled"] = (deit.URL, deit.FILE)
 # StyleGAN-XL's, of ImageNet's classes: means of the last maps of EfficientNet-lite0.
 CLASS_TABLE = "tf_efficientnet_lite0.pkl"
 CLASS_TABLE_URL = "https://github.com/autonomousvision/stylegan-xl/raw/main/in_embeddings/"
@@ -61,8 +66,8 @@ def _of_discriminator(config):
     for i, name in enumerate(names):
         within = (f"nets_{i}",) if len(names) > 1 else ()
         if not model.random_features:
-            net = {"params": trained(config)["features"]} if name == "classifier" else read(config, name)
-            parts["features", *within, "backbone", "variables"] = net
+            found = {("params",): trained(config)["features"]} if name == "classifier" else read(config, name)
+            parts |= {("features", *within, "backbone", "variables", *path): part for path, part in found.items()}
         if model.class_features:
             heads = range(model.num_heads)
             parts |= {("params", *within, f"heads_{j}", "embedding"): {"embedding": table} for j in heads}
@@ -82,16 +87,22 @@ def _of_classifier(config):
 # ---------------------------------------------------------------------------------------------------------------------
 # From a file
 # ---------------------------------------------------------------------------------------------------------------------
-def read(config, name: str) -> dict:
-    """Variables of the EfficientNet-lite of that name, from its file. Raises UsageError where there is none, DataError
-    for another than it should be.
+def read(config, name: str) -> dict[tuple[str, ...], dict]:
+    """Parts of the variables of the feature net of that name, by their path in it, from its file. Raises UsageError
+    where there is none, DataError for another than it should be.
     """
-    published = EFFICIENTNET_LITE_FILES[int(name[-1])]
-    path = checked_file(config, "features", published, URL, pathlib.Path(published).stem.rpartition("-")[2])
-    module, variables = read_efficientnet_lite(read_state_dict(path))
-    if f"efficientnet_lite{module.variant}" != name:
+    url, published = PUBLISHED[name]
+    path = checked_file(config, "features", published, url, pathlib.Path(published).stem.rpartition("-")[2])
+    arrays, (wanted, *_) = read_state_dict(path), projected.feature_net(config, name)
+    if isinstance(wanted, deit_nets.DeiT):
+        module, variables = deit.read(arrays)
+        if module.width != wanted.width:
+            raise DataError(f"{path}: weights of width {module.width}; allowed: of {wanted.width}, those of {name}")
+        return {("params", "transformer"): variables["params"]}
+    module, variables = read_efficientnet_lite(arrays)
+    if module.variant != wanted.variant:
         raise DataError(f"{path}: weights of efficientnet_lite{module.variant}; allowed: of {name}")
-    return variables
+    return {(collection,): part for collection, part in variables.items()}
 
 
 def class_table(config) -> np.ndarray:
@@ -157,7 +168,10 @@ def trained(config) -> dict:
     if classes < 2:
         key, allowed = "gan.guidance", "0"
         if "classifier" in config.model.features:
-            key, allowed = "model.features", "efficientnet_lite0 to 4, or model.random_features=True"
+            key, allowed = (
+                "model.features",
+                "efficientnet_lite0 to 4, deit_base_distilled, or model.random_features=True",
+            )
         found = f"config.{key} is {configs.get(config, key)!r}, and {dataset.name} has no classes to learn"
         raise UsageError(f"{found}; it must be {allowed}")
     net = OfImages(pyramid.Classifier(features, classes), config.model.image_channels, resolution)
