@@ -52,8 +52,7 @@ NETS = {
     "model.num_heads": Key(4, one_of(1, 2, 3, 4), "on the finest of the four maps"),
     "model.head_channels": Key(512, at_least(1), "of a head's maps at 8 px; half as many at twice the size"),
     "model.class_features": Key(0, at_least(0), "columns of a table of the classes, read from a file, with which G's "
-                                "mapping and D's heads begin, and which learns on; 320 in StyleGAN-XL; 0: "
-                                "none"),
+                                "mapping and D's heads begin, and which learns; 320 in StyleGAN-XL; 0: none"),
     "model.class_file": Key("", ANYTHING, "that table, an array [num_classes, class_features]; empty: the published "
                             "file, of ImageNet's classes, in data.cache_dir", may_change=True),
     "model.class_sha256": Key("", SHA256, "how the SHA-256 of that file begins; empty: as the published file's"),
