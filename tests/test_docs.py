@@ -17,8 +17,7 @@ import pytest
 from biggan_jax import __main__ as listing
 from biggan_jax import cli
 from biggan_jax import config as configs
-from biggan_jax.devices import tpu
-from biggan_jax.devices import cpu
+from biggan_jax.devices import cpu, tpu
 from biggan_jax.gans import core
 from experiments import grid
 from launch import cost, jobs
