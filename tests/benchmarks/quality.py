@@ -19,6 +19,7 @@ import copy
 import dataclasses
 import io
 import json
+import os
 import pathlib
 import statistics
 from typing import NamedTuple
@@ -91,6 +92,8 @@ def main(arguments) -> int:
     seeds = parse_seeds(options.seeds)
     check(config, options.steps, options.points)
     processes.initialize(stops_by_itself=True)
+    # PyTorch's waiting threads give their cores up, as XLA's do: beside other work spinning would be what is measured.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     both = sides.Ours(), sides.Theirs(options.biggan_pytorch)
     config.num_steps = options.steps
     compare(both, config, options.steps // options.points, seeds, options.num_samples, pathlib.Path(options.out))
