@@ -162,17 +162,18 @@ class Judge:
         self._config = config
 
     def point(self, side, config, folder: pathlib.Path, step: int) -> Point:
-        """The point of a side's checkpoint, read from `folder` where it was made before."""
-        known = {line["step"]: line["scores"] for line in map(json.loads, _lines(folder))}
+        """The point of a side's checkpoint, read from `folder` where it was made before by the same protocol."""
+        log, protocol = folder / "scores.jsonl", self.protocol()
+        lines = map(json.loads, storage.whole_lines(log))
+        known = {line["step"]: line["scores"] for line in lines if line["protocol"] == protocol}
         if step not in known:
             path = samples_file(folder, step)
-            if not path.exists():
-                save_samples(path, side.samples(config, folder, step, self.labels, self.evaluator.seed))
+            save_samples(path, side.samples(config, folder, step, self.labels, self.evaluator.seed))
             known[step] = self.scores(image_files.load(str(path), config.image_size), self.labels, str(path))
-            with (folder / "scores.jsonl").open("a") as file:
-                file.write(json.dumps({"step": step, "scores": known[step]}) + "\n")
+            with log.open("a") as file:
+                file.write(json.dumps({"step": step, "scores": known[step], "protocol": protocol}) + "\n")
             print(f"{side.name}, step {step}: " + ", ".join(f"{k} {v:.4g}" for k, v in known[step].items()), flush=True)
-        return Point(step, next(s.cpu for s in sides.seconds(folder) if s.step == step), known[step])
+        return Point(step, next(noted.cpu for noted in sides.seconds(folder) if noted.step == step), known[step])
 
     def scores(self, images, labels: np.ndarray, name: str) -> dict[str, float]:
         record = self.evaluator.score_images(images, name)
@@ -188,10 +189,6 @@ class Judge:
             f"{of_ours.describe()}; recognised: of {min(RECOGNITION_SAMPLES, len(self.labels)):,}, by a support vector "
             "machine"
         )
-
-
-def _lines(folder: pathlib.Path) -> list[str]:
-    return storage.whole_lines(folder / "scores.jsonl")
 
 
 def samples_file(folder: pathlib.Path, step: int) -> pathlib.Path:
