@@ -44,5 +44,5 @@ def _cpu(c):
     c.run.keep_every = 1000
     c.run.monitor_split = "test"
     c.run.collapse.max_fid_ratio = 3.0
-    c.run.collapse.min_variety = 0.5
+    c.run.collapse.min_variety = 0.3
     return c

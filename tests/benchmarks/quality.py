@@ -118,30 +118,38 @@ def check(config, steps: int, points: int) -> None:
 
 
 def compare(both, config, every: int, seeds: list[int], num_samples: int, out: pathlib.Path) -> None:
-    """Trains and scores what is not there yet, seed by seed, and writes the report after each.
+    """Trains what is not there yet, seed by seed, then scores it, and writes the report.
 
     both: sides, ours first; see `sides`. every: updates between two points.
     """
-    judge, curves = Judge(config, num_samples), {side.name: [] for side in both}
-    held_out = judge.scores(judge.held_out.images, judge.held_out.labels, "held-out images")
-    steps = range(every, config.num_steps + 1, every)
-    for seed in seeds:
-        seeded = copy.deepcopy(config)
+    by_seed = {seed: copy.deepcopy(config) for seed in seeds}
+    for seed, seeded in by_seed.items():
         seeded.seed = seed
         for side in both:
-            folder = folder_of(out, side, seed)
-            folder.mkdir(parents=True, exist_ok=True)
-            if config.num_steps not in {noted.step for noted in sides.seconds(folder)}:
-                print(f"{side.name}, seed {seed}: training to {config.num_steps} updates", flush=True)
-                side.train(seeded, folder, every)
-            curves[side.name].append([judge.point(side, seeded, folder, step) for step in steps])
-        fid = score_name("FID", judge.features)
-        storage.write_text(out / "table.md", report(curves, held_out, judge.features, judge.protocol()))
-        draw_curves(out / "curves.png", curves, fid)
+            train(side, seeded, folder_of(out, side, seed), every)
+    judge, steps = Judge(config, num_samples), range(every, config.num_steps + 1, every)
+    curves = {
+        side.name: [
+            [judge.point(side, seeded, folder_of(out, side, seed), step) for step in steps]
+            for seed, seeded in by_seed.items()
+        ]
+        for side in both
+    }
+    held_out = judge.scores(judge.held_out.images, judge.held_out.labels, "held-out images")
+    storage.write_text(out / "table.md", report(curves, held_out, judge.features, judge.protocol()))
+    draw_curves(out / "curves.png", curves, score_name("FID", judge.features))
     last = [np.load(samples_file(folder_of(out, side, seeds[0]), config.num_steps))["images"] for side in both]
     ours, theirs = (class_grid(images, judge.labels) for images in last)
     gap = np.full((len(ours), BETWEEN, 3), 255, np.uint8)
     records.save_png(out / "grid.png", np.concatenate([ours, gap, theirs], axis=1))
+
+
+def train(side, config, folder: pathlib.Path, every: int) -> None:
+    """Trains a side in `folder`, unless that is done."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if config.num_steps not in {noted.step for noted in sides.seconds(folder)}:
+        print(f"{side.name}, seed {config.seed}: training to {config.num_steps} updates", flush=True)
+        side.train(config, folder, every)
 
 
 def folder_of(out: pathlib.Path, side, seed: int) -> pathlib.Path:
