@@ -19,6 +19,7 @@ VARIANTS = {
     "table1.py": [f"row={row}" for row in range(1, 10)],
     "imagenet.py": [f"size={size}" for size in (64, 128, 256, 512)],
     "biggan_deep.py": [f"size={size}" for size in (128, 256, 512)],
+    "fashion_mnist.py": ["", "scale=cpu"],
     "image_folder.py": [f"size={size}" for size in (32, 64, 128, 256)],
     "shapes.py": [f"size={size}" for size in (8, 16, 32, 64, 128, 256, 512)],
 }

@@ -185,32 +185,8 @@ def their_step(config, folder: str, images, labels) -> Callable[[], None]:
     import torch
 
     BigGAN, losses = import_biggan_pytorch(folder, "BigGAN", "losses")
-    model, optimizer = config.model, config.optimizer
-    attention = lambda sizes: "_".join(map(str, sizes)) or "0"
-    shared = dict(
-        resolution=config.image_size, n_classes=config.num_classes, SN_eps=model.sn_eps, adam_eps=optimizer.eps
-    )
-    d_attention = model.attention_resolutions_d
-    g = quietly(
-        BigGAN.Generator,
-        G_ch=model.channels,
-        dim_z=model.z_dim,
-        G_attn=attention(model.attention_resolutions),
-        G_shared=model.get("shared_embedding", False),
-        shared_dim=model.get("embedding_size", 0),
-        hier=model.get("skip_z", False),
-        G_lr=optimizer.g_lr,
-        BN_eps=model.bn_eps,
-        **shared,
-    )
-    d = quietly(
-        BigGAN.Discriminator,
-        D_ch=model.channels,
-        D_attn=attention(model.attention_resolutions if d_attention is None else d_attention),
-        D_wide=model.wide_d,
-        D_lr=optimizer.d_lr,
-        **shared,
-    )
+    of_g, of_d = their_arguments(config)
+    g, d = quietly(BigGAN.Generator, **of_g), quietly(BigGAN.Discriminator, **of_d)
     both = BigGAN.G_D(g, d)
     labels = torch.tensor(labels, dtype=torch.int64)
 
@@ -236,6 +212,39 @@ def their_step(config, folder: str, images, labels) -> Callable[[], None]:
         loss.item()
 
     return step
+
+
+def their_arguments(config) -> tuple[dict, dict]:
+    """Of BigGAN-PyTorch's generator and discriminator, for the nets and the optimizers of `config`."""
+    model, optimizer = config.model, config.optimizer
+    attention = lambda sizes: "_".join(map(str, sizes)) or "0"
+    attention_d = model.attention_resolutions_d
+    shared = dict(
+        resolution=config.image_size, n_classes=config.num_classes, SN_eps=model.sn_eps, adam_eps=optimizer.eps
+    )
+    g = dict(
+        G_ch=model.channels,
+        dim_z=model.z_dim,
+        G_attn=attention(model.attention_resolutions),
+        G_shared=model.get("shared_embedding", False),
+        shared_dim=model.get("embedding_size", 0),
+        hier=model.get("skip_z", False),
+        G_lr=optimizer.g_lr,
+        G_B1=optimizer.beta1,
+        G_B2=optimizer.beta2,
+        BN_eps=model.bn_eps,
+        **shared,
+    )
+    d = dict(
+        D_ch=model.channels,
+        D_attn=attention(model.attention_resolutions if attention_d is None else attention_d),
+        D_wide=model.wide_d,
+        D_lr=optimizer.d_lr,
+        D_B1=optimizer.beta1,
+        D_B2=optimizer.beta2,
+        **shared,
+    )
+    return g, d
 
 
 def sample_functions(batch_size: int, config: dict = DEEP_128):
