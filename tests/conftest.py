@@ -17,7 +17,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers have what the process
     # What the tests start as processes of their own compiles once, see `runs` and `commands`.
     os.environ["BIGGAN_TEST_PROGRAMS"] = str(pathlib.Path(_folder.name, "programs"))
     # A third less to compile; an XLA that no longer knows the flag would abort every process.
-    quick = {"XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false"} | os.environ
+    convolutions = "--xla_cpu_experimental_ynn_fusion_type="  # as commands have them, see `devices.cpu`
+    quick = {"XLA_FLAGS": f"--xla_cpu_use_fusion_emitters=false {convolutions}"} | os.environ
     probe = [sys.executable, "-c", "import jax; jax.devices()"]
     if subprocess.run(probe, env=quick, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
         os.environ["XLA_FLAGS"] = quick["XLA_FLAGS"]

@@ -1,6 +1,7 @@
 """What runs are broken with, and what is looked at afterwards. See `tests.runs` for the runs themselves."""
 
 import errno
+import faulthandler
 import hashlib
 import os
 import pathlib
@@ -99,6 +100,11 @@ def alone() -> None:
     from biggan_jax.run import lock
 
     lock.SETTLE_SECONDS = 0.0
+
+
+def without_stacks() -> None:
+    """As users run it: what this process aborts by is not shown as the suite has it shown."""
+    faulthandler.disable()
 
 
 def short_heartbeat() -> None:

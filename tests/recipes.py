@@ -92,7 +92,9 @@ CONFIGS = {
                         "gan__penalty_kind": "r1_r2"},
     "projected_labels": {"model__generator": "fastgan", "model__num_heads": 2, "num_classes": 10,
                          "gan__augment": "color,translation,cutout", "gan__blur": 1.0},
-    "projected_stylegan2": {"model__generator": "stylegan2", "model__separable": True, "truncation_mode": "psi"},
+    "projected_stylegan2": {"model__generator": "stylegan2", "model__separable": True, "truncation_mode": "psi",
+                            "num_classes": 10, "model__w_avg_by_class": True, "gan__guidance": 0.5,
+                            "gan__path_length": 2.0, "gan__path_length_every": 3},
     "sagan": {"gan__name": "gan", "model__name": "sagan", "loss": "hinge", "model__attention_resolutions": (4,)},
 }  # fmt: skip
 for name in ("projected_labels", "projected_stylegan2"):

@@ -50,6 +50,7 @@ FAMILY = {
     + ["scale=cifar10", "scale=cifar10,net=cnn", "scale=paper,size=48", "scale=paper,size=128"],
     "sagan.py": [f"scale={scale}" for scale in ("digits", "shapes", "paper", "imagenet")] + ["attention=none"],
     "infogan.py": ["", "scale=paper"],
+    "stylegan_xl.py": ["", "scale=imagenet", "scale=imagenet,size=64"],
 }
 EXPERIMENTS = [
     f"{path}:{variant}" if variant else path

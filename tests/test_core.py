@@ -224,16 +224,16 @@ def start(gan, weights):
 
 def test_a_net_starts_with_the_weights_it_has_from_elsewhere(scale):
     gan = Frozen(dataclasses.replace(scale[0], optimizer=None))
-    fresh, seen = core.create(gan, 0).nets["s"], {"statistics": {"seen": np.float64(7.0)}}
-    begun = start(gan, {"params": {"a": np.float64(3.0)}, **seen}).nets["s"]
+    fresh, seen = core.create(gan, 0).nets["s"], {("statistics",): {"seen": np.float64(7.0)}}
+    begun = start(gan, {("params",): {"a": np.float64(3.0)}, **seen}).nets["s"]
     assert begun.params["a"] == 3.0 and begun.stats["statistics"]["seen"] == 7.0
     assert begun.params["a"].dtype == begun.stats["statistics"]["seen"].dtype == jnp.float32
     alone = start(gan, seen).nets["s"]
     assert alone.params["a"] == fresh.params["a"] and alone.stats["statistics"]["seen"] == 7.0
     with pytest.raises(DataError, match=r"weights of the net s: \['params'\]\['a'\] is \(2,\); allowed is \(\)"):
-        start(gan, {"params": {"a": np.zeros(2)}})
+        start(gan, {("params",): {"a": np.zeros(2)}})
     with pytest.raises(DataError, match=r"\['statistics'\]\['seen'\] is None; allowed is \(\)"):
-        start(gan, {"statistics": {}})
+        start(gan, {("statistics",): {}})
 
 
 def test_a_net_cannot_be_called_what_a_checkpoint_calls_something_else(scale):

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
 
-from biggan_jax.data import array_record, image_source, preparation
+from biggan_jax.data import array_record, batches, image_source, preparation
 from biggan_jax.data.image_source import ImageSource, StreamedImages
 from biggan_jax.errors import DataError
 
@@ -31,10 +32,43 @@ def test_pixels_and_labels_come_back_bit_equal(folder, monkeypatch, fits):
     monkeypatch.setattr(image_source, "fits_in_memory", lambda num_bytes: fits)
     dataset = array_record.load(str(folder), "train", SIZE, 3)
     assert isinstance(dataset.images, np.ndarray if fits else StreamedImages)
-    order = np.random.default_rng(1).permutation(COUNT)
+    order = np.random.default_rng(1).integers(0, COUNT, 2 * COUNT)
     np.testing.assert_array_equal(dataset.images[order], PIXELS[order])
     np.testing.assert_array_equal(dataset.labels, LABELS)
     assert dataset.class_names == ("a", "b", "c")
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The indices of the records that are read."""
+    found = []
+
+    class Reader(array_record.RecordReader):
+        def read_many(self, indices, image_size):
+            found.extend(indices)
+            return super().read_many(indices, image_size)
+
+    monkeypatch.setattr(array_record, "RecordReader", Reader)
+    return found
+
+
+def test_a_small_split_is_read_at_start_and_of_a_large_one_each_host_reads_its_part_of_a_step(
+    folder, monkeypatch, read
+):
+    array_record.load(str(folder), "train", SIZE, 3)
+    assert sorted(read) == list(range(COUNT))
+    monkeypatch.setattr(image_source, "fits_in_memory", lambda num_bytes: True)
+    monkeypatch.setattr(array_record, "READ_AT_START", sum(path.stat().st_size for path in shards(folder)))  # no labels
+    read.clear()
+    dataset = array_record.load(str(folder), "train", SIZE, 3)
+    assert read == []
+    whole = batches.example_indices(0, 16, 16, COUNT).reshape(2, 8)
+    for host in range(4):
+        batch = batches.train_batch(dataset, 0, 16, 2, 8, host, 4)
+        own = whole[:, 2 * host : 2 * host + 2]
+        assert sorted(read) == sorted(own.ravel())
+        np.testing.assert_array_equal(batch["image"], PIXELS[own])
+        read.clear()
 
 
 def test_another_size_is_resized(folder):
@@ -166,17 +200,43 @@ def test_bad_folders(folder, tmp_path):
         array_record.load(str(folder), "train", SIZE, 3)
 
 
-def test_a_damaged_record_is_named_or_skipped(folder):
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_damaged_record_is_named_or_skipped(folder, monkeypatch, fits):
     shard = shards(folder)[1]
     data = bytearray(shard.read_bytes())
     data[data.find(PIXELS[8].tobytes()[:16])] ^= 1  # in the pixels of one record of the second shard
     shard.write_bytes(data)
-    with pytest.raises(DataError, match=f"{shard.name}: record . is damaged"):
-        array_record.load(str(folder), "train", SIZE, 3)
+    monkeypatch.setattr(image_source, "fits_in_memory", lambda num_bytes: fits)
+    with pytest.raises(DataError, match=f"{shard.name}: record 1 is damaged"):
+        array_record.load(str(folder), "train", SIZE, 3).images[np.arange(COUNT)]
     dataset = array_record.load(str(folder), "train", SIZE, 3, skip_bad_records=1)
-    wrong = [i for i in range(COUNT) if not np.array_equal(dataset.images[i], PIXELS[i])]
-    assert wrong == [8]
-    np.testing.assert_array_equal(dataset.images[8], PIXELS[11])  # the next of its class
+    images = dataset.images[np.arange(COUNT)]
+    assert [i for i in range(COUNT) if not np.array_equal(images[i], PIXELS[i])] == [8]
+    np.testing.assert_array_equal(images[8], PIXELS[11])  # the next of its class
+
+
+def test_a_record_of_another_class_than_the_labels_say_is_damaged(folder):
+    images = iter(PIXELS[:7])
+    array_record.write_shard(shards(folder)[0], images, [*LABELS[:6], 2])
+    with pytest.raises(DataError, match=f"{shards(folder)[0].name}: record 6 is damaged: .* class 2; .* of class 0"):
+        array_record.load(str(folder), "train", SIZE, 3)
+
+
+def test_a_record_is_read_where_it_lies_and_parsed_where_another_wrote_it():
+    written = array_record.serialize(PIXELS[0], 300)
+    image = array_record.parse_image(written, SIZE, 300)
+    assert np.shares_memory(image, np.frombuffer(written, np.uint8))
+    # To protobuf messages behind each other are one: here the label comes first.
+    features = tf_example_pb2.Example.FromString(written)
+    label_first = tf_example_pb2.Example()
+    label_first.features.feature["label"].CopyFrom(features.features.feature["label"])
+    del features.features.feature["label"]
+    other = label_first.SerializeToString() + features.SerializeToString()
+    assert other != written
+    for found in (image, array_record.parse_image(other, SIZE, 300)):
+        np.testing.assert_array_equal(found, PIXELS[0])
+    with pytest.raises(ValueError, match="192 bytes of class 300; allowed: 4x4x3 of class 300"):
+        array_record.parse_image(written, 4, 300)
 
 
 def test_a_manifest_cannot_lead_out_of_the_folder(folder):

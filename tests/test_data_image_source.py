@@ -70,6 +70,40 @@ def test_in_memory_and_streamed_index_alike(monkeypatch, fits):
     np.testing.assert_array_equal(gathered[:, 0, 0, 0], [5, 29, 5, 0])
 
 
+@pytest.mark.parametrize("count", [0, 1, 7, 200])
+def test_streamed_images_are_each_read_once_and_the_first_error_is_raised(count):
+    read = []
+    source = numbered(count, read.append)
+    assert len(StreamedImages(source, 2)[np.arange(count)]) == count and sorted(read) == list(range(count))
+
+    def broken(index):
+        raise DataError(f"{index}.png: broken")
+
+    if count:
+        with pytest.raises(DataError, match="^0.png"):
+            StreamedImages(numbered(count, broken), 2)[np.arange(count)]
+    assert not decode_threads()
+
+
+def test_images_are_read_together_where_the_source_can_and_each_by_itself_where_one_is_bad(capsys):
+    read = []
+
+    def read_many(indices, size):
+        read.append(indices)
+        if 2 in indices:
+            raise DataError("one of them")
+        return [np.full((size, size, 3), index + 10, np.uint8) for index in indices]
+
+    source = dataclasses.replace(skip_bad(source_with({2}), 1), read_many=read_many)
+    assert [int(image[0, 0, 0]) for image in source.read_some([0, 1, 3], 2)] == [10, 11, 13]
+    assert [int(image[0, 0, 0]) for image in source.read_some([0, 1, 2], 2)] == [0, 1, 4]
+    assert read == [[0, 1, 3], [0, 1, 2]] and "image 2 is damaged" in capsys.readouterr().err
+    read.clear()
+    images = StreamedImages(source, 2)[np.array([3, 0, 0, 4, 1, 3])]
+    np.testing.assert_array_equal(images[:, 0, 0, 0], [13, 10, 10, 14, 11, 13])
+    assert all(indices == sorted(indices) for indices in read) and sorted(sum(read, [])) == [0, 0, 1, 3, 3, 4]
+
+
 @pytest.mark.parametrize("watched", [True, False])
 def test_progress_is_shown_only_to_a_person(monkeypatch, capsys, watched):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: watched, raising=False)

@@ -17,7 +17,7 @@ import pytest
 from biggan_jax import __main__ as listing
 from biggan_jax import cli
 from biggan_jax import config as configs
-from biggan_jax.devices import tpu
+from biggan_jax.devices import cpu, tpu
 from biggan_jax.gans import core
 from experiments import grid
 from launch import cost, jobs
@@ -228,7 +228,7 @@ def test_keys_that_are_named_exist():
 
 
 # Of curl, git and BigGAN-PyTorch.
-OF_OTHERS = {"--create-dirs", "--always", "--dirty", "--cross_replica", "--num_G_SV_itrs"}
+OF_OTHERS = {"--create-dirs", "--always", "--dirty", "--cross_replica", "--num_G_SV_itrs"} | {cpu._FLAG}
 
 
 def test_messages_advise_options_that_there_are(capsys):

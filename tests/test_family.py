@@ -149,6 +149,7 @@ NARROW |= dict.fromkeys(("dcgan", "wgan", "wgan_gp", "sngan", "sagan", "acgan", 
 NARROW |= dict.fromkeys(("infogan", "improved_gan"), (*NARROW_MAPS, "run.standing_stats_batches=1"))
 NARROW |= dict.fromkeys(("stylegan2", "stylegan2_ada", "r3gan"), ("model.channel_max=8",))
 NARROW["projected_gan"] = ("model.channels=2", "model.random_features=True")
+NARROW["stylegan_xl"] = ("model.channel_max=8", "model.random_features=True")
 
 
 @pytest.mark.slow

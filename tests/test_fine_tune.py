@@ -194,6 +194,53 @@ def test_embeddings_of_another_width_do_not_start_afresh():
     assert fine_tune.starting_afresh(embedding(10, 8), embedding(7, 8)) == ["params/embedding/embedding"]
     with pytest.raises(DataError, match=r"embedding/embedding is \(10, 4\) there, \(10, 8\) in this config"):
         fine_tune.starting_afresh(embedding(10, 8), embedding(10, 4))
+    average = lambda *shape: {"w_avg": {"mapping": {"mean": np.zeros(shape)}}}
+    for there in (average(8), average(7, 8)):
+        assert fine_tune.starting_afresh(average(10, 8), there) == ["w_avg/mapping/mean"]
+
+
+STYLED = dict(gan__name="projected_gan", model__name="projected", model__generator="stylegan2", truncation_mode="psi",
+              model__random_features=True)  # fmt: skip
+
+
+def test_a_generator_grows_over_its_stem(tmp_path):
+    fields = STYLED | {"model__architecture": "resnet"}
+    nets = save(tmp_path, **fields)
+    grown = fields | {"image_size": 16, "model__stem": 8}
+    config = tiny_config(init_from="x", **grown)
+    fresh = random_state(config, 1)
+    state, log = initialize(fresh, tmp_path, **grown)
+    assert log[0].startswith("generator: the mapping and layers up to 8 px from its average in ") and len(log) == 2
+    module = gans.build(config).generator.module
+    own, before, average = (
+        flat(fresh.nets["generator"].variables),
+        flat(fresh.ema["generator"]),
+        flat(nets["ema"]["generator"]),
+    )
+    found, found_average = flat(state.nets["generator"].variables), flat(state.ema["generator"])
+    for name, value in found.items():
+        of_stem = module.of_stem(tuple(name.split("/")))
+        assert of_stem == ("block_16" not in name)
+        np.testing.assert_array_equal(value, average[name] if of_stem else own[name], err_msg=name)
+        np.testing.assert_array_equal(found_average[name], average[name] if of_stem else before[name], err_msg=name)
+    assert_equal(state.nets["discriminator"], fresh.nets["discriminator"])
+    # The layer that drew the smaller image has no place.
+    assert "params/synthesis/block_8/to_image/kernel" in average.keys() - found.keys()
+    with pytest.raises(DataError, match=r"init_from: params/.* is \(.*\) there, \(.*\) in this config"):
+        initialize(fresh, tmp_path, **grown | {"model__w_dim": 4})
+    with pytest.raises(DataError, match="init_from: .*block_16.* is missing there, .* in this config"):
+        initialize(fresh, tmp_path, **grown | {"image_size": 32, "model__stem": 16})
+
+
+def test_a_frozen_net_is_that_of_a_new_run(tmp_path, monkeypatch):
+    guided = STYLED | {"gan__guidance": 1.0}
+    nets, asked = save(tmp_path, parts=("ema", "generator", "discriminator", "classifier"), **guided), []
+    monkeypatch.setattr(fine_tune.frozen, "weights", lambda config, known: asked.append(known) or {})
+    fresh = random_state(tiny_config(**guided), 1)
+    state, log = initialize(fresh, tmp_path, **guided)
+    assert log[1:] == ["classifier: frozen, that of a new run"] and asked == [{"generator", "discriminator"}]
+    assert_equal(state.nets["classifier"], fresh.nets["classifier"])
+    assert_equal(state.nets["discriminator"].variables, nets["discriminator"])
 
 
 def test_what_has_no_place_is_named(tmp_path):

@@ -5,6 +5,7 @@ are those of `test_reliability_processes`.
 import concurrent.futures
 import math
 import os
+import socket
 import threading
 
 import pytest
@@ -94,6 +95,28 @@ def test_one_that_is_silent_is_missed(watches, ends, monkeypatch, capfd):
     monkeypatch.setattr(second, "_set", lambda *_: None)
     assert ends(1)[0] == 42
     assert "error: process 1 was not heard of for 0 s; this one ends too" in capfd.readouterr().err
+
+
+def test_when_process_0_is_gone_this_one_ends_without_asking_the_store(watches, ends, monkeypatch, capfd):
+    _, second = watches(2)
+    with socket.create_server(("localhost", 0)) as service:
+        second.look_for_service(f"localhost:{service.getsockname()[1]}")
+        connection, _ = service.accept()  # it looks, and goes on looking
+        service.accept()[0].close()
+        connection.close()
+    assert ends(1) == [42]
+    assert "error: process 0, by which the processes know of each other, is gone; this" in capfd.readouterr().err
+
+
+def test_one_that_is_done_and_one_that_never_reached_process_0_do_not_miss_it(watches, ends, capfd):
+    never, done = watches(2)
+    with socket.create_server(("localhost", 0)) as service:
+        address = f"localhost:{service.getsockname()[1]}"
+        done.look_for_service(address)
+        service.accept()[0].close()
+        done.leave()
+    never.look_for_service(address)
+    assert not never._over.wait(0.5) and not capfd.readouterr().err
 
 
 def test_a_save_that_failed_does_not_wait_for_the_others(monkeypatch):

@@ -2,6 +2,8 @@
 are equal to.
 """
 
+import functools
+
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -152,3 +154,28 @@ def test_groups_of_the_deviation_are_strided_and_divide_any_batch(count, group, 
         assert len(others) == expected
         deviation = np.sqrt(np.var(others, axis=0) + 1e-8).mean()
         np.testing.assert_allclose(found[i, ..., 3], deviation, rtol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["skip", "resnet"])
+def test_a_stem_draws_as_before_and_does_not_learn(architecture):
+    generator = stylegan2.Generator(architecture=architecture, num_classes=3, **TINY_G)
+    z, labels = jax.random.normal(KEY, (2, 4)), jnp.arange(2)
+    variables = random_variables(generator, z, labels)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def gradient(params, stem):
+        def loss(params):
+            images = generator.clone(stem=stem).apply({**variables, "params": params}, z, labels)
+            return jnp.square(images).sum(), images
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    (of_all, images), (of_head, same) = (gradient(variables["params"], stem) for stem in (0, 8))
+    np.testing.assert_allclose(images, same, rtol=0, atol=1e-5 * np.abs(images).max())  # as two programs round
+    for path, leaf in jax.tree_util.tree_leaves_with_path(of_head):
+        if generator.clone(stem=8).of_stem(("params", *(key.key for key in path))):
+            assert not leaf.any(), path
+        else:
+            whole = functools.reduce(lambda tree, key: tree[key.key], path, of_all)
+            np.testing.assert_allclose(leaf, whole, rtol=1e-5, atol=1e-5 * np.abs(whole).max(), err_msg=str(path))
+            assert leaf.any(), path

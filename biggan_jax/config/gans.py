@@ -2,7 +2,7 @@
 
 import math
 
-from biggan_jax.config import r3gan
+from biggan_jax.config import projected, r3gan, stylegan2
 from biggan_jax.config.data import DOMAINS, arrays, kind
 from biggan_jax.config.keys import (
     ANYTHING,
@@ -174,7 +174,7 @@ TABLES = {
         "gan.learn_std": Key(False, ANYTHING, "Q tells a standard deviation of each continuous code too; False: it is "
                              "1, as in the authors' code"),
     },
-    "stylegan2": AUGMENT | {
+    "stylegan2": AUGMENT | stylegan2.PATH_LENGTH | {
         "model.name": Key("stylegan2", one_of("stylegan2", also=", whose G maps latents to styles"), "the nets"),
         "loss": Key("non_saturating", one_of(*LOSSES), "of both nets"),
         "gan.prior": _ADVERSARIAL["gan.prior"],
@@ -182,11 +182,6 @@ TABLES = {
                             "none"),
         "gan.r1_every": Key(16, at_least(1), "steps between updates of D by R1, which weighs as many times more; D's "
                             "Adam is rescaled for it"),
-        "gan.path_length": Key(2.0, FINITE, "weight of the path length's penalty on G (Karras et al. 2020, Section "
-                               "3.2); 0: none"),
-        "gan.path_length_every": Key(4, at_least(1), "the same of G; its Adam is rescaled where the weight is 0 too, "
-                                     "as in the public code"),
-        "gan.path_length_shrink": Key(2, at_least(1), "the penalty is on the batch divided by this, for memory"),
         "gan.mixing": Key(0.9, Check(lambda value: 0 <= value <= 1, "0 to 1"), "probability that an image has the "
                           "styles of two latents (Karras et al. 2019, Section 3.1)"),
         "gan.ema_kimg": Key(10.0, POSITIVE, "half-life of the moving average of the generator, in thousands of images"),
@@ -209,15 +204,12 @@ TABLES = {
         "gan.cutout": AUGMENT["gan.cutout"],
         "truncation_mode": _ADVERSARIAL["truncation_mode"],
     },
-    "projected_gan": AUGMENT | {
+    "projected_gan": AUGMENT | projected.RECIPE | {
         "model.name": Key("projected", one_of("projected", also=", whose D has several heads"), "the nets"),
         "loss": Key("hinge", one_of(*LOSSES), "of both nets, over all logits of all heads"),
         "gan.prior": _ADVERSARIAL["gan.prior"],
         "gan.augment": AUGMENT["gan.augment"]._replace(default="color,translation,cutout"),
         "gan.cutout": AUGMENT["gan.cutout"]._replace(default=0.2),
-        "gan.blur": Key(0.0, FINITE, "sigma, in pixels, of a blur of all that D sees, at first; 2 in StyleGAN-XL's "
-                        "code (Sauer et al. 2022); 0: none"),
-        "gan.blur_kimg": Key(300.0, POSITIVE, "thousands of images over which it goes to 0"),
         "gan.ema_kimg": Key(20.0, POSITIVE, "half-life of the moving average of the generator, in thousands of images"),
         "gan.ema_rampup": Key(0.05, SHARE, "of the images so far, which the half-life is at most; 0: no such limit"),
         "truncation_mode": Key("resample", one_of(*TRUNCATION_MODES, "psi"), "what truncation means when sampling, see "

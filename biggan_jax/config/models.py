@@ -2,7 +2,7 @@
 
 import math
 
-from biggan_jax.config import data, projected, r3gan
+from biggan_jax.config import data, projected, r3gan, stylegan2
 from biggan_jax.config.keys import ANYTHING, FINITE, POSITIVE, SHARE, Check, Key, at_least, one_of, optional, require
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)  # of BigGAN's nets
@@ -12,7 +12,6 @@ INITIAL_VALUES = ("torch", "he", "normal", "uniform", "orthogonal")  # of the sa
 WIDTHS = Check(lambda widths: len(widths) > 0 and min(widths) >= 1, "a tuple of numbers, each at least 1")
 RATES = Check(lambda rates: all(map(SHARE.allows, rates)), "a tuple of numbers, each at least 0 and less than 1")
 EACH_AT_LEAST_2 = Check(lambda numbers: all(n >= 2 for n in numbers), "a tuple of numbers, each at least 2")
-ARCHITECTURES = ("skip", "resnet", "orig")  # of StyleGAN2's nets
 STRIDED_SIZES = (8, 16, 28, 32, 64)  # of nets of strided convolutions
 
 _COMMON = {
@@ -64,24 +63,6 @@ _SPECTRAL_D = {
     "model.norm_d": Key("spectral", one_of("spectral", "layer", "none"), "normalisation in the discriminator"),
     "model.sn_eps": Key(1e-12, FINITE, "of spectral normalisation"),
 }
-_STYLED = {  # StyleGAN2's generator
-    "image_size": Key(256, one_of(*SIZES, 1024), "pixels"),
-    "compute_dtype": Key("bfloat16", one_of("float32", "bfloat16"), "of the highest resolutions, see "
-                         "model.low_precision"),
-    "model.low_precision": Key(4, at_least(0), "of the highest resolutions, but not 4 px, are computed in "
-                               "compute_dtype; the others in float32"),
-    "model.clamp": Key(256.0, optional(POSITIVE), "bound on the values of each layer, without their sign; None: "
-                       "none", or_none=float),
-    "model.z_dim": Key(512, at_least(1), "latents"),
-    "model.w_dim": Key(512, at_least(1), "of the mapped latents and the mapping's layers"),
-    "model.mapping_layers": Key(8, at_least(1), "of the mapping of z and labels in G"),
-    "model.mapping_rate": Key(0.01, POSITIVE, "share of the learning rate at which the mappings learn (Karras et "
-                              "al. 2019, Appendix C)"),
-    "model.channel_base": Key(32768, at_least(1), "maps of a layer times its size in pixels; 16384 in the smaller "
-                              "nets"),
-    "model.channel_max": Key(512, at_least(1), "maps of a layer at most"),
-    "model.architecture": Key("skip", one_of(*ARCHITECTURES), "of G (Karras et al. 2020, Figure 7)"),
-}  # fmt: skip
 TABLES = {
     "biggan": IMAGE_CHANNELS | _RESIDUAL | _BIGGAN | _WIDE,
     "biggan_deep": _RESIDUAL | _BIGGAN | {
@@ -200,14 +181,9 @@ TABLES = {
         "model.z_dim": Key(74, at_least(1), "latents, the codes among them"),
         "model.slope": Key(0.1, FINITE, "of the discriminator's leaky ReLU; 0.01 in the authors' code"),
     },
-    "stylegan2": IMAGE_CHANNELS | _STYLED | {
-        "model.mapping_layers_d": Key(8, at_least(1), "of that of labels in D"),
-        "model.architecture_d": Key("resnet", one_of(*ARCHITECTURES), "of D"),
-        "model.stddev_group": Key(4, at_least(0), "images of a group of the minibatch standard deviation in D; 0: "
-                                  "none"),
-    },
+    "stylegan2": IMAGE_CHANNELS | stylegan2.GENERATOR | stylegan2.DISCRIMINATOR,
     "r3gan": IMAGE_CHANNELS | r3gan.NETS,
-    "projected": IMAGE_CHANNELS | _STYLED | projected.NETS,
+    "projected": IMAGE_CHANNELS | stylegan2.GENERATOR | projected.NETS,
     "translation": {
         "model.generator": Key("resnet", one_of("resnet", "unet"), "residual blocks, or a U-Net"),
         "model.discriminator": Key("patch", one_of("patch", "pixel"), "one logit for each patch, or each pixel"),
@@ -281,16 +257,6 @@ def _check_dcgan(config):
         require(possible, "model.conditioning", config, "input with model.mlp_widths")
 
 
-def _check_stylegan2(config):
-    model, images = config.model, config.batch_size // config.accumulation_steps
-    if model.stddev_group:
-        allowed = f"0 or a divisor of the micro-batch, {images}, or more than that"
-        possible = images % min(model.stddev_group, images) == 0
-        require(possible, "model.stddev_group", config, allowed)
-    allowed = f"at least {config.image_size}, the image's size: its layers need a map"
-    require(model.channel_base >= config.image_size, "model.channel_base", config, allowed)
-
-
 def _check_translation(config):
     model, arrays = config.model, data.arrays(config)
     require({"a", "b"} <= arrays.keys(), "model.name", config, "other nets: the data have no two domains a and b")
@@ -345,6 +311,6 @@ CHECKS = {
     "mlp": _check_mlp,
     "r3gan": r3gan.check_nets,
     "projected": projected.check,
-    "stylegan2": _check_stylegan2,
+    "stylegan2": stylegan2.check,
     "translation": _check_translation,
 }

@@ -5,8 +5,13 @@ They speak through the key-value store of JAX's coordination service, which proc
 """
 
 import contextlib
+import ctypes
+import faulthandler
 import itertools
+import math
 import os
+import signal
+import socket
 import sys
 import threading
 import time
@@ -33,7 +38,9 @@ def ends_together():
     if jax.process_count() == 1:
         yield
         return
+    _delay_aborts()
     watch = _Watch(distributed.global_state.client, jax.process_index(), jax.process_count())
+    watch.look_for_service(distributed.global_state.coordinator_address)
     try:
         yield
     except BigGANError as error:
@@ -55,8 +62,20 @@ def at_barrier(*, key: str, timeout_ms: int) -> None:
     multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
 
+def _delay_aborts() -> None:
+    """From now on an abort comes six seconds late: where process 0 is gone XLA aborts at once, and the watch, which
+    looks for it more often, ends this process before, with a line and a code that say what to do.
+
+    C's `sleep` is the handler of SIGABRT, whose number, 6, it takes for the seconds: nothing of Python runs in a thread
+    that has just found the process broken. Whoever has Python show the stacks of an abort keeps that instead.
+    """
+    if not faulthandler.is_enabled():
+        libc = ctypes.CDLL(None)
+        libc.signal(signal.SIGABRT, libc.sleep)
+
+
 class _Watch:
-    """A thread that gives signs of life, and looks for those of the others."""
+    """Threads that give signs of life, and look for those of the others."""
 
     def __init__(self, client, process: int, processes: int):
         self._client, self._process, self._processes = client, process, processes
@@ -75,13 +94,16 @@ class _Watch:
     def end(self, code: int, line: str) -> None:
         """This process is about to end with `code`, and does so within GRACE_SECONDS."""
         self._over.set()
-        self._tell(line)
         exit_soon = threading.Timer(GRACE_SECONDS, _exit, (code, line))
         exit_soon.daemon = True
-        if self._process == 0:  # the others read it from this process, and would be aborted without it
-            until = time.monotonic() + GRACE_SECONDS + 3 * POLL_SECONDS
-            while len(self._read(_ENDED)) < self._processes and time.monotonic() < until:
-                time.sleep(0.1)
+        if self._process != 0:
+            exit_soon.start()  # first, as the store stands still where process 0 is gone
+            self._tell(line)
+            return
+        self._tell(line)
+        until = time.monotonic() + GRACE_SECONDS + 3 * POLL_SECONDS
+        while len(self._read(_ENDED)) < self._processes and time.monotonic() < until:
+            time.sleep(0.1)  # the others read it from this process, and would be aborted without it
         exit_soon.start()
 
     def wait_for_signs_of_life(self) -> None:
@@ -95,15 +117,41 @@ class _Watch:
             time.sleep(0.1)
         self._waiting = False
 
+    def look_for_service(self, address: str) -> None:
+        """From now on this process ends when process 0, which listens at `address`, "host:port", is gone. Of the store
+        it would not learn that: its calls stand still as soon as XLA has found the same.
+        """
+        host, _, port = address.rpartition(":")
+        where = host.strip("[]"), int(port)
+        threading.Thread(target=self._look_for_service, args=(where,), name="service", daemon=True).start()
+
+    def _look_for_service(self, where: tuple[str, int]) -> None:
+        answered = math.inf  # when it last did
+        while not self._over.wait(POLL_SECONDS / 2):
+            try:
+                socket.create_connection(where, timeout=POLL_SECONDS).close()
+            except ConnectionRefusedError:
+                if answered < math.inf:
+                    break
+            except OSError:
+                if time.monotonic() - answered > LOST_SECONDS:
+                    break
+            else:
+                answered = time.monotonic()
+        else:
+            return
+        self._leave_the_lost("process 0, by which the processes know of each other, is gone")
+
     def _look(self) -> None:
-        try:
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # the store is gone, see `look_for_service`
             reason = self._others_end()
-        except jax.errors.JaxRuntimeError:
-            reason = "process 0, by which the others know of each other, is gone"
-        if reason and (self._waiting or not self._over.wait(GRACE_SECONDS)):
-            _say(f"{reason}; this one ends too, and the same command continues from what is saved")
-            self._tell(_UNTOLD)
-            os._exit(EXIT_STOPPED_WITH_STATE_SAVED)
+            if reason and (self._waiting or not self._over.wait(GRACE_SECONDS)):
+                self._tell(_UNTOLD)
+                self._leave_the_lost(reason)
+
+    def _leave_the_lost(self, reason: str) -> None:
+        _say(f"{reason}; this one ends too, and the same command continues from what is saved")
+        os._exit(EXIT_STOPPED_WITH_STATE_SAVED)
 
     def _others_end(self) -> str | None:
         """Why this process must end; None once it does so by itself."""

@@ -14,11 +14,11 @@ from jax.experimental import multihost_utils
 import jax.numpy as jnp
 import numpy as np
 
-from biggan_jax.devices import sharding
+from biggan_jax.devices import cpu, sharding
 from biggan_jax.errors import UsageError
 
-# Processes end, with code 134, when one of them is not heard of for so long, or when not all have come together by
-# then.
+# JAX aborts processes, with code 134, when one of them is not heard of for so long, which `group` comes before, or when
+# not all have come together by then.
 _TIMEOUTS = {"heartbeat_timeout_seconds": 30, "initialization_timeout": 300}
 _BYTES = 2**16
 
@@ -36,7 +36,8 @@ def pin_random_stream() -> None:
 
 
 def initialize(stops_by_itself: bool = False) -> None:
-    """Joins the other processes of the job, if it has any, before any other JAX call; draws are pinned.
+    """Joins the other processes of the job, if it has any, before any other JAX call; draws are pinned, and CPUs used
+    whole.
 
     `stops_by_itself`: the caller asks `on_request_to_stop`; others end at once by SIGTERM, which JAX would keep from
     them.
@@ -46,6 +47,7 @@ def initialize(stops_by_itself: bool = False) -> None:
     trains on the host's TPU for instance, looks for none.
     """
     pin_random_stream()
+    cpu.convolve_on_all_cores()
     if "JAX_COORDINATOR_ADDRESS" in os.environ:
         jax.distributed.initialize(
             num_processes=int(os.environ["JAX_NUM_PROCESSES"]),

@@ -8,11 +8,12 @@ are few, and the gradient of a convolution inside `lax.scan` is some thirty time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 import dataclasses
 import functools
+import operator
 from typing import Any, Protocol
 
 import chex
 from flax import linen as nn
-from flax import struct
+from flax import struct, traverse_util
 import jax
 import jax.numpy as jnp
 import optax
@@ -187,17 +188,19 @@ def create(gan: GAN, seed: jax.Array) -> GANState:
     return GANState(step=zero, attempt=jnp.copy(zero), key=step_key, nets=nets, ema=ema, extra=gan.extra())
 
 
-def fitted(name: str, net: Net, collections: Mapping[str, Any]):
-    """Whole collections of a net's variables from elsewhere, of the net's types. Raises DataError where its module has
-    others.
+def fitted(name: str, net: Net, parts: Mapping[tuple[str, ...], Any]):
+    """Parts of a net's variables from elsewhere, by their paths in them: as one tree, of the net's types. Raises
+    DataError where its module has others.
     """
-    shapes = {collection: net.shapes()[collection] for collection in collections}
+    whole = net.shapes()
+    shapes = traverse_util.unflatten_dict({path: functools.reduce(operator.getitem, path, whole) for path in parts})
+    arrays = traverse_util.unflatten_dict(dict(parts))
     has = lambda tree: {jax.tree_util.keystr(p): x.shape for p, x in jax.tree_util.tree_leaves_with_path(tree)}
-    found, wanted = has(collections), has(shapes)
+    found, wanted = has(arrays), has(shapes)
     if wrong := sorted(path for path in found | wanted if found.get(path) != wanted.get(path)):
         path = wrong[0]
         raise DataError(f"weights of the net {name}: {path} is {found.get(path)}; allowed is {wanted.get(path)}")
-    return jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), collections, shapes)
+    return jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), arrays, shapes)
 
 
 def sampling_variables(gan: GAN, state: GANState) -> dict[str, Any]:

@@ -96,6 +96,13 @@ def build(config) -> Loss:
     return LOSSES[config.loss] if real_label == 1 else smoothed(LOSSES[config.loss], real_label)
 
 
+def summed(loss: Loss) -> Loss:
+    """The sum of `loss` over several nets, whose logits are tuples."""
+    d = lambda real, fake: sum(map(loss.d, real, fake))
+    g = lambda *logits: sum(map(loss.g, *logits))
+    return loss._replace(d=d, g=g, distance=lambda d_loss: {})
+
+
 def smoothed(loss: Loss, real_label: float) -> Loss:
     """`loss`, one of logits, with D's target for real examples lowered from 1 to `real_label`; fakes keep 0, so that D
     draws G nowhere but to real examples (Salimans et al. 2016, Section 3.4).

@@ -2,6 +2,7 @@
 wherever it starts.
 """
 
+import dataclasses
 import math
 
 import chex
@@ -9,6 +10,29 @@ import jax
 import jax.numpy as jnp
 
 DECAY = 0.01  # share of the running mean that each look replaces
+
+
+@dataclasses.dataclass(frozen=True)
+class PathLength:
+    """How much the penalty weighs, and when it is due: in updates of its own (lazy regularization, their Section 3.1).
+
+    every: steps between two. shrink: by which the batch is divided for it, since it takes as much memory as both other
+    passes. start: images before the first, of which each step has `batch`.
+    """
+
+    weight: float
+    every: int
+    shrink: int
+    start: float
+    batch: int
+
+    def due(self, step: int) -> bool:
+        """Whether the step after `step` others has it."""
+        return self.weight > 0 and step % self.every == 0 and step * self.batch >= self.start
+
+    def examples(self, batch: int) -> int:
+        """Of a batch of so many, those it is measured on."""
+        return max(batch // self.shrink, 1)
 
 
 def lengths(synthesize, ws: jax.Array, noise: jax.Array) -> jax.Array:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from biggan_jax.devices import sharding
 from biggan_jax.errors import UsageError
 from biggan_jax.gans import averages, losses, optimizers, pair, path_length, penalties
-from biggan_jax.gans.core import cut, discriminate, update
+from biggan_jax.gans.core import Net, cut, discriminate, update
 
 
 class Phase(NamedTuple):
@@ -34,11 +34,18 @@ class Psi:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Styled(pair.Pair):
-    """A pair whose generator maps latents to styles w first: truncation is in w, and samples are made of w too."""
+    """A pair whose generator maps latents to styles w first: truncation is in w, samples are made of w too, and path
+    lengths are of w.
+    """
 
+    path: path_length.PathLength | None = None  # the penalty on G's path lengths; None: there is none
+    mixing: float = 0.0  # probability that an image has two styles
     cutoff: int | None = None  # layers that truncation acts on, from the first; None: all
 
     truncates = True
+
+    def extra(self):
+        return ({"path_length": jnp.zeros(())} if self.path else {}) | super().extra()  # their running mean
 
     def truncation(self, value: float | None, mode: str | None) -> Psi | None:
         """psi. Raises UsageError for another mode, or no number of a sensible size."""
@@ -69,85 +76,6 @@ class Styled(pair.Pair):
             return super().generate(variables, latents, condition)
         return self.generator.apply(variables["generator"], latents, method="synthesize")
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StyleGAN2(Styled):
-    r1: penalties.SlopePenalty
-    path_weight: float  # of the path length's penalty
-    path_every: int  # steps between penalties on it
-    path_shrink: int  # by which the batch is divided for it
-    mixing: float  # probability that an image has two styles
-
-    def extra(self):
-        return {"path_length": jnp.zeros(())} | super().extra()  # its running mean
-
-    def phase(self, step: int) -> Phase:
-        path = self.path_weight > 0 and step % self.path_every == 0
-        return Phase(path_length=path, r1=self.r1.weight > 0 and self.r1.due(step))
-
-    def step(self, state, batch, phase):
-        """The state and metrics after an update of G and one of D, each followed by one of its regularizer where
-        `phase` has it, on the same Adam (Karras et al. 2020, Appendix B).
-
-        `batch`: image uint8 [batches, B, H, W, 3] and label int32 [batches, B]; D's updates share the real images, all
-        others draw latents of their own.
-        """
-        g_key, path_key, d_key, r1_key = state.keys(4)
-        now = self.at(state)
-        (batches,) = cut(batch, 1)
-        generator, discriminator = ({name: net} for name, net in self.nets.items())
-        nets, metrics = update(generator, state.nets, now.g_loss, batches, g_key)
-        if phase.path_length:
-            loss = functools.partial(now.path_loss, mean=state.extra["path_length"])
-            nets, found = update(generator, nets, loss, batches, path_key)
-            state = state.replace(extra=state.extra | {"path_length": found["path_length"]})
-            metrics |= regularized(found, "path")
-        nets, found = update(discriminator, nets, now.d_loss, batches, d_key)
-        metrics |= found
-        if phase.r1:
-            nets, found = update(discriminator, nets, now.r1_loss, batches, r1_key)
-            metrics |= regularized(found, "r1")
-        return self.after(state, nets, metrics)
-
-    def g_loss(self, nets, batch, key):
-        """G's loss on as many images as `batch` has; the average of w moves on."""
-        draw_key, seen_key = jax.random.split(key)
-        ws, labels, g = self.styles(nets, draw_key, len(batch["label"]))
-        loss, d = self.adversarial(nets, batch, (self.synthesize(nets, ws, draw_key), labels), seen_key)
-        return loss, ({"generator": g, "discriminator": d}, {"loss/g": loss})
-
-    def path_loss(self, nets, batch, key, mean):
-        """The penalty on path lengths, of a part of the batch: it takes as much memory as both other passes."""
-        draw_key, direction_key = jax.random.split(key)
-        ws, _, g = self.styles(nets, draw_key, max(len(batch["label"]) // self.path_shrink, 1))
-        shape = (len(ws), *self.discriminator.inputs[0].shape[1:])
-        direction = sharding.shard_batch(jax.random.normal(direction_key, shape))
-        lengths = path_length.lengths(lambda ws: self.synthesize(nets, ws, draw_key), ws, direction)
-        penalty, mean = path_length.penalty(lengths, mean)
-        return self.path_weight * self.path_every * penalty, (
-            {"generator": g},
-            {"path_length": mean, "path_length_penalty": penalty},
-        )
-
-    def d_loss(self, nets, batch, key):
-        """D's loss on real images and as many of G's; the average of w moves on."""
-        draw_key, seen_key = jax.random.split(key)
-        ws, labels, g = self.styles(nets, draw_key, len(batch["label"]))
-        fake = self.seen(jax.lax.stop_gradient(self.synthesize(nets, ws, draw_key)), seen_key), labels
-        real = self.augmented(batch, seen_key), batch["label"]
-        on_real, on_fake, d = discriminate(self.discriminator, nets["discriminator"], real, fake, seen_key)
-        loss = self.loss.d(on_real, on_fake)
-        metrics = {"loss/d": loss, "logits/real": on_real.mean(), "logits/fake": on_fake.mean()}
-        metrics |= self.loss.distance(loss) | self.signs(on_real)
-        return loss, ({"generator": g, "discriminator": d}, metrics)
-
-    def r1_loss(self, nets, batch, key):
-        """R1 at real images, before they are augmented."""
-        real = self.mirrored(batch, key)
-        look = lambda x: self.discriminator.look(nets["discriminator"], self.seen(x, key, 1), batch["label"], key=key)
-        penalty = self.r1(look, real, real, key)
-        return self.r1.weigh(penalty), ({}, {"r1_penalty": penalty})
-
     def styles(self, nets, key, count: int):
         """`(ws [count, num_ws, w_dim], labels [count], state of G)`: latents and labels mapped, where layers from a
         random one on have the style of other latents, with probability `mixing` (Karras et al. 2019, Section 3.1).
@@ -171,19 +99,112 @@ class StyleGAN2(Styled):
         """Images of `ws`, with new noise."""
         return self.generator.look(nets["generator"], ws, key=key, method="synthesize")
 
+    def shorten_paths(self, state, nets, batches, key):
+        """`(state, nets, metrics)` after an update of G by the penalty on its path lengths, and of their mean."""
+        loss = functools.partial(self.path_loss, mean=state.extra["path_length"])
+        nets, found = update({"generator": self.generator}, nets, loss, batches, key)
+        extra = state.extra | {"path_length": found["path_length"]}
+        return state.replace(extra=extra), nets, regularized(found, "path")
+
+    def path_loss(self, nets, batch, key, mean):
+        """The penalty on path lengths, of a part of the batch."""
+        draw_key, direction_key = jax.random.split(key)
+        ws, _, g = self.styles(nets, draw_key, self.path.examples(len(batch["label"])))
+        shape = (len(ws), *self.discriminator.inputs[0].shape[1:])
+        direction = sharding.shard_batch(jax.random.normal(direction_key, shape))
+        lengths = path_length.lengths(lambda ws: self.synthesize(nets, ws, draw_key), ws, direction)
+        penalty, mean = path_length.penalty(lengths, mean)
+        return self.path.weight * self.path.every * penalty, (
+            {"generator": g},
+            {"path_length": mean, "path_length_penalty": penalty},
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StyleGAN2(Styled):
+    r1: penalties.SlopePenalty
+
+    def phase(self, step: int) -> Phase:
+        return Phase(path_length=self.path.due(step), r1=self.r1.weight > 0 and self.r1.due(step))
+
+    def step(self, state, batch, phase):
+        """The state and metrics after an update of G and one of D, each followed by one of its regularizer where
+        `phase` has it, on the same Adam (Karras et al. 2020, Appendix B).
+
+        `batch`: image uint8 [batches, B, H, W, 3] and label int32 [batches, B]; D's updates share the real images, all
+        others draw latents of their own.
+        """
+        g_key, path_key, d_key, r1_key = state.keys(4)
+        now = self.at(state)
+        (batches,) = cut(batch, 1)
+        generator, discriminator = ({name: net} for name, net in self.nets.items())
+        nets, metrics = update(generator, state.nets, now.g_loss, batches, g_key)
+        if phase.path_length:
+            state, nets, found = now.shorten_paths(state, nets, batches, path_key)
+            metrics |= found
+        nets, found = update(discriminator, nets, now.d_loss, batches, d_key)
+        metrics |= found
+        if phase.r1:
+            nets, found = update(discriminator, nets, now.r1_loss, batches, r1_key)
+            metrics |= regularized(found, "r1")
+        return self.after(state, nets, metrics)
+
+    def g_loss(self, nets, batch, key):
+        """G's loss on as many images as `batch` has; the average of w moves on."""
+        draw_key, seen_key = jax.random.split(key)
+        ws, labels, g = self.styles(nets, draw_key, len(batch["label"]))
+        loss, d = self.adversarial(nets, batch, (self.synthesize(nets, ws, draw_key), labels), seen_key)
+        return loss, ({"generator": g, "discriminator": d}, {"loss/g": loss})
+
+    def d_loss(self, nets, batch, key):
+        """D's loss on real images and as many of G's; the average of w moves on."""
+        draw_key, seen_key = jax.random.split(key)
+        ws, labels, g = self.styles(nets, draw_key, len(batch["label"]))
+        fake = self.seen(jax.lax.stop_gradient(self.synthesize(nets, ws, draw_key)), seen_key), labels
+        real = self.augmented(batch, seen_key), batch["label"]
+        on_real, on_fake, d = discriminate(self.discriminator, nets["discriminator"], real, fake, seen_key)
+        loss = self.loss.d(on_real, on_fake)
+        metrics = {"loss/d": loss, "logits/real": on_real.mean(), "logits/fake": on_fake.mean()}
+        metrics |= self.loss.distance(loss) | self.signs(on_real)
+        return loss, ({"generator": g, "discriminator": d}, metrics)
+
+    def r1_loss(self, nets, batch, key):
+        """R1 at real images, before they are augmented."""
+        real = self.mirrored(batch, key)
+        look = lambda x: self.discriminator.look(nets["discriminator"], self.seen(x, key, 1), batch["label"], key=key)
+        penalty = self.r1(look, real, real, key)
+        return self.r1.weigh(penalty), ({}, {"r1_penalty": penalty})
+
 
 def regularized(metrics: dict, name: str) -> dict:
     """Metrics of a regularizer's update, whose gradient has a name of its own."""
     return {f"{key}_{name}" if key.startswith("grad_norm/") else key: value for key, value in metrics.items()}
 
 
+def paths(config) -> path_length.PathLength:
+    """The penalty on path lengths of a validated config."""
+    own = config.gan
+    return path_length.PathLength(
+        weight=own.path_length,
+        every=own.path_length_every,
+        shrink=own.path_length_shrink,
+        start=1000 * own.path_length_start_kimg,
+        batch=config.batch_size,
+    )
+
+
+def rescaled(config, symbol: str, net: Net, every: int) -> Net:
+    """`net` with the optimizer it has where a regularizer, due every so many steps, has updates of its own."""
+    lazy = dict(updates_per_step=1 + 1 / every, lazy=every)
+    optimizer, rate = optimizers.build(config, symbol, **lazy), optimizers.by_step(config, symbol, **lazy)
+    return dataclasses.replace(net, optimizer=optimizer, rate=rate)
+
+
 def build(config) -> StyleGAN2:
     """The recipe of a validated config."""
     own, fields = config.gan, pair.build(config)
     for name, net, every in (("g", "generator", own.path_length_every), ("d", "discriminator", own.r1_every)):
-        lazy = dict(updates_per_step=1 + 1 / every, lazy=every)
-        optimizer, rate = optimizers.build(config, name, **lazy), optimizers.by_step(config, name, **lazy)
-        fields[net] = dataclasses.replace(fields[net], optimizer=optimizer, rate=rate)
+        fields[net] = rescaled(config, name, fields[net], every)
     average = averages.HalfLife(
         1000 * own.ema_kimg, config.batch_size, own.ema_rampup, fields["generator"].module.copied
     )
@@ -191,9 +212,7 @@ def build(config) -> StyleGAN2:
         **fields | {"average": average},
         loss=losses.build(config),
         r1=penalties.SlopePenalty("r1", own.r1_gamma / 2, own.r1_every),
-        path_weight=own.path_length,
-        path_every=own.path_length_every,
-        path_shrink=own.path_length_shrink,
+        path=paths(config),
         mixing=own.mixing,
         cutoff=own.truncation_cutoff,
     )

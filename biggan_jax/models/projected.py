@@ -13,7 +13,18 @@ import jax
 import jax.numpy as jnp
 
 from biggan_jax.errors import UsageError
-from biggan_jax.models import dcgan, efficientnet_lite, fastgan, layers, pyramid, resampling, strided, stylegan2
+from biggan_jax.models import (
+    dcgan,
+    deit,
+    efficientnet_lite,
+    fastgan,
+    layers,
+    modulated,
+    pyramid,
+    resampling,
+    strided,
+    stylegan2,
+)
 from biggan_jax.models.fastgan import SPECTRAL
 
 SLOPE = 0.2
@@ -87,7 +98,8 @@ class Head(nn.Module):
     takes from `start` to 8 pixels, whatever their size is. With labels a vector of the label weighs the last 64 maps.
 
     `channels`: of maps at 8 pixels; half as many at twice the size. `separable`: instead of a convolution with a stride
-    one of each map, one of the channels, and the mean of 2x2 pixels.
+    one of each map, one of the channels, and the mean of 2x2 pixels. `class_features`: columns of a table of classes
+    of which that vector is made, as in StyleGAN-XL's code; 0: an embedding of its own.
     """
 
     start: int
@@ -95,6 +107,7 @@ class Head(nn.Module):
     num_classes: int
     separable: bool
     bn_momentum: float
+    class_features: int
     dtype: Any
 
     @nn.compact
@@ -117,11 +130,17 @@ class Head(nn.Module):
             )
         h = layers.at_least_float32(self._conv(CLASS_MAPS if self.num_classes else 1, KERNEL, "output_conv")(x, train))
         if self.num_classes:
-            fields = dict(num_classes=self.num_classes, features=EMBEDDING, table_init=nn.initializers.normal(1.0))
-            vector = layers.Embed(**fields, name="embedding")(labels)
-            vector = layers.Dense(features=CLASS_MAPS, kernel_init=layers.fan_in_uniform, name="linear")(vector)
-            h = jnp.sum(h * nn.leaky_relu(vector, SLOPE)[:, None, None], -1) / math.sqrt(CLASS_MAPS)
+            h = jnp.sum(h * self._class_vector(labels)[:, None, None], -1) / math.sqrt(CLASS_MAPS)
         return h.reshape(len(h), -1)
+
+    def _class_vector(self, labels):
+        features = self.class_features or EMBEDDING
+        fields = dict(num_classes=self.num_classes, features=features, table_init=nn.initializers.normal(1.0))
+        row = layers.Embed(**fields, name="embedding")(labels)
+        if self.class_features:
+            return modulated.Dense(CLASS_MAPS, activate=True, name="linear")(row)
+        linear = layers.Dense(features=CLASS_MAPS, kernel_init=layers.fan_in_uniform, name="linear")
+        return nn.leaky_relu(linear(row), SLOPE)
 
     def _conv(self, features, size, name):
         fields = dict(features=features, kernel_size=size, stride=1, padding=0, use_bias=False, dtype=self.dtype)
@@ -136,7 +155,7 @@ class Discriminator(nn.Module):
     Smaller images than `resolution` are enlarged to it; 0: none are. `channels` and `mixing`: see Projection.
     `start_sizes`: for each head the power of two from which it halves to 8, see Head; None: the published ones for
     `mixing`. `head_channels`: of the heads' maps at 8 pixels. Labels are integers in [0, num_classes), or
-    float weights over the classes [N, num_classes]; with `num_classes` 0 they are ignored.
+    float weights over the classes [N, num_classes]; with `num_classes` 0 they are ignored. `class_features`: see Head.
 
     `project` and `judge` are the two halves. Raises UsageError for maps that are not as they must be.
     """
@@ -151,6 +170,7 @@ class Discriminator(nn.Module):
     num_classes: int = 0
     separable: bool = False
     bn_momentum: float = 0.9
+    class_features: int = 0
     dtype: Any = None
 
     @property
@@ -165,8 +185,8 @@ class Discriminator(nn.Module):
     def setup(self):
         self.backbone = Frozen(self.features)
         self.projection = Projection(self.channels, self.mixing)
-        fields = (self.head_channels, self.num_classes, self.separable, self.bn_momentum, self.dtype)
-        self.heads = [Head(start, *fields) for start in self.starts]
+        fields = (self.head_channels, self.num_classes, self.separable, self.bn_momentum, self.class_features)
+        self.heads = [Head(start, *fields, self.dtype) for start in self.starts]
 
     def __call__(self, images, labels=None, train: bool = False):
         return self.judge(self.project(images), labels, train)
@@ -179,6 +199,40 @@ class Discriminator(nn.Module):
     def judge(self, maps, labels=None, train: bool = False):
         """Maps of `project` and labels -> logits."""
         return jnp.concatenate([head(x, labels, train) for head, x in zip(self.heads, maps)], -1)
+
+
+class Discriminators(nn.Module):
+    """Several side by side, each with a feature net, projections and heads of its own (Sauer et al. 2022):
+    images and labels -> a tuple of the logits of each. `images` may be a tuple, of those that each of them sees.
+    """
+
+    nets: tuple[Discriminator, ...]
+
+    @property
+    def views(self) -> int:
+        return len(self.nets)
+
+    @property
+    def watched(self) -> dict:
+        return {place: ("nets_0", *path) for place, path in self.nets[0].watched.items()}
+
+    @nn.compact
+    def __call__(self, images, labels=None, train: bool = False):
+        images = images if isinstance(images, tuple) else (images,) * self.views
+        return tuple(net(seen, labels, train) for net, seen in zip(self.nets, images))
+
+
+class Guide(nn.Module):
+    """Images [N, H, W, C] in [-1, 1] -> logits [N, num_classes] of a classifier of such that have `resolution` pixels.
+    Smaller ones are enlarged.
+    """
+
+    net: pyramid.Classifier
+    resolution: int
+
+    @nn.compact
+    def __call__(self, images, train: bool = False):
+        return self.net(enlarged(images, self.resolution))[1]
 
 
 def enlarged(images: jax.Array, resolution: int) -> jax.Array:
@@ -214,29 +268,39 @@ def build(config) -> tuple[nn.Module, nn.Module]:
     if model.discriminator == "dcgan":
         fields = dict(channels=model.channels_d, conditioning="projection")
         return generator, dcgan.Discriminator(**fields, **of_images, **shared)
-    features, resolution, start_sizes = feature_net(config)
-    return generator, Discriminator(
-        features=features,
-        resolution=resolution,
+    fields = dict(
         channels=model.projection_channels,
         mixing=model.mixing,
-        start_sizes=start_sizes,
         num_heads=model.num_heads,
         head_channels=model.head_channels,
         separable=model.separable,
+        class_features=model.class_features,
         **shared,
     )
+    nets = []
+    for name in model.features.split(","):
+        features, resolution, start_sizes = feature_net(config, name)
+        nets.append(Discriminator(features=features, resolution=resolution, start_sizes=start_sizes, **fields))
+    return generator, nets[0] if len(nets) == 1 else Discriminators(tuple(nets))
 
 
-def feature_net(config) -> tuple[nn.Module, int, tuple[int, ...] | None]:
-    """The feature net, the size to which smaller images are enlarged for it, and where the heads start.
+def guide(config) -> Guide:
+    """The classifier of the data's own classes, for all sizes of images."""
+    features, resolution, _ = feature_net(config, "classifier")
+    return Guide(pyramid.Classifier(features, config.num_classes), resolution)
+
+
+def feature_net(config, name: str) -> tuple[nn.Module, int, tuple[int, ...] | None]:
+    """The feature net of that name, the size to which smaller images are enlarged for it, and where the heads start.
 
     The published heads are for maps of EfficientNet-lite at 224 pixels and more. On maps of a classifier, whatever
     their size is, they halve down to 8 pixels; smaller ones they take as they are.
     """
     model, dtype = config.model, jnp.dtype(config.compute_dtype)
-    if model.features != "classifier":
-        variant = int(model.features[-1])
+    if name == "deit_base_distilled":
+        return deit.DeiT(dtype=dtype), deit.SIZE, None
+    if name != "classifier":
+        variant = int(name[-1])
         resolution = 224 if model.resolution is None else model.resolution
         return efficientnet_lite.EfficientNetLite(variant, dtype), resolution, None
     # The least with which the last head has its 4 pixels.

@@ -12,7 +12,7 @@ from flax import linen as nn
 from jax import lax
 import jax.numpy as jnp
 
-from biggan_jax.models import conditioning, minibatch, modulated
+from biggan_jax.models import mapping, minibatch, modulated
 from biggan_jax.models.layers import at_least_float32
 
 HALF = math.sqrt(0.5)  # of each of two branches that are added, so that their sum has the variance of one
@@ -24,50 +24,13 @@ def width(size: int, channel_base: int, channel_max: int) -> int:
 
 
 def sizes(image_size: int) -> list[int]:
-    """4, 8, ... , image_size."""
-    return [2**i for i in range(2, int(math.log2(image_size)) + 1)]
+    """4, 8, ... , image_size; none for 0."""
+    return [2**i for i in range(2, image_size.bit_length())]
 
 
 def in_low_precision(size: int, image_size: int, resolutions: int) -> bool:
     """Whether `size` is one of the highest `resolutions`; 4 pixels never are."""
     return size >= 8 and size * 2**resolutions > image_size
-
-
-class Mapping(nn.Module):
-    """z [N, z_dim], labels [N], or both -> w [N, num_ws, w_dim], float32: the same w for each layer, without `num_ws`
-    [N, w_dim] (Karras et al. 2019, Section 2). Its layers learn at the share `rate` of the learning rate.
-
-    Both inputs are normalised, z first. `w_avg_beta`: decay of the average of w, a variable of the collection "w_avg"
-    that moves in passes with `train`. In others each w is moved towards it where variables have a collection
-    "truncation": by the number of each layer, psi [num_ws]: w_avg + psi (w - w_avg) (their Appendix B).
-    """
-
-    w_dim: int
-    layers: int
-    rate: float
-    num_classes: int = 0
-    num_ws: int = 0
-    w_avg_beta: float = 0.0
-
-    @nn.compact
-    def __call__(self, z=None, labels=None, train: bool = False):
-        parts = [] if z is None else [modulated.normalize(at_least_float32(z))]
-        if self.num_classes:
-            classes = conditioning.one_hot(labels, self.num_classes, parts[0].dtype if parts else jnp.float32)
-            parts.append(modulated.normalize(modulated.Dense(self.w_dim, name="embedding")(classes)))
-        w = jnp.concatenate(parts, -1)
-        for i in range(self.layers):
-            w = modulated.Dense(self.w_dim, activate=True, lr_multiplier=self.rate, name=f"linear_{i}")(w)
-        if not self.num_ws:
-            return w
-        average = self.variable("w_avg", "mean", jnp.zeros, (self.w_dim,), jnp.float32)
-        if train and self.is_mutable_collection("w_avg") and not self.is_initializing():
-            batch_mean = lax.stop_gradient(w).mean(0)
-            average.value = (batch_mean + self.w_avg_beta * (average.value - batch_mean)).astype(average.value.dtype)
-        ws = jnp.broadcast_to(w[:, None], (len(w), self.num_ws, self.w_dim))
-        if not train and self.has_variable("truncation", "psi"):
-            ws = average.value + self.get_variable("truncation", "psi")[:, None] * (ws - average.value)
-        return ws
 
 
 class SynthesisBlock(nn.Module):
@@ -118,6 +81,7 @@ class Synthesis(nn.Module):
     architecture: str
     clamp: float | None
     low_precision: int
+    stem: int
     dtype: Any
 
     @nn.compact
@@ -135,6 +99,8 @@ class Synthesis(nn.Module):
                 name=f"block_{size}",
             )
             x, image = block(x, image, [ws[:, j] for j in range(max(2 * i - 1, 0), 2 * i + 2)], noise)
+            if size == self.stem:
+                x, image = lax.stop_gradient((x, image))
         return image
 
 
@@ -142,8 +108,10 @@ class Generator(nn.Module):
     """z [N, z_dim] and labels [N] -> images [N, image_size, image_size, image_channels], float32, about [-1, 1].
 
     Labels are integers in [0, num_classes), or float weights over the classes [N, num_classes]; with `num_classes` 0
-    they are ignored. `ws` and `synthesize` are the two halves. `clamp`: of the values of each layer. `low_precision`:
-    so many of the highest resolutions are computed in `dtype`.
+    they are ignored. `ws` and `synthesize` are the two halves; for `w_avg_beta` to `class_features` see Mapping.
+    `clamp`: of the values of each layer. `low_precision`: so many of the highest resolutions are computed in `dtype`.
+
+    `stem`: pixels up to which the layers do not learn, nor does the mapping (Sauer et al. 2022); 0: all learn.
 
     Noise images are drawn anew from the rng "noise" in passes with `train`, and constants in others; `noise` "random",
     "const" or "none" says otherwise.
@@ -160,8 +128,11 @@ class Generator(nn.Module):
     mapping_rate: float = 0.01
     architecture: str = "skip"
     w_avg_beta: float = 0.995
+    w_avg_by_class: bool = False
+    class_features: int = 0
     clamp: float | None = None
     low_precision: int = 0
+    stem: int = 0
     dtype: Any = None
 
     copied: ClassVar = ("noise", "w_avg")  # by a moving average: they are no weights
@@ -179,8 +150,8 @@ class Generator(nn.Module):
         }
 
     def setup(self):
-        fields = dict(num_classes=self.num_classes, num_ws=self.num_ws, w_avg_beta=self.w_avg_beta)
-        self.mapping = Mapping(self.w_dim, self.mapping_layers, self.mapping_rate, **fields)
+        fields = {name: getattr(self, name) for name in ("num_classes", "num_ws", *mapping.OPTIONS)}
+        self.mapping = mapping.Mapping(self.w_dim, self.mapping_layers, self.mapping_rate, **fields)
         self.synthesis = Synthesis(
             self.image_size,
             self.image_channels,
@@ -189,6 +160,7 @@ class Generator(nn.Module):
             self.architecture,
             self.clamp,
             self.low_precision,
+            self.stem,
             self.dtype,
         )
 
@@ -197,11 +169,16 @@ class Generator(nn.Module):
 
     def ws(self, z, labels=None, train: bool = False):
         """z [N, z_dim] and labels [N] -> ws [N, num_ws, w_dim], see Mapping."""
-        return self.mapping(z, labels, train)
+        ws = self.mapping(z, labels, train)
+        return lax.stop_gradient(ws) if self.stem else ws
 
     def synthesize(self, ws, train: bool = False, noise: str | None = None):
         """ws [N, num_ws, w_dim] -> images."""
         return self.synthesis(ws, noise or ("random" if train else "const"))
+
+    def of_stem(self, path: tuple[str, ...]) -> bool:
+        """Whether a variable at this path, the first name of which is its collection, is one of the stem."""
+        return path[1] == "mapping" or any(f"block_{size}" in path for size in sizes(self.stem))
 
     def truncated(self, variables: dict, psi: float, cutoff: int | None = None) -> dict:
         """`variables` with which inference truncates: psi 1 is none, 0 gives the average. Only the first `cutoff`
@@ -286,7 +263,7 @@ class Discriminator(nn.Module):
             return modulated.Dense(1, name="linear")(x)[:, 0]
         # Of the size of the features, as in the public code.
         fields = dict(num_classes=self.num_classes, name="mapping")
-        mapped = Mapping(features[4], self.mapping_layers, self.mapping_rate, **fields)(None, labels)
+        mapped = mapping.Mapping(features[4], self.mapping_layers, self.mapping_rate, **fields)(None, labels)
         x = modulated.Dense(features[4], name="linear")(x)
         return jnp.sum(x * mapped, -1) / math.sqrt(features[4])
 
@@ -309,7 +286,7 @@ def _shared(config) -> dict:
 
 def generator(config) -> Generator:
     model = config.model
-    fields = dict(z_dim=model.z_dim, w_dim=model.w_dim, mapping_layers=model.mapping_layers)
+    fields = {name: model.get(name, 0) for name in ("z_dim", "w_dim", "mapping_layers", "stem", *mapping.OPTIONS)}
     return Generator(architecture=model.architecture, **fields, **_shared(config))
 
 

@@ -31,6 +31,7 @@ _CONTAINERS = {
     ("builtins", "set"): set,
     ("__builtin__", "set"): set,
     ("torch", "Size"): tuple,
+    ("dill._dill", "_load_type"): {"set": set}.__getitem__,  # as dill, which writes modules too, names it
 }
 _OF_MODULES = ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules")
 # RecursionError: modules that have themselves among those in them.

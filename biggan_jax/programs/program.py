@@ -4,7 +4,9 @@ import collections
 from collections.abc import Hashable, Mapping
 import functools
 
+from flax import traverse_util
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from biggan_jax import config as configs
@@ -55,20 +57,18 @@ class Program:
         return self.gan.taken(self.config.num_steps) / self.config.num_steps
 
     def start(self, seed: int, weights: Mapping[str, dict] | None = None) -> core.GANState:
-        """The state before the first step: `create`, with those collections of variables that come from elsewhere, by
-        the name of their net. Raises DataError for weights that do not fit.
+        """The state before the first step: `create`, with those parts of the nets' variables that come from elsewhere,
+        by the name of their net and by their path in it. Raises DataError for weights that do not fit.
         """
-        found = {
-            name: core.fitted(name, self.gan.nets[name], collections) for name, collections in (weights or {}).items()
-        }
-        state = self.create(seed)
-        nets = {
-            name: state.nets[name].with_variables(
-                {**state.nets[name].variables, **jax.device_put(collections, self.replicated)}
-            )
-            for name, collections in found.items()
-        }
-        return state.replace(nets=state.nets | nets)
+        found = {name: core.fitted(name, self.gan.nets[name], parts) for name, parts in (weights or {}).items()}
+        state, flat = self.create(seed), functools.partial(traverse_util.flatten_dict, keep_empty_nodes=True)
+        nets = {}
+        for name, arrays in found.items():
+            variables = flat(state.nets[name].variables) | flat(jax.device_put(arrays, self.replicated))
+            nets[name] = state.nets[name].with_variables(traverse_util.unflatten_dict(variables))
+        # A copy: the step could not donate one array twice.
+        ema = {name: jax.tree.map(jnp.copy, nets[name].variables) for name in state.ema.keys() & nets.keys()}
+        return state.replace(nets=state.nets | nets, ema=state.ema | ema)
 
     def abstract_state(self) -> core.GANState:
         """Shapes, types and places of a state."""

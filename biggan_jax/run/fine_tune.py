@@ -27,8 +27,8 @@ def initialize(program) -> tuple[GANState, list[str]]:
     log: what was taken, what was not, and which settings of the nets differ.
 
     Converted weights may lack a net: one that is averaged starts from its average, as its average does; any other
-    starts afresh. Raises UsageError when there is no such checkpoint, DataError naming a variable that does not fit;
-    both before anything is computed.
+    starts afresh. A frozen net is that of a new run. Raises UsageError when there is no such checkpoint, DataError
+    naming a variable that does not fit; both before anything is computed.
     """
     config = program.config
     directory, step = split_spec(config.init_from)
@@ -45,18 +45,23 @@ def initialize(program) -> tuple[GANState, list[str]]:
     if missing := [name for name in averaged if name not in averages]:
         raise DataError(f"{directory}, step {step}: there are no {missing[0]} weights; found {', '.join(items)}")
 
+    if config.model.get("stem"):
+        return grown(program, averages["generator"], f"{directory}, step {step}")
     log = [f"weights from {directory}, step {step}; optimizers start afresh"]
     for key, value in config.model.items():
         if there.model.get(key) != value:
             log.append(f"model.{key} was {there.model.get(key)!r} there, is {value!r} here")
-    for name in program.gan.nets:
-        if name not in source and name in averaged:
+    for name, net in program.gan.nets.items():
+        if net.optimizer is None:
+            log.append(f"{name}: frozen, that of a new run")
+        elif name not in source and name in averaged:
             log.append(f"{name}: starts from its average, the checkpoint has no other")
         elif name not in source:
             log.append(f"{name}: not in the checkpoint, starts afresh")
     if config.get("ema_start"):
         log.append(f"ema: a copy of the {' and '.join(averaged)} until step {config.ema_start} (ema_start)")
-    source = {name: source.get(name, averages.get(name)) for name in program.gan.nets}
+    learning = [name for name, net in program.gan.nets.items() if net.optimizer]
+    source = {name: source.get(name, averages.get(name)) for name in learning}
     fresh = program.abstract_state()
     pairs = {name: (fresh.nets[name].variables, variables) for name, variables in source.items() if variables}
     pairs |= {f"ema/{name}": (fresh.ema[name], averages[name]) for name in averaged}
@@ -67,11 +72,33 @@ def initialize(program) -> tuple[GANState, list[str]]:
 
     state = frozen.start(program, {name for name, variables in source.items() if variables})
     merged = {
-        name: net.with_variables(merge(net.variables, source[name])) for name, net in state.nets.items() if source[name]
+        name: state.nets[name].with_variables(merge(state.nets[name].variables, source[name]))
+        for name in learning
+        if source[name]
     }
     return state.replace(
         nets=state.nets | merged, ema={name: merge(state.ema[name], averages[name]) for name in averaged}
     ), log
+
+
+def grown(program, average, origin: str) -> tuple[GANState, list[str]]:
+    """The state of the next stage of a generator that grows (Sauer et al. 2022), and lines for the log: its stem, up to
+    `config.model.stem` pixels, is that of `average`, all else is new. Raises DataError for one that does not fit.
+    """
+    generator, source = program.gan.nets["generator"].module, traverse_util.flatten_dict(average)
+    for path, own in traverse_util.flatten_dict(program.abstract_state().nets["generator"].variables).items():
+        there = source[path].shape if path in source else "missing"
+        if generator.of_stem(path) and there != own.shape:
+            raise DataError(f"init_from: {'/'.join(path)} is {there} there, {own.shape} in this config")
+    stem = traverse_util.unflatten_dict({path: x for path, x in source.items() if generator.of_stem(path)})
+    state = frozen.start(program, {"generator"})
+    net = state.nets["generator"]
+    nets = state.nets | {"generator": net.with_variables(merge(net.variables, stem))}
+    line = f"generator: the mapping and layers up to {generator.stem} px from its average in {origin}; they stay"
+    return state.replace(nets=nets, ema={"generator": merge(state.ema["generator"], stem)}), [
+        line,
+        "all else starts afresh",
+    ]
 
 
 def starting_afresh(fresh, source) -> list[str]:
@@ -112,4 +139,6 @@ def _may_start_afresh(path, value, found) -> bool:
     """Whether a variable belongs to another number of classes, or to a spectral normalisation that is new."""
     if found is None:
         return path[0] == "spectral_stats"
+    if path[0] == "w_avg":  # of all classes, or of each
+        return found.shape[-1] == value.shape[-1]
     return path[-2] in CLASS_MODULES and found.shape[1:] == value.shape[1:]

@@ -1,6 +1,7 @@
 """The GAN of a run, or of converted weights, to sample from."""
 
 from biggan_jax import gans
+from biggan_jax.devices import cpu
 from biggan_jax.errors import UsageError
 from biggan_jax.pretrained import folder
 from biggan_jax.run import checkpoint, identity
@@ -14,6 +15,7 @@ def load(workdir, step: int | None = None, ema: bool = True) -> TrainedGAN:
     `step`: the checkpoint (default: the newest). `ema`: averaged weights, or those being trained. Raises UsageError
     when there is no such checkpoint, DataError when it cannot be read.
     """
+    cpu.convolve_on_all_cores()  # as in `sample`, where it is not too late for that
     if folder.is_one(workdir):
         trained = folder.read(workdir)
         if not ema or step not in (None, trained.step):
