@@ -37,6 +37,7 @@ def _cpu(c):
     c = config.switch(c, dataset="idx")
     c.data.dir = DEBIAN
     c.model.channels = 8
+    c.model.initial_biases = "uniform"
     c.num_steps = 15_000
     c.orthogonal_reg = 1e-4
     c.compute_dtype = "float32"

@@ -13,6 +13,15 @@ def top_singular_value(kernel):
     return np.linalg.svd(np.asarray(kernel).reshape(-1, kernel.shape[-1]))[1][0]
 
 
+@pytest.mark.parametrize("layer, inputs", [(layers.Conv(features=64), 9 * 4), (layers.Dense(features=64), 4)])
+def test_uniform_biases_are_as_pytorchs_layers_have_them(layer, inputs):
+    x, bound = jnp.zeros((1, 2, 2, 4)), inputs**-0.5
+    zeros, uniform = (layer.clone(uniform_biases=flag).init(KEY, x)["params"] for flag in (False, True))
+    assert not zeros["bias"].any() and bound / 2 < abs(uniform["bias"]).max() <= bound
+    assert uniform["bias"].min() < 0 < uniform["bias"].max()
+    np.testing.assert_array_equal(uniform["kernel"], zeros["kernel"])
+
+
 def test_power_iteration_reaches_the_top_singular_value():
     conv = layers.Conv(features=6, spectral_norm=True)
     x = jax.random.normal(KEY, (1, 4, 4, 5))

@@ -1,5 +1,6 @@
 """Shapes, exact parameter counts and the places where other implementations went wrong."""
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,7 @@ from biggan_jax import cli, models
 from biggan_jax.config import example_shape
 from biggan_jax.config.models import SIZES, TABLES
 from biggan_jax.errors import UsageError
-from biggan_jax.models import biggan, biggan_deep, resnet_gan
+from biggan_jax.models import biggan, biggan_deep, layers, resnet_gan
 from biggan_jax.programs.description import count, describe
 from tests import recipes
 from tests.tiny import random_variables, tiny_config
@@ -199,6 +200,24 @@ def test_the_shared_embedding_is_not_spectrally_normalised_and_the_discriminator
 def test_without_spectral_norm_there_are_no_singular_vectors(make_config):
     _, g_variables, _, d_variables, *_ = build(make_config, model__spectral_norm_g=False, model__spectral_norm_d=False)
     assert "spectral_stats" not in g_variables and "spectral_stats" not in d_variables
+
+
+@pytest.mark.parametrize("name", ["biggan", "biggan_deep", "resnet_gan"])
+@pytest.mark.parametrize("initial", ["zeros", "uniform"])
+def test_all_biases_begin_as_the_config_says(make_config, name, initial):
+    found = []
+
+    def note(layer, arguments, keywords, context):
+        if isinstance(context.module, layers.Conv | layers.Dense) and context.module.use_bias:
+            found.append(context.module.uniform_biases)
+        return layer(*arguments, **keywords)
+
+    for net in models.build(make_config(model__name=name, model__initial_biases=initial)):
+        inputs = (jnp.zeros((2, net.z_dim)) if hasattr(net, "z_dim") else images_of(8)[:2], jnp.zeros(2, int))
+        with nn.intercept_methods(note):
+            variables_of(net, *inputs)
+        assert found and set(found) == {initial == "uniform"}
+        found.clear()
 
 
 def test_the_first_discriminator_block_sees_negative_pixels_and_the_last_skips_unchanged():

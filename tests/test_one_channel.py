@@ -44,7 +44,8 @@ OF_IMAGES = {*gans.GANS, *recipes.CONFIGS} - {"biggan", "wgan_gp", "points", "po
     "recipe", ["biggan", "wgan_gp", *(pytest.param(name, marks=pytest.mark.slow) for name in sorted(OF_IMAGES))]
 )
 def test_every_recipe_learns_two_and_four_channels(recipe, channels):
-    own = {"gan__augment": "bg"} if recipe == "sngan" else {}  # its row's has colours, of one or three channels
+    without_colours = {"gan__augment": "bg"}  # which are of one or three channels
+    own = without_colours if recipe in ("sngan", "r3gan_ada") else {}
     config = recipes.tiny(recipe, model__image_channels=channels, batch_size=8, **own)
     gan = gans.build(config)
     batch, state = recipes.random_batch(config, gan), jax.eval_shape(lambda: recipes.random_state(gan))

@@ -44,6 +44,8 @@ _RESIDUAL = _COMMON | _BATCH_NORM | {
     "model.output_bn_eps": Key(None, optional(POSITIVE), "of the generator's last BatchNorm; None: bn_eps",
                                or_none=float),
     "model.sn_eps": Key(1e-4, FINITE, "of spectral normalisation"),
+    "model.initial_biases": Key("zeros", one_of("zeros", "uniform"), "of convolutions and linear layers; uniform: "
+                                "within 1 / sqrt(inputs), as in BigGAN-PyTorch"),
 }  # fmt: skip
 _BIGGAN = {
     "model.shared_embedding": Key(True, ANYTHING, 'one class embedding for all BatchNorm layers (Table 1, "Shared")'),

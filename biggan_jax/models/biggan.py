@@ -43,9 +43,11 @@ DISCRIMINATOR_WIDTHS = {
 
 # What BigGAN and BigGAN-deep share. `net` is the module that is being applied; layers made here belong to it.
 def layer_factories(net):
-    """`(conv, dense, attention)` with the net's spectral normalisation and compute dtype filled in."""
+    """`(conv, dense, attention)` with the net's spectral normalisation, biases and compute dtype filled in."""
     fields = dict(spectral_norm=net.spectral_norm, sn_eps=net.sn_eps, dtype=net.dtype)
-    return tuple(functools.partial(layer, **fields) for layer in (layers.Conv, layers.Dense, layers.Attention))
+    biases = dict(uniform_biases=net.uniform_biases)
+    conv, dense = (functools.partial(layer, **fields, **biases) for layer in (layers.Conv, layers.Dense))
+    return conv, dense, functools.partial(layers.Attention, **fields)
 
 
 def norm_factory(net):
@@ -99,7 +101,8 @@ def projection_head(net, x, labels, train: bool):
     # A few thousand multiplications follow: keep the logits in float32
     h = layers.at_least_float32(nn.relu(x)).sum((1, 2))
     spectral = dict(spectral_norm=net.spectral_norm, sn_eps=net.sn_eps)
-    logits = layers.Dense(features=1, name="linear", **spectral)(h, train)[:, 0]
+    linear = layers.Dense(features=1, uniform_biases=net.uniform_biases, name="linear", **spectral)
+    logits = linear(h, train)[:, 0]
     if net.num_classes:
         embed = layers.Embed(num_classes=net.num_classes, features=h.shape[-1], name="embedding", **spectral)
         logits = logits + jnp.sum(embed(labels, train) * h, -1)
@@ -133,7 +136,8 @@ class Generator(nn.Module):
     block plus one; the first goes into the linear layer, the others join the conditioning of their block
     (hierarchical latents, Section 3.1), so z_dim must be a multiple of that number. `attention_resolutions`: an
     attention block follows each block with one of these output sizes. `remat`: the backward pass recomputes the
-    activations of a block rather than keeping them.
+    activations of a block rather than keeping them. `uniform_biases`: those of convolutions and linear layers begin as
+    PyTorch's do, not at 0.
     """
 
     image_size: int
@@ -152,6 +156,7 @@ class Generator(nn.Module):
     output_bn_eps: float | None = None  # None: bn_eps. Weights trained with the PyTorch code need 1e-5 here
     sn_eps: float = 1e-6
     remat: bool = False
+    uniform_biases: bool = False
     dtype: Any = None
 
     watched: ClassVar = {"first": ("linear",), "last": ("output_conv",)}
@@ -219,6 +224,7 @@ class Discriminator(nn.Module):
     spectral_norm: bool = True
     sn_eps: float = 1e-6
     remat: bool = False
+    uniform_biases: bool = False
     dtype: Any = None
 
     watched: ClassVar = {"first": ("block_0", "conv_1"), "last": ("linear",)}
@@ -282,5 +288,6 @@ def _common_fields(config):
         num_classes=config.num_classes,
         sn_eps=config.model.sn_eps,
         remat=config.model.remat,
+        uniform_biases=config.model.initial_biases == "uniform",
         dtype=jnp.dtype(config.compute_dtype),
     )

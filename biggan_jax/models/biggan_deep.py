@@ -61,6 +61,7 @@ class Generator(nn.Module):
     output_bn_eps: float | None = None  # None: bn_eps. Weights trained with the PyTorch code need 1e-5 here
     sn_eps: float = 1e-6
     remat: bool = False
+    uniform_biases: bool = False
     rgb_channels: int = 3
     dtype: Any = None
 
@@ -126,6 +127,7 @@ class Discriminator(nn.Module):
     spectral_norm: bool = True
     sn_eps: float = 1e-6
     remat: bool = False
+    uniform_biases: bool = False
     dtype: Any = None
 
     watched: ClassVar = {"first": ("input_conv",), "last": ("linear",)}

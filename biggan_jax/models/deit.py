@@ -4,7 +4,6 @@ token of distillation, as a feature net: what StyleGAN-XL (Sauer et al. 2022) ha
 Module names are those of timm's weights. The heads and the last normalisation, which no map needs, are left out.
 """
 
-import math
 from typing import Any
 
 from flax import linen as nn
@@ -92,7 +91,6 @@ class DeiT(nn.Module):
 
     def _conv(self, kind, x, features, size, stride, name, padding="VALID"):
         """With the weights and biases that PyTorch's layers begin with."""
-        bound = 1 / math.sqrt(x.shape[-1] * size**2)
-        bias = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
+        bias = layers.uniform_bias((size, size, x.shape[-1], features))
         fields = dict(kernel_init=layers.fan_in_uniform, bias_init=bias, padding=padding, dtype=self.dtype, name=name)
         return kind(features, (size, size), (stride, stride), **fields)(x)

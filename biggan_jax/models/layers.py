@@ -21,6 +21,14 @@ orthogonal = nn.initializers.orthogonal()
 fan_in_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
+def uniform_bias(kernel_shape):
+    """The initial values of the biases beside a kernel [..., features] that PyTorch's layers have: uniform within
+    1 / sqrt(inputs of a feature).
+    """
+    bound = 1 / math.sqrt(math.prod(kernel_shape[:-1]))
+    return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
 def at_least_float32(x: jax.Array) -> jax.Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
@@ -95,6 +103,7 @@ class Conv(SpectralModule):
 
     `resample`, for 3x3 kernels: "up" upsamples before it (to 2H, 2W), "down" average-pools after it (to H/2, W/2).
     `used_features`: only the first so many are computed; the others count in the spectral norm alone. 0: all.
+    `uniform_biases`: biases begin as in `uniform_bias`, not at 0.
     """
 
     features: int = 0
@@ -102,6 +111,7 @@ class Conv(SpectralModule):
     resample: str | None = None
     used_features: int = 0
     use_bias: bool = True
+    uniform_biases: bool = False
     kernel_init: Any = orthogonal
     dtype: Any = None
 
@@ -109,17 +119,19 @@ class Conv(SpectralModule):
     def __call__(self, x, train: bool = False):
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.normalized(self.param("kernel", self.kernel_init, shape, jnp.float32), train)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else None
+        initial = uniform_bias(shape) if self.uniform_biases else nn.initializers.zeros
+        bias = self.param("bias", initial, (self.features,), jnp.float32) if self.use_bias else None
         x, bias = promote_dtype(x, bias, dtype=self.dtype or jnp.result_type(x, kernel))
         y = convolve(x, kernel[..., : self.used_features or None], self.resample)
         return y if bias is None else y + bias[: y.shape[-1]]
 
 
 class Dense(SpectralModule):
-    """Affine map of the last axis: [N, C] -> [N, features]."""
+    """Affine map of the last axis: [N, C] -> [N, features]. `uniform_biases`: they begin as in `uniform_bias`."""
 
     features: int = 0
     use_bias: bool = True
+    uniform_biases: bool = False
     kernel_init: Any = orthogonal
     bias_init: Any = nn.initializers.zeros
     dtype: Any = None
@@ -128,7 +140,8 @@ class Dense(SpectralModule):
     def __call__(self, x, train: bool = False):
         shape = (x.shape[-1], self.features)
         kernel = self.normalized(self.param("kernel", self.kernel_init, shape, jnp.float32), train)
-        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32) if self.use_bias else None
+        initial = uniform_bias(shape) if self.uniform_biases else self.bias_init
+        bias = self.param("bias", initial, (self.features,), jnp.float32) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = x @ kernel
         return y if bias is None else y + bias
