@@ -228,7 +228,7 @@ def test_keys_that_are_named_exist():
 
 
 # Of curl, git and BigGAN-PyTorch.
-OF_OTHERS = {"--create-dirs", "--always", "--dirty", "--cross_replica", "--num_G_SV_itrs"} | {cpu._FLAG}
+OF_OTHERS = {"--create-dirs", "--always", "--dirty", "--cross_replica", "--num_G_SV_itrs"} | {cpu.FLAG}
 
 
 def test_messages_advise_options_that_there_are(capsys):

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 
+import jax
 import pytest
 
 from biggan_jax.devices import group
@@ -88,6 +89,22 @@ def test_one_that_ends_by_itself_is_left_alone_and_one_that_is_done_is_not_misse
     assert ends(2) == [2, 2] and "ends too" not in capfd.readouterr().err
 
 
+def test_one_that_the_store_did_not_answer_asks_again(watches, ends, monkeypatch):
+    first, second = watches(2)
+    refused = threading.Semaphore(0)
+
+    def refuse(*_):
+        refused.release()
+        raise jax.errors.JaxRuntimeError("UNAVAILABLE")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(second, "_set", refuse)
+        for _ in range(3):
+            assert refused.acquire(timeout=300)
+    first.wait_for_signs_of_life()
+    assert second._thread.is_alive()
+
+
 def test_one_that_is_silent_is_missed(watches, ends, monkeypatch, capfd):
     monkeypatch.setattr(group, "LOST_SECONDS", 0.5)
     first, second = watches(2)
@@ -97,7 +114,8 @@ def test_one_that_is_silent_is_missed(watches, ends, monkeypatch, capfd):
     assert "error: process 1 was not heard of for 0 s; this one ends too" in capfd.readouterr().err
 
 
-def test_when_process_0_is_gone_this_one_ends_without_asking_the_store(watches, ends, monkeypatch, capfd):
+def test_when_process_0_is_gone_this_one_ends_at_once_without_asking_the_store(watches, ends, monkeypatch, capfd):
+    monkeypatch.setattr(group, "LOST_SECONDS", math.inf)
     _, second = watches(2)
     with socket.create_server(("localhost", 0)) as service:
         second.look_for_service(f"localhost:{service.getsockname()[1]}")

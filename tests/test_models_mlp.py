@@ -7,7 +7,7 @@ import pytest
 
 from biggan_jax import gans, models
 from biggan_jax.errors import DataError, UsageError
-from biggan_jax.models import mlp
+from biggan_jax.models import layers, mlp
 from biggan_jax.pretrained import from_torch
 from biggan_jax.programs import description, planning
 from tests import recipes
@@ -139,7 +139,7 @@ def test_dropout_acts_in_training_alone_on_the_input_and_behind_each_layer():
 def test_first_weights_and_biases(initial, scale, std, bias_std):
     start = mlp.initial_values(initial, scale, 400)  # 1 / sqrt(400) is 0.05
     assert np.std(start["kernel_init"](KEY, (400, 300), jnp.float32)) == pytest.approx(std, rel=0.02)
-    bias = start["bias_init"](KEY, (5000,), jnp.float32) if "bias_init" in start else 0
+    bias = layers.Dense(features=5000, **start).init(KEY, jnp.zeros((1, 400)))["params"]["bias"]
     assert np.std(bias) == pytest.approx(bias_std, rel=0.05)
 
 

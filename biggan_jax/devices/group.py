@@ -38,9 +38,10 @@ def ends_together():
     if jax.process_count() == 1:
         yield
         return
-    _delay_aborts()
     watch = _Watch(distributed.global_state.client, jax.process_index(), jax.process_count())
-    watch.look_for_service(distributed.global_state.coordinator_address)
+    if jax.process_index() != 0:
+        _delay_aborts()
+        watch.look_for_service(distributed.global_state.coordinator_address)
     try:
         yield
     except BigGANError as error:
@@ -97,14 +98,13 @@ class _Watch:
         exit_soon = threading.Timer(GRACE_SECONDS, _exit, (code, line))
         exit_soon.daemon = True
         if self._process != 0:
-            exit_soon.start()  # first, as the store stands still where process 0 is gone
-            self._tell(line)
-            return
+            exit_soon.start()  # before the store is asked, which stands still where process 0 is gone
         self._tell(line)
-        until = time.monotonic() + GRACE_SECONDS + 3 * POLL_SECONDS
-        while len(self._read(_ENDED)) < self._processes and time.monotonic() < until:
-            time.sleep(0.1)  # the others read it from this process, and would be aborted without it
-        exit_soon.start()
+        if self._process == 0:  # the others read it from this process, and would be aborted without it
+            until = time.monotonic() + GRACE_SECONDS + 3 * POLL_SECONDS
+            while len(self._read(_ENDED)) < self._processes and time.monotonic() < until:
+                time.sleep(0.1)
+            exit_soon.start()
 
     def wait_for_signs_of_life(self) -> None:
         """Returns when all others have given one since; where one of them is found lost, this process ends."""
@@ -143,8 +143,14 @@ class _Watch:
         self._leave_the_lost("process 0, by which the processes know of each other, is gone")
 
     def _look(self) -> None:
-        with contextlib.suppress(jax.errors.JaxRuntimeError):  # the store is gone, see `look_for_service`
-            reason = self._others_end()
+        while not self._over.is_set():
+            try:
+                reason = self._others_end()
+            except (
+                jax.errors.JaxRuntimeError
+            ):  # the store may answer again; see `look_for_service` for when it will not
+                self._over.wait(POLL_SECONDS)
+                continue
             if reason and (self._waiting or not self._over.wait(GRACE_SECONDS)):
                 self._tell(_UNTOLD)
                 self._leave_the_lost(reason)

@@ -133,14 +133,13 @@ class Dense(SpectralModule):
     use_bias: bool = True
     uniform_biases: bool = False
     kernel_init: Any = orthogonal
-    bias_init: Any = nn.initializers.zeros
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x, train: bool = False):
         shape = (x.shape[-1], self.features)
         kernel = self.normalized(self.param("kernel", self.kernel_init, shape, jnp.float32), train)
-        initial = uniform_bias(shape) if self.uniform_biases else self.bias_init
+        initial = uniform_bias(shape) if self.uniform_biases else nn.initializers.zeros
         bias = self.param("bias", initial, (self.features,), jnp.float32) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = x @ kernel

@@ -34,7 +34,7 @@ def initial_values(name: str, scale: float | None, inputs: int) -> dict:
     bound = 1 / math.sqrt(inputs) if name == "torch" else scale
     uniform = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
     if name == "torch":
-        return dict(kernel_init=uniform, bias_init=uniform)
+        return dict(kernel_init=uniform, uniform_biases=True)
     kernel_inits = {
         "he": lambda: nn.initializers.he_uniform(),
         "normal": lambda: nn.initializers.normal(scale),
