@@ -49,7 +49,7 @@ def main(arguments) -> int:
     parser.add_argument("--biggan_pytorch", required=True, metavar="DIR", help="a clone of ajbrock/BigGAN-PyTorch")
     folder = parser.parse_args(arguments).biggan_pytorch
     modules = dict(zip(("BigGAN", "BigGANdeep"), peers.import_biggan_pytorch(folder, "BigGAN", "BigGANdeep")))
-    _set_up()
+    set_up()
     print("| net | " + " | ".join(COLUMNS) + " |")
     print("| --- |" + " ---: |" * len(COLUMNS))
     for name, (module, kind, fields) in CASES.items():
@@ -59,7 +59,7 @@ def main(arguments) -> int:
     return 0
 
 
-def _set_up() -> None:
+def set_up() -> None:
     import torch  # of the extra `reference`
 
     jax.config.update("jax_enable_x64", True)

@@ -125,7 +125,7 @@ class Theirs:
         clock = Clock(folder)
         dataset = data.load(config)
         torch.manual_seed(config.seed)
-        nets, state, update = self._training(config)
+        nets, state, update = self.training(config)
         if found := sorted(folder.glob("*.pth")):
             _restore(torch.load(found[-1]), nets, state)
         per_step = config.num_d_steps * config.batch_size
@@ -136,20 +136,23 @@ class Theirs:
             state["itr"] += 1
             for net in nets.values():
                 net.train()
-            peers.quietly(update, _to_torch(batch["image"]), torch.from_numpy(batch["label"].reshape(-1)).long())
+            peers.quietly(update, *examples(batch))
             step = state["itr"]
             if step % every == 0 or step % SAVE_EVERY == 0:
                 _save(nets, state, folder, every)
                 clock.note(step)
 
-    def _training(self, config):
+    def training(self, config):
         """`({name: net}, state, function of images and labels)`: all that an update changes, but the random state."""
+        import torch
+
         of_g, of_d = peers.their_arguments(config)
         quietly, tools = peers.quietly, self._tools
         g, d = quietly(self._nets.Generator, **of_g), quietly(self._nets.Discriminator, **of_d)
         average = quietly(self._nets.Generator, **of_g, skip_init=True, no_optim=True)
         ema = quietly(tools.ema, g, average, config.ema_decay, config.ema_start)
         z, labels = tools.prepare_z_y(config.batch_size, g.dim_z, config.num_classes, device="cpu")
+        z = z.to(torch.get_default_dtype())  # float32 before
         settings = dict(
             batch_size=config.batch_size,
             num_D_steps=config.num_d_steps,
@@ -191,11 +194,13 @@ class Theirs:
         return np.concatenate(images)
 
 
-def _to_torch(images: np.ndarray):
-    """uint8 [k, B, H, W, 3] as float32 [k * B, 3, H, W] in [-1, 1]."""
+def examples(batch: dict) -> tuple:
+    """Images uint8 [k, B, H, W, 3] and labels [k, B] as PyTorch's: [k * B, 3, H, W] in [-1, 1], and [k * B]."""
     import torch
 
-    return torch.from_numpy(images.reshape(-1, *images.shape[2:])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    images, labels = batch["image"], batch["label"].reshape(-1)
+    floats = torch.from_numpy(images.reshape(-1, *images.shape[2:])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return floats.to(torch.get_default_dtype()), torch.from_numpy(labels).long()
 
 
 def _file(step: int) -> str:
