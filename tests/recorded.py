@@ -2,6 +2,7 @@
 that take the recorded nets, latents and examples.
 """
 
+import contextlib
 import dataclasses
 import functools
 
@@ -19,6 +20,20 @@ SETTINGS = {"cgan": {"discriminator": {"dropout": 0.0}}}  # what the weights of 
 
 # What was computed in double precision was stored in single: that is how far equal numbers may be apart.
 RTOL = 1e-6
+
+
+@contextlib.contextmanager
+def optimized():
+    """Within it programs are compiled as users' are: for those that would take longer to run than to compile, which are
+    convolutions in double precision.
+    """
+    name = "jax_disable_most_optimizations"
+    before = jax.config.read(name)
+    jax.config.update(name, False)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 @functools.cache
