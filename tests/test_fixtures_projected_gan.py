@@ -137,7 +137,8 @@ class Pass:
     """
 
     def __init__(self, variables, maps, sign, offset=0.0, floor=-np.inf):
-        self.logits, self.loss, self.gradient, self.of_maps, states = _pass(variables, maps, sign, offset, floor)
+        with recorded.optimized():
+            self.logits, self.loss, self.gradient, self.of_maps, states = _pass(variables, maps, sign, offset, floor)
         self.variables = {**variables, **states}
 
 
@@ -212,7 +213,8 @@ def test_the_gradient_at_the_image():
     def pulled(x, cotangent):
         return jax.vjp(lambda x: module.apply(variables, x, method="project"), x)[1](cotangent)[0]
 
-    gradient = pulled(images()[2:], g.of_maps)
+    with recorded.optimized():
+        gradient = pulled(images()[2:], g.of_maps)
     recorded.compare({"": gradient}, {"": found["train/grad_image_nhwc"]})
     np.testing.assert_allclose(np.linalg.norm(gradient), found["train/grad_image_norm"], rtol=1e-6)
 

@@ -22,7 +22,7 @@ from biggan_jax.pretrained import write_state_dict
 from biggan_jax.programs.program import Program
 from biggan_jax.run import frozen
 from experiments.family import backbones
-from tests import fixtures, recipes
+from tests import fixtures, recipes, recorded
 from tests.efficientnet_lite_weights import timm
 
 
@@ -121,7 +121,8 @@ def started(config):
 def test_the_classifier_is_trained_once_for_all_seeds_and_can_tell_the_classes(tmp_path, monkeypatch):
     fields = dict(image_size=16, model__resolution=None, model__features_channels=8, data__cache_dir=str(tmp_path))
     config = tiny(**fields)
-    found = started(config)
+    with recorded.optimized():
+        found = started(config)
     features, resolution, _ = projected.feature_net(config, "classifier")
     assert resolution == 16
 
