@@ -146,9 +146,8 @@ class _Watch:
         while not self._over.is_set():
             try:
                 reason = self._others_end()
-            except (
-                jax.errors.JaxRuntimeError
-            ):  # the store may answer again; see `look_for_service` for when it will not
+            except jax.errors.JaxRuntimeError:
+                # The store may answer again; for when it will not see `look_for_service`.
                 self._over.wait(POLL_SECONDS)
                 continue
             if reason and (self._waiting or not self._over.wait(GRACE_SECONDS)):
