@@ -3,15 +3,18 @@
 import json
 import sys
 
+import chex
 import numpy as np
 import pytest
 
-from biggan_jax import cli, data
+from biggan_jax import cli, data, gans
 from biggan_jax.data import batches
 from biggan_jax.errors import UsageError
+from biggan_jax.pretrained import to_biggan_pytorch
+from biggan_jax.run import checkpoint
 from tests.benchmarks import quality, sides
 from tests.evaluation_runs import quick, run_config
-from tests.tiny import tiny_config
+from tests.tiny import random_variables, tiny_config
 
 # What of a clone the comparison uses, with nets of a line each. Its image libraries are not there.
 CLONE = {
@@ -159,6 +162,45 @@ def test_their_samples_are_of_the_average_by_class(clone, tmp_path):
     np.testing.assert_array_equal(images[:10], images[220:])
     brightness = images[:10].mean((1, 2, 3))
     assert (np.diff(brightness) > 0).all()
+
+
+def test_the_first_weights_are_those_that_their_side_begins_with(clone, tmp_path):
+    import torch
+
+    side, config = sides.Theirs(clone), of_clone(num_steps=1, optimizer__g_lr=1e-12)
+    g, d = side.save_first(config, tmp_path)
+    side.train(config, tmp_path, 1)
+    state = torch.load(tmp_path / "00000001.pth")
+    torch.testing.assert_close(torch.load(g), state["G"], rtol=0, atol=1e-9)
+    assert torch.equal(torch.load(d)["linear.weight"], state["D"]["linear.weight"])
+
+
+class Drawn:
+    """In the place of BigGAN-PyTorch: the first weights are random ones of nets like ours."""
+
+    def save_first(self, config, folder):
+        import torch
+
+        self.nets, paths = {}, []
+        for name, net in gans.build(config).nets.items():
+            self.nets[name] = random_variables(net.module, *net.inputs)
+            arrays = to_biggan_pytorch(self.nets[name], net.module)
+            paths.append(folder / f"{name}.pt")
+            torch.save({key: torch.from_numpy(array.copy()) for key, array in arrays.items()}, paths[-1])
+        return paths
+
+
+def test_ours_begins_with_their_first_weights(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    config, theirs, begun = of_clone(num_steps=2), Drawn(), []
+    monkeypatch.setattr(sides.loop, "train", lambda config, *_: begun.append(config.init_from) or 0)
+    sides.SameStart(theirs).train(config, tmp_path, 2)
+    assert not config.init_from
+    checkpoints, step = checkpoint.open_for_reading(*begun)
+    found = checkpoint.read_averages(checkpoints, step)  # with which G begins too, as there is no other
+    found["discriminator"] = checkpoint.read_net(checkpoints, step, "discriminator")[1]
+    chex.assert_trees_all_equal(found, theirs.nets)
+    checkpoints.close()
 
 
 def test_time_is_that_of_all_sittings(tmp_path, monkeypatch):

@@ -3,12 +3,13 @@ of D, rates, moving average and seeds, both trained on this machine's CPU and ju
 
 git clone https://github.com/ajbrock/BigGAN-PyTorch && pip install -e '.[reference]'
 python -m tests.benchmarks.quality --biggan_pytorch=BigGAN-PyTorch --config=FILE.py --steps=N --out=DIR \
-    [--seeds=0,1] [--points=10] [--num_samples=10000] [--config.key=value ...]
+    [--seeds=0,1] [--points=10] [--num_samples=10000] [--same_start] [--config.key=value ...]
 
-The same command goes on where it was stopped. In DIR: table.md, curves.png, grid.png (ours left), and for each side and
-seed what training took (seconds.jsonl), the scores (scores.jsonl), and the samples of every point as .npz, which
-`python -m biggan_jax.evaluate --images=FILE.npz --config=FILE.py` scores alike. DIR/biggan_jax/seed_*/run are runs, of
-which `evaluate --sweep` draws truncation curves and neighbours.
+With --same_start ours is trained once more, from the first weights that BigGAN-PyTorch draws with each seed. The same
+command goes on where it was stopped. In DIR: table.md, curves.png, grid.png (ours left), and for each side and seed
+what training took (seconds.jsonl), the scores (scores.jsonl), and the samples of every point as .npz, which `python -m
+biggan_jax.evaluate --images=FILE.npz --config=FILE.py` scores alike. DIR/biggan_jax/seed_*/run are runs, of which
+`evaluate --sweep` draws truncation curves and neighbours.
 
 Equal processor time is that at which the side that is done sooner has made all its updates; of the other side counts
 the first point at or after it.
@@ -86,6 +87,7 @@ def main(arguments) -> int:
     parser.add_argument("--points", type=int, default=10, help="checkpoints of each run that are scored")
     parser.add_argument("--seeds", default="0,1", help="comma-separated")
     parser.add_argument("--num_samples", type=int, default=10_000, help="images that each is scored by")
+    parser.add_argument("--same_start", action="store_true", help="train ours from BigGAN-PyTorch's first weights too")
     parser.add_argument("--out", required=True, metavar="DIR")
     cli.add_config_argument(parser)
     options, config = cli.parse(parser, arguments)
@@ -94,9 +96,10 @@ def main(arguments) -> int:
     processes.initialize(stops_by_itself=True)
     # PyTorch's waiting threads give their cores up, as XLA's do: beside other work spinning would be what is measured.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    both = sides.Ours(), sides.Theirs(options.biggan_pytorch)
+    theirs = sides.Theirs(options.biggan_pytorch)
+    compared = [sides.Ours(), theirs, *[sides.SameStart(theirs)] * options.same_start]
     config.num_steps = options.steps
-    compare(both, config, options.steps // options.points, seeds, options.num_samples, pathlib.Path(options.out))
+    compare(compared, config, options.steps // options.points, seeds, options.num_samples, pathlib.Path(options.out))
     return 0
 
 
@@ -117,15 +120,15 @@ def check(config, steps: int, points: int) -> None:
             raise UsageError(f"config.{name} is {found!r}; BigGAN-PyTorch has {value!r} alone")
 
 
-def compare(both, config, every: int, seeds: list[int], num_samples: int, out: pathlib.Path) -> None:
+def compare(compared, config, every: int, seeds: list[int], num_samples: int, out: pathlib.Path) -> None:
     """Trains what is not there yet, seed by seed, then scores it, and writes the report.
 
-    both: sides, ours first; see `sides`. every: updates between two points.
+    compared: sides; see `sides`. every: updates between two points.
     """
     by_seed = {seed: copy.deepcopy(config) for seed in seeds}
     for seed, seeded in by_seed.items():
         seeded.seed = seed
-        for side in both:
+        for side in compared:
             train(side, seeded, folder_of(out, side, seed), every)
     judge, steps = Judge(config, num_samples), range(every, config.num_steps + 1, every)
     curves = {
@@ -133,15 +136,16 @@ def compare(both, config, every: int, seeds: list[int], num_samples: int, out: p
             [judge.point(side, seeded, folder_of(out, side, seed), step) for step in steps]
             for seed, seeded in by_seed.items()
         ]
-        for side in both
+        for side in compared
     }
     held_out = judge.scores(judge.held_out.images, judge.held_out.labels, "held-out images")
     storage.write_text(out / "table.md", report(curves, held_out, judge.features, judge.protocol()))
     draw_curves(out / "curves.png", curves, score_name("FID", judge.features))
-    last = [np.load(samples_file(folder_of(out, side, seeds[0]), config.num_steps))["images"] for side in both]
-    ours, theirs = (class_grid(images, judge.labels) for images in last)
-    gap = np.full((len(ours), BETWEEN, 3), 255, np.uint8)
-    records.save_png(out / "grid.png", np.concatenate([ours, gap, theirs], axis=1))
+    last = [np.load(samples_file(folder_of(out, side, seeds[0]), config.num_steps))["images"] for side in compared]
+    first, *others = (class_grid(images, judge.labels) for images in last)
+    gap = np.full((len(first), BETWEEN, 3), 255, np.uint8)
+    beside = [part for picture in others for part in (gap, picture)]
+    records.save_png(out / "grid.png", np.concatenate([first, *beside], axis=1))
 
 
 def train(side, config, folder: pathlib.Path, every: int) -> None:
@@ -251,7 +255,7 @@ def mean(values: list[float], form: str = ".4g") -> str:
 def draw_curves(path: pathlib.Path, curves: dict[str, list[list[Point]]], fid: str) -> None:
     """FID over updates (left) and over processor seconds (right), a line for each seed."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
-    for side, color in zip(curves, ("#4c72b0", "#c44e52")):
+    for side, color in zip(curves, ("#4c72b0", "#c44e52", "#55a868")):
         for number, points in enumerate(curves[side]):
             for panel, x in zip(axes, ([p.step for p in points], [p.cpu for p in points])):
                 label = None if number else side

@@ -1,4 +1,4 @@
-"""Two projects that train the same GAN on the same images: what `tests.benchmarks.quality` compares.
+"""Projects that train the same GAN on the same images: what `tests.benchmarks.quality` compares.
 
 A side trains to the end of a config in a folder, keeps a checkpoint every so many updates, notes beside each what
 training has taken so far, goes on where it was stopped, and makes samples of a checkpoint. Both see the same images in
@@ -10,6 +10,7 @@ import copy
 import json
 import os
 import pathlib
+import shutil
 import signal
 import sys
 import time
@@ -20,6 +21,7 @@ import numpy as np
 
 from biggan_jax import data
 from biggan_jax.data import batches
+from biggan_jax.pretrained import conversion
 from biggan_jax.run import loading, loop, storage
 from tests.benchmarks import peers
 
@@ -74,6 +76,31 @@ class Ours:
     def samples(self, config, folder: pathlib.Path, step: int, labels: np.ndarray, seed: int) -> np.ndarray:
         """One image per label of the averaged generator with standing statistics, uint8 [N, H, W, 3]."""
         return loading.load(folder / "run", step).sample(labels, seed=seed)
+
+
+class SameStart(Ours):
+    """Ours from the first weights that BigGAN-PyTorch draws with the seed: what is left to differ is chance in latents
+    and fake labels, and the trainers.
+    """
+
+    name = "biggan_jax-same-start"
+
+    def __init__(self, theirs: "Theirs"):
+        self._theirs = theirs
+
+    def train(self, config, folder: pathlib.Path, every: int) -> None:
+        """As Ours; the weights are converted in `folder`, and taken by `init_from`."""
+        first = folder / "first"
+        if not (folder / "run" / "config.json").exists():
+            shutil.rmtree(first, ignore_errors=True)
+            g, d = self._theirs.save_first(config, folder)
+            model = config.model
+            conversion.import_biggan_pytorch(
+                str(first), str(g), discriminator=str(d), sn_eps=model.sn_eps, bn_eps=model.bn_eps
+            )
+        c = copy.deepcopy(config)
+        c.init_from = str(first)
+        super().train(c, folder, every)
 
 
 class _Timekeeper:
@@ -141,6 +168,17 @@ class Theirs:
             if step % every == 0 or step % SAVE_EVERY == 0:
                 _save(nets, state, folder, every)
                 clock.note(step)
+
+    def save_first(self, config, folder: pathlib.Path) -> list[pathlib.Path]:
+        """The files of the weights that G and D have before the first update."""
+        import torch
+
+        torch.manual_seed(config.seed)
+        nets, _, _ = self.training(config)
+        paths = [folder / f"first_{name}.pt" for name in ("G", "D")]  # no .pth: those are this side's checkpoints
+        for name, path in zip(("G", "D"), paths):
+            torch.save(nets[name].state_dict(), path)
+        return paths
 
     def training(self, config):
         """`({name: net}, state, function of images and labels)`: all that an update changes, but the random state."""
