@@ -181,6 +181,7 @@ def test_the_penalties_of_other_recipes_are_the_recorded_ones_too(found, gan, st
     np.testing.assert_allclose(value, found["loss/D_r1"] + found["loss/D_r2"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_whole_iterations(found, gan, state):
     """Schedules, D's update, G's against the new D, the average, in the authors' order."""
 
