@@ -283,6 +283,16 @@ def test_the_config_of_the_comparison_is_one_that_both_sides_can_do():
     assert config.model.shared_embedding and config.model.skip_z and config.orthogonal_reg
 
 
+@pytest.mark.parametrize("flags, more", [([], []), (["--same_start"], ["biggan_jax-same-start"])])
+def test_ours_is_trained_from_their_weights_when_asked(flags, more, clone, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(quality, "compare", lambda compared, *_: found.extend(side.name for side in compared))
+    monkeypatch.setattr(quality.processes, "initialize", lambda **_: None)
+    line = ["--config=experiments/fashion_mnist.py:scale=cpu", "--steps=4", "--points=2", f"--out={tmp_path}"]
+    assert quality.main([f"--biggan_pytorch={clone}", *line, *flags]) == 0
+    assert found == ["biggan_jax", "BigGAN-PyTorch", *more]
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [

@@ -6,10 +6,10 @@ python -m tests.benchmarks.quality --biggan_pytorch=BigGAN-PyTorch --config=FILE
     [--seeds=0,1] [--points=10] [--num_samples=10000] [--same_start] [--config.key=value ...]
 
 With --same_start ours is trained once more, from the first weights that BigGAN-PyTorch draws with each seed. The same
-command goes on where it was stopped. In DIR: table.md, curves.png, grid.png (ours left), and for each side and seed
-what training took (seconds.jsonl), the scores (scores.jsonl), and the samples of every point as .npz, which `python -m
-biggan_jax.evaluate --images=FILE.npz --config=FILE.py` scores alike. DIR/biggan_jax/seed_*/run are runs, of which
-`evaluate --sweep` draws truncation curves and neighbours.
+command goes on where it was stopped. In DIR: table.md, curves.png, grid.png (sides as in the table, ours left), and for
+each side and seed what training took (seconds.jsonl), the scores (scores.jsonl), and the samples of every point as
+.npz, which `python -m biggan_jax.evaluate --images=FILE.npz --config=FILE.py` scores alike. DIR/biggan_jax/seed_*/run
+are runs, of which `evaluate --sweep` draws truncation curves and neighbours.
 
 Equal processor time is that at which the side that is done sooner has made all its updates; of the other side counts
 the first point at or after it.
