@@ -37,7 +37,8 @@ def test_accumulated_gradients_are_those_of_the_micro_batches(plain):
     batch = recipes.random_batch(config, dataclasses.replace(gan, accumulation_steps=2))
     (micro_batches,), key = core.cut(batch, 1), jax.random.key(5)
     learning = {"discriminator": gan.discriminator}
-    accumulated, _ = jax.jit(lambda nets: core.update(learning, nets, gan.d_loss, micro_batches, key))(state.nets)
+    update = jax.jit(lambda nets: core.update(learning, nets, gan.d_loss, micro_batches, key))
+    accumulated, _ = update(state.nets)
 
     @jax.jit
     def by_hand(nets):
@@ -60,6 +61,29 @@ def test_accumulated_gradients_are_those_of_the_micro_batches(plain):
         return jax.tree.map(lambda p, a, b: p - 0.01 * (a + b) / 2, d.params, *gradients)
 
     chex.assert_trees_all_close(accumulated["discriminator"].params, by_hand(state.nets), rtol=1e-4, atol=1e-6)
+
+
+def test_a_micro_batch_waits_for_the_gradient_of_the_one_before(plain, monkeypatch):
+    """What it sees and draws comes out of a barrier that the sum of the gradients so far goes into."""
+    gan, _, state = plain
+    sums, keys = [], jax.random.split(jax.random.key(0), 3)
+
+    def barrier(operands):
+        total, batch, _ = operands
+        sums.append(float(optax.tree.norm(total["discriminator"])))
+        return total, {"weight": 10 * batch["weight"]}, keys[len(sums)]
+
+    def loss(nets, batch, key):  # its gradient is as long as the weight
+        length = optax.tree.norm(nets["discriminator"].params)
+        return batch["weight"] * length, (nets, {"drawn": jax.random.uniform(key)})
+
+    monkeypatch.setattr(jax.lax, "optimization_barrier", barrier)
+    batches = [{"weight": weight} for weight in (1.0, 2.0, 3.0)]
+    _, metrics = core.update({"discriminator": gan.discriminator}, state.nets, loss, batches, keys[0])
+    np.testing.assert_allclose(sums, [1, 1 + 20], rtol=1e-5)
+    np.testing.assert_allclose(metrics["grad_norm/d"], (1 + 20 + 30) / 3, rtol=1e-5)
+    drawn = [jax.random.uniform(jax.random.fold_in(key, i)) for i, key in enumerate(keys)]
+    np.testing.assert_allclose(metrics["drawn"], np.mean(drawn), rtol=1e-6)
 
 
 def test_what_each_update_changes(plain):

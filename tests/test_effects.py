@@ -85,13 +85,15 @@ def test_each_density_is_learned_with_each_number_of_latents(tmp_path, monkeypat
 
 @pytest.mark.slow
 def test_d_is_looked_at_with_its_few_digits_and_with_held_out_ones(tmp_path):
-    found = effects_data.run_augmentation("100 digits, ADA", 0, str(tmp_path / "run"), 200)
+    found = effects_data.run_augmentation("gamma = 0.1: ADA", 0, str(tmp_path / "run"), 400)
     with np.load(tmp_path / "digits.npz") as digits:
         assert digits["train_images"].shape == (100, 8, 8, 3) and len(digits["test_images"]) > 300
-    assert found.shown["step"].tolist() == [100, 200] and set(found.shown) == {"step", "these", "held out", "p"}
-    assert 0 <= found.scores["D on these"] <= 1 and 0 <= found.scores["D on held out"] <= 1
-    assert found.scores["p"] == found.shown["p"][-1] >= 0 and found.scores["held-out FID"] > 0
-    picture = effects_data.draw_augmentation({"100 digits, ADA": found})
+    assert found.shown["step"].tolist() == [200, 400] and set(found.shown) == set(effects_data.RECORDS)
+    assert all(0 <= found.scores[f"D: {name}"] <= 1 for name in ("these", "held out", "told apart"))
+    assert found.scores["p"] == found.shown["p"].mean() > 0 and found.scores["held-out FID"] > 0
+    own = effects_data.run_augmentation(effects_data.THEMSELVES, 0, str(tmp_path / "run"), None)
+    assert set(own.scores) == {"held-out FID"} and 0 < own.scores["held-out FID"] < found.scores["held-out FID"]
+    picture = effects_data.draw_augmentation({"gamma = 0.1: ADA": found, effects_data.THEMSELVES: own})
     assert picture.dtype == np.uint8 and picture.std() > 0
 
 

@@ -250,8 +250,10 @@ def update(
     """
     if frozen := [name for name, net in learning.items() if net.optimizer is None]:
         raise ValueError(f"net {frozen[0]} has no optimizer: it is frozen, and cannot learn")
-    gradients, metrics = [], []
+    total, metrics = None, []
     for i, batch in enumerate(batches):
+        if total is not None:  # a compiler that ran passes beside one another would hold the activations of all
+            total, batch, key = jax.lax.optimization_barrier((total, batch, key))
 
         def of_params(params, nets=nets, batch=batch, i=i):
             trial = nets | {name: nets[name].replace(params=params[name]) for name in learning}
@@ -260,9 +262,9 @@ def update(
 
         gradient, (stats, metric) = jax.grad(of_params, has_aux=True)({name: nets[name].params for name in learning})
         nets = nets | {name: nets[name].replace(stats=new) for name, new in stats.items()}
-        gradients.append(gradient)
+        total = gradient if total is None else jax.tree.map(jnp.add, total, gradient)
         metrics.append(metric)
-    gradient, metric = mean(gradients), mean(metrics)
+    gradient, metric = jax.tree.map(lambda x: x / len(batches), total), mean(metrics)
     if penalty is not None:
         value, of_penalty = jax.value_and_grad(penalty)({name: nets[name].params for name in learning})
         gradient = jax.tree.map(jnp.add, gradient, of_penalty)
