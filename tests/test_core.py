@@ -37,8 +37,7 @@ def test_accumulated_gradients_are_those_of_the_micro_batches(plain):
     batch = recipes.random_batch(config, dataclasses.replace(gan, accumulation_steps=2))
     (micro_batches,), key = core.cut(batch, 1), jax.random.key(5)
     learning = {"discriminator": gan.discriminator}
-    update = jax.jit(lambda nets: core.update(learning, nets, gan.d_loss, micro_batches, key))
-    accumulated, _ = update(state.nets)
+    accumulated, _ = jax.jit(lambda nets: core.update(learning, nets, gan.d_loss, micro_batches, key))(state.nets)
 
     @jax.jit
     def by_hand(nets):

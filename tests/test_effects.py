@@ -1,6 +1,7 @@
 """Characteristic effects: a comparison runs once, its table has means over seeds and differences by seed."""
 
 import dataclasses
+import json
 import re
 
 import jax
@@ -88,13 +89,30 @@ def test_d_is_looked_at_with_its_few_digits_and_with_held_out_ones(tmp_path):
     found = effects_data.run_augmentation("gamma = 0.1: ADA", 0, str(tmp_path / "run"), 400)
     with np.load(tmp_path / "digits.npz") as digits:
         assert digits["train_images"].shape == (100, 8, 8, 3) and len(digits["test_images"]) > 300
-    assert found.shown["step"].tolist() == [200, 400] and set(found.shown) == set(effects_data.RECORDS)
-    assert all(0 <= found.scores[f"D: {name}"] <= 1 for name in ("these", "held out", "told apart"))
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    looks = [look for look in map(json.loads, lines) if "d_auc/held_out" in look]
+    of = {"these": "d_accuracy/train", "held out": "d_accuracy/held_out", "told apart": "d_auc/held_out"}
+    for name, record in (of | {"step": "step", "p": "augment/p"}).items():
+        assert found.shown[name].tolist() == [look[record] for look in looks]
+    assert found.shown["step"].tolist() == [200, 400]
+    assert all(found.scores[f"D: {name}"] == found.shown[name].mean() for name in of)
     assert found.scores["p"] == found.shown["p"].mean() > 0 and found.scores["held-out FID"] > 0
     own = effects_data.run_augmentation(effects_data.THEMSELVES, 0, str(tmp_path / "run"), None)
     assert set(own.scores) == {"held-out FID"} and 0 < own.scores["held-out FID"] < found.scores["held-out FID"]
     picture = effects_data.draw_augmentation({"gamma = 0.1: ADA": found, effects_data.THEMSELVES: own})
     assert picture.dtype == np.uint8 and picture.std() > 0
+
+
+@pytest.mark.parametrize("row", effects_data.ROWS)
+def test_rows_of_augmentation_differ_in_r1_and_the_changes_alone(row, tmp_path):
+    effects_data.few_digits(0, tmp_path / "digits.npz")
+    c, first = (effects_data.config(each, tmp_path / "digits.npz") for each in (row, next(iter(effects_data.ROWS))))
+    configs.validate(c)
+    gamma, name = effects_data.ROWS[row]
+    assert c.gan.r1_gamma == gamma
+    assert c.gan.augment == {"none": "", "ADA": "bgc", "color, translation": "color,translation"}[name]
+    first.gan.update({key: c.gan[key] for key in ("r1_gamma", "augment", "augment_target")})
+    assert c.to_dict() == first.to_dict()
 
 
 @pytest.mark.slow
