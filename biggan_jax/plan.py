@@ -55,6 +55,11 @@ def configs(parser, arguments):
     return [(row, *cli.parse(parser, [*arguments, f"--config={path}:{row}"])) for row in rows]
 
 
+def count(collective: dict) -> str:
+    """How many there are in a step, of several kinds of step in the mean."""
+    return f"{round(collective['count'], 2):,.12g}"
+
+
 def report(p: dict) -> str:
     """One plan as lines of text."""
     lines = [
@@ -68,7 +73,7 @@ def report(p: dict) -> str:
     if not p["fits"]:
         excess = planning.gib(p["hbm_bytes_per_device"] - p["hbm_limit_bytes"])
         return "\n".join([*lines, f"{memory}: does not fit, by {excess} GiB", f"would help {p['advice']}"])
-    kinds = ", ".join(f"{c['count']} {kind} of {c['bytes'] / 1e6:.1f} MB" for kind, c in p["collectives"].items())
+    kinds = ", ".join(f"{count(c)} {kind} of {c['bytes'] / 1e6:.1f} MB" for kind, c in p["collectives"].items())
     seconds = lambda name: f"{p[name + '_seconds']:.4f} s"
     return "\n".join([
         *lines,
@@ -106,7 +111,7 @@ def table(plans: list[dict]) -> str:
             cells += [
                 f"{p['flops_per_device'] / 1e12:.2f}",
                 f"{p['bytes_per_device'] / 1e9:.1f}",
-                ", ".join(f"{c['count']} {k}, {c['bytes'] / 1e6:.0f} MB" for k, c in p["collectives"].items()),
+                ", ".join(f"{count(c)} {k}, {c['bytes'] / 1e6:.0f} MB" for k, c in p["collectives"].items()),
                 f"{p['predicted_step_seconds']:.3f}",
                 f"{p['images_per_second']:,.0f}",
                 f"{p['num_steps'] / 1000:g}",

@@ -101,6 +101,18 @@ def test_advice_that_would_make_it_fit():
     assert "accumulation_steps=4)" in advice(2 * limit, accumulation_steps=2)
     assert "accumulation" not in advice(9 * limit) and "slice" not in advice(9 * limit)  # no divisor is enough
     assert advice(9 * limit, model__remat=True).startswith("fewer images (--config.batch_size)")
+    without = planning.advice(recipes.tiny("r3gan", batch_size=64), v3, 2 * limit)
+    assert "accumulate gradients (--config.accumulation_steps=2)" in without
+
+
+def test_counts_are_whole_or_means():
+    assert [plan.count({"count": n}) for n in (9, 1234, 6.0, 6.50000896, 7.43750656)] == [
+        "9",
+        "1,234",
+        "6",
+        "6.5",
+        "7.44",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +145,7 @@ def test_the_compiled_step_is_measured(measured):
 
 
 @pytest.mark.slow
-def test_kinds_of_step_count_by_their_share():
+def test_kinds_of_step_count_by_their_share(capsys):
     """A penalty every fourth step: FLOPs and sums are means, memory is what the larger program needs."""
     config = recipes.tiny("wgan_gp", gan__penalty_every=4, num_d_steps=1)
     program = Program(config, sharding.make_mesh(jax.devices()[:2]))
@@ -146,6 +158,8 @@ def test_kinds_of_step_count_by_their_share():
     sums = [m["collectives"]["all-reduce"]["bytes"] for m in (long, short)]
     assert found["collectives"]["all-reduce"]["bytes"] == pytest.approx(0.25 * sums[0] + 0.75 * sums[1])
     assert found.keys() == long.keys()
+    said = capsys.readouterr().err
+    assert "kind of step 1 of 2: compiled in" in said and "kind of step 2 of 2" in said
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ def _batch_norm(config) -> str:
 
 @functools.lru_cache  # asked for every step and truncation; a large net takes a second
 def _has_batch_norm(net: Net) -> bool:
-    return "batch_stats" in net.shapes()
+    return net.batch_norm
 
 
 def create(

@@ -60,7 +60,12 @@ class Net:
     @functools.cached_property
     def mixes(self) -> bool:
         """Whether the output for one example depends on the others of its batch: BatchNorm, or what the module says."""
-        return getattr(self.module, "mixes", False) or "batch_stats" in self.shapes()
+        return getattr(self.module, "mixes", False) or self.batch_norm
+
+    @functools.cached_property
+    def batch_norm(self) -> bool:
+        """Whether it has BatchNorm."""
+        return "batch_stats" in self.shapes()
 
     def init(self, key: jax.Array) -> NetState:
         variables = dict(self.module.init(key, *(jnp.zeros(x.shape, x.dtype) for x in self.inputs)))

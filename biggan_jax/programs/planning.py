@@ -4,11 +4,14 @@ import importlib.util
 import math
 import os
 import re
+import sys
+import time
 
 import jax
 from jax.experimental import topologies
 
 from biggan_jax import config as configs
+from biggan_jax import gans
 from biggan_jax.devices import sharding, tpu
 from biggan_jax.errors import UsageError
 from biggan_jax.programs.program import Program, check_batch
@@ -100,8 +103,13 @@ def measure_step(program: Program) -> dict:
     """`measure` of a program's step; of a recipe with several kinds of step, the mean over them by their share, and
     the most memory that one of them takes.
     """
-    shares = program.phases()
-    found = {phase: measure(program.lower(phase).compile()) for phase in shares}
+    shares, found = program.phases(), {}
+    for phase in shares:
+        started = time.monotonic()
+        found[phase] = measure(program.lower(phase).compile())
+        if len(shares) > 1:  # which takes many minutes
+            took = f"{time.monotonic() - started:.0f} s"
+            print(f"kind of step {len(found)} of {len(shares)}: compiled in {took}", file=sys.stderr, flush=True)
     mean = lambda name: sum(share * found[phase][name] for phase, share in shares.items())
     most = lambda name: max(measured[name] for measured in found.values())
     first = next(iter(found.values()))
@@ -184,10 +192,9 @@ def advice(config, slice_: tpu.Slice, needed: int) -> str:
     steps = next((n for n in range(2, images + 1) if n >= ratio and images % n == 0), None)
     if steps:
         steps *= config.accumulation_steps
-        ways.append(
-            f"accumulate gradients, each BatchNorm then seeing 1/{steps} of the batch "
-            f"(--config.accumulation_steps={steps})"
-        )
+        normed = any(net.batch_norm for net in gans.build(config).nets.values())
+        seen = f", each BatchNorm then seeing 1/{steps} of the batch" if normed else ""
+        ways.append(f"accumulate gradients{seen} (--config.accumulation_steps={steps})")
     larger = [s for s in tpu.SLICES if s.generation is slice_.generation and s.devices >= ratio * slice_.devices]
     larger = [s for s in larger if (images * slice_.devices) % s.devices == 0]
     if larger:
