@@ -52,7 +52,7 @@ def small(size, v):
     c.num_steps, c.batch_size = 2000, 64
     c.model.z_dim, c.model.channels, c.model.channels_d = 64, 4, 32
     c.model.w_dim, c.model.mapping_layers, c.model.channel_base, c.model.channel_max = 64, 2, 512, 64
-    c.model.features_channels, c.model.projection_channels, c.model.head_channels = 16, 16, 64
+    c.model.features_channels, c.model.projection_channels, c.model.head_channels = 32, 16, 64
     c.optimizer.g_lr = c.optimizer.d_lr = 2e-3
     c.gan.ema_kimg, c.gan.augment = 2.0, ""
     c.run.log_every, c.run.sample_every, c.run.checkpoint_every, c.run.keep_every = 50, 500, 500, 500
