@@ -39,6 +39,12 @@ def arrays(path, **images):
     return path
 
 
+def framed(images):
+    """Black images of twice the side, with these in the middle."""
+    margins = (images.shape[1] // 2,) * 2
+    return np.pad(images, ((0, 0), margins, margins, (0, 0)))
+
+
 def colours(count, channels=3):
     return np.random.default_rng(count).integers(0, 256, (count, 8, 8, channels), np.uint8)
 
@@ -131,19 +137,30 @@ def test_files_that_are_no_pairs_are_refused(tmp_path):
 def test_the_two_domains_of_digits_have_no_scene_in_common_but_pairs_have():
     negative = lambda images: np.round((255 - images) * domains.TINT).astype(np.uint8)
     source = digits.load("train").images
-    unpaired = domains.of_digits("train", 8, paired=False)
+    unpaired = domains.of_digits("train", 16, paired=False)
     assert len(unpaired.streams) == 2
     counts = [stream[name].shape[0] for stream, name in zip(unpaired.streams, "ab")]
     assert sum(counts) == len(source)
     rows = {name: unpaired.arrays[name][np.arange(count)] for name, count in zip("ab", counts)}
-    np.testing.assert_array_equal(rows["a"], source[::2])
-    np.testing.assert_array_equal(rows["b"], negative(source[1::2]))
+    np.testing.assert_array_equal(rows["a"], framed(source[::2]))
+    np.testing.assert_array_equal(rows["b"], negative(framed(source[1::2])))
     for split, paired in (("test", False), ("train", True)):
-        pairs = domains.of_digits(split, 8, paired)
+        pairs = domains.of_digits(split, 16, paired)
         assert len(pairs.streams) == 1
         np.testing.assert_array_equal(pairs.arrays["b"], negative(pairs.arrays["a"]))
     with pytest.raises(UsageError, match="data.split='val'"):
         domains.of_digits("val", 8, paired=False)
+
+
+@pytest.mark.parametrize("size, side", [(8, 4), (17, 8), (18, 9), (19, 9)])
+def test_a_digit_fills_the_middle_half_of_its_image(size, side):
+    a = domains.of_digits("test", size, paired=True).arrays["a"]
+    margin = (size - side) // 2
+    inner = (slice(None), slice(margin, margin + side), slice(margin, margin + side))
+    np.testing.assert_array_equal(a[inner], digits.load("test", side).images)
+    outside = a.copy()
+    outside[inner] = 0
+    assert a.shape[1:] == (size, size, 3) and not outside.any()
 
 
 def test_shapes_are_outlined_in_one_domain_and_filled_in_the_other():
@@ -163,13 +180,14 @@ def test_shapes_are_outlined_in_one_domain_and_filled_in_the_other():
 def test_classifiers_learn_from_one_domain_with_the_labels_of_what_it_is_made_of(name, load):
     changes = {"data__num_examples": 24} if name == "shapes_domains" else {}
     config = recipes.tiny("cyclegan", dataset=name, **changes)
-    source = load("train", 8, 0, 24) if name == "shapes_domains" else load("train", 8)
+    source = load("train", 8, 0, 24) if name == "shapes_domains" else load("train", 4)
+    images = source.images[EVERY] if name == "shapes_domains" else framed(source.images[EVERY])
     a, b = (domains.labelled(config, "train", domain) for domain in "ab")
     np.testing.assert_array_equal(a.labels, source.labels)
-    assert a.class_names == source.class_names and a.images.shape == b.images.shape == source.images.shape
+    assert a.class_names == source.class_names and a.images.shape == b.images.shape == (len(source), *images.shape[1:])
     as_it_is, other = (a, b) if name == "digits_domains" else (b, a)
-    np.testing.assert_array_equal(as_it_is.images[EVERY], source.images[EVERY])
-    assert np.any(other.images[EVERY] != source.images[EVERY], axis=(1, 2, 3)).all()
+    np.testing.assert_array_equal(as_it_is.images[EVERY], images)
+    assert np.any(other.images[EVERY] != images, axis=(1, 2, 3)).all()
     assert a.fingerprint != b.fingerprint != source.fingerprint
 
 

@@ -129,6 +129,7 @@ def test_what_is_watched_is_of_the_batch(made):
     [
         ("cyclegan", {"model__layers_d": 2}, "config.model.layers_d is 2; it must be at most 1 with"),
         ("cyclegan", {"model__generator": "unet", "model__downs": 4}, "config.model.downs is 4; it must be at most 3"),
+        ("cyclegan", {"model__halvings": 3}, "config.model.halvings is 3; it must be at most 2 with images of"),
         ("pix2pix", {"model__dropout": 0.5}, "config.model.dropout is 0.5; it must be 0 with fewer than 6"),
         ("pix2pix", {"loss": "hinge"}, "config.loss is 'hinge'; it must be one of least_squares, non_saturating"),
         (
@@ -142,6 +143,18 @@ def test_what_is_watched_is_of_the_batch(made):
 def test_values_that_do_not_go_together_are_refused(recipe, changes, message):
     with pytest.raises(UsageError, match=message):
         tiny(recipe, **changes)
+
+
+@pytest.mark.parametrize("size, most", [(2, 0), (4, 1), (6, 1), (7, 0), (8, 2), (12, 2), (16, 3), (20, 2), (256, 7)])
+def test_a_resnet_halves_images_as_often_as_leaves_two_pixels(size, most):
+    c = configs.default("cyclegan", dataset="digits_domains")
+    c.num_classes, c.image_size, c.model.discriminator = 0, size, "pixel"
+    for c.model.halvings in range(1, most + 1):
+        configs.validate(c)
+    c.model.halvings = most + 1
+    allowed = f"halvings is {most + 1}; it must be at most {most}" if most else "generator is 'resnet'; it must be unet"
+    with pytest.raises(UsageError, match=f"config.model.{allowed} with"):
+        configs.validate(c)
 
 
 def test_data_without_two_domains_are_refused():

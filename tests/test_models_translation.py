@@ -34,6 +34,24 @@ def test_their_parameters_are_as_many_as_published(module, parameters):
     assert count(module) == parameters
 
 
+def test_halvings_of_the_resnet_are_as_many_as_asked_for():
+    # Convolutions of 3 x 3, with biases: each of a block's two of w maps has 9 w^2 + w.
+    conv = lambda size, i, o: size * size * i * o + o
+    ends = conv(7, 3, 4) + conv(7, 4, 3)
+    block = lambda width: 2 * conv(3, width, width)
+    net = lambda halvings: translation.ResNetGenerator(4, blocks=3, halvings=halvings)
+    assert count(net(1), size=16) == ends + conv(3, 4, 8) + conv(3, 8, 4) + 3 * block(8)
+    rest = conv(3, 8, 16) + conv(3, 16, 8) + conv(3, 16, 32) + conv(3, 32, 16)
+    assert count(net(3), size=16) == ends + conv(3, 4, 8) + conv(3, 8, 4) + rest + 3 * block(32)
+    for halvings, least in ((1, 4), (2, 8), (3, 16)):
+        sides = net(halvings).sides
+        assert sides.allow(least, least + 2**halvings) and not sides.allow(least, least // 2)
+        assert not sides.allow(least, least + 2**halvings // 2)
+        x = jax.ShapeDtypeStruct((1, least, least + 2**halvings, 3), jnp.float32)
+        out, _ = jax.eval_shape(lambda x, net=net(halvings): net.init_with_output(jax.random.key(0), x), x)
+        assert out.shape == x.shape
+
+
 @pytest.mark.parametrize("size, side", [(256, 30), (128, 14), (64, 6), (32, 2)])
 def test_the_map_of_the_patch_discriminator_is_as_published(size, side):
     x = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)

@@ -192,6 +192,7 @@ TABLES = {
         "model.channels_g": Key(64, at_least(1), "maps of the generator's first layer"),
         "model.channels_d": Key(64, at_least(1), "of the discriminator's"),
         "model.blocks": Key(9, at_least(1), "residual blocks of resnet; 6 for 128 px (Zhu et al. 2017, Appendix 7.2)"),
+        "model.halvings": Key(2, at_least(1), "of images before the blocks of resnet; 1 for small images"),
         "model.downs": Key(8, at_least(2), "halvings of unet; 8 for 256 px, 7 for 128"),
         "model.layers_d": Key(3, one_of(1, 2, 3, 4, 5), "of patch: it sees 16, 34, 70, 142 or 286 px"),
         "model.norm": Key("instance", one_of("instance", "batch"), "in all nets"),
@@ -265,11 +266,12 @@ def _check_translation(config):
     require("prior" not in config.gan, "model.name", config, f"other nets with gan.name={config.gan.name}: no latents")
     a, b = (arrays[domain][0] for domain in "ab")
     require(a[:2] == b[:2], "dataset", config, f"one with images of one size, not {a[:2]} and {b[:2]}")
+    halvings = min((side & -side).bit_length() - 1 for side in a[:2])
     if model.generator == "resnet":
-        possible = all(side >= 8 and side % 4 == 0 for side in a[:2])
-        require(possible, "model.generator", config, f"unet with {a[:2]} pixels; resnet takes 8 and multiples of 4")
+        most = max(min(halvings, min(a[:2]).bit_length() - 2), 0)  # blocks mirror a pixel, of maps of at least two
+        require(most, "model.generator", config, f"unet with {a[:2]} pixels; resnet takes even ones from 4 on")
+        require(model.halvings <= most, "model.halvings", config, f"at most {most} with images of {a[:2]} pixels")
     else:
-        halvings = min((side & -side).bit_length() - 1 for side in a[:2])
         require(model.downs <= halvings, "model.downs", config, f"at most {halvings} with images of {a[:2]} pixels")
         allowed = "0 with fewer than 6 model.downs: none of their layers has it"
         require(model.downs >= 6 or not model.dropout, "model.dropout", config, allowed)

@@ -131,11 +131,17 @@ def load_pairs(directory: str, split: str, image_size: int, max_pixels: int) -> 
 
 
 def of_digits(split: str, image_size: int, paired: bool) -> Dataset:
-    """scikit-learn's digits, light on black (a), and the negatives of digits on paper of a colour (b)."""
-    found = digits.load(split, image_size)
-    a = found.images
+    """scikit-learn's digits, light on black (a), and the negatives of digits on paper of a colour (b); a digit fills
+    the middle half of its image's width and height.
+    """
+    side = image_size // 2
+    found = digits.load(split, side)  # at 16 pixels as they are
+    before = (image_size - side) // 2
+    margins = (before, image_size - side - before)
+    a = np.pad(found.images, ((0, 0), margins, margins, (0, 0)))
     b = np.round((255 - a) * TINT).astype(np.uint8)
-    return _made(f"digits_domains:{split}", split, a, b, paired, fingerprint("digits_domains", found.fingerprint))
+    of = fingerprint("digits_domains", image_size, found.fingerprint)
+    return _made(f"digits_domains:{split}", split, a, b, paired, of)
 
 
 def of_shapes(split: str, image_size: int, num_examples: int, paired: bool) -> Dataset:

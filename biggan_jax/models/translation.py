@@ -88,29 +88,33 @@ class ResNetGenerator(_Generator):
     """Images [N, H, W, C] in [-1, 1] -> images [N, H, W, image_channels] in [-1, 1], float32 (Zhu et al. 2017,
     Appendix 7.2, after Johnson et al. 2016).
 
-    H and W are as `sides` says. `blocks`: residual ones at a quarter of the size; 6 for 128 pixels, 9
-    from 256 on. Training with `dropout` above 0 draws from the stream "noise".
+    H and W are as `sides` says. `blocks`: residual ones at the size after `halvings` halvings, a quarter of it as
+    published; 6 for 128 pixels, 9 from 256 on. Training with `dropout` above 0 draws from the stream "noise".
     """
 
     blocks: int = 9
+    halvings: int = 2
 
-    sides: ClassVar = Sides(multiple=4, least=8)
     watched: ClassVar = {"first": ("conv_in",), "last": ("output_conv",)}
+
+    @property
+    def sides(self) -> Sides:
+        return Sides(multiple=2**self.halvings, least=2 ** (self.halvings + 1))
 
     @nn.compact
     def __call__(self, x, train: bool = False):
         hidden = lambda x, name: nn.relu(self.normed(x, f"norm_{name}", train))
         width = self.channels
         x = hidden(self.conv(width, 7, 1, 0, "conv_in")(reflected(x, 3)), "in")
-        for i in range(2):
+        for i in range(self.halvings):
             x = hidden(self.conv(width * 2 ** (i + 1), 3, 2, 1, f"down_{i}")(x), f"down_{i}")
         for i in range(self.blocks):
-            h = self.conv(width * 4, 3, 1, 0, f"block_{i}_conv_0")(reflected(x, 1))
+            h = self.conv(x.shape[-1], 3, 1, 0, f"block_{i}_conv_0")(reflected(x, 1))
             h = self.dropped(hidden(h, f"block_{i}_0"), train)
-            h = self.conv(width * 4, 3, 1, 0, f"block_{i}_conv_1")(reflected(h, 1))
+            h = self.conv(x.shape[-1], 3, 1, 0, f"block_{i}_conv_1")(reflected(h, 1))
             x = x + self.normed(h, f"norm_block_{i}_1", train)  # no ReLU behind the sum
-        for i in range(2):
-            x = hidden(self.conv_transpose(width * 2 ** (1 - i), 3, 1, f"up_{i}")(x), f"up_{i}")
+        for i in range(self.halvings):
+            x = hidden(self.conv_transpose(x.shape[-1] // 2, 3, 1, f"up_{i}")(x), f"up_{i}")
         x = self.conv(self.image_channels, 7, 1, 0, "output_conv", bias=True)(reflected(x, 3))
         return jnp.tanh(layers.at_least_float32(x))
 
@@ -190,7 +194,7 @@ def build(config) -> tuple[nn.Module, nn.Module]:
     shared = dict(norm=model.norm, dtype=jnp.dtype(config.compute_dtype))
     own = dict(channels=model.channels_g, image_channels=channels, dropout=model.dropout)
     if model.generator == "resnet":
-        generator = ResNetGenerator(blocks=model.blocks, **own, **shared)
+        generator = ResNetGenerator(blocks=model.blocks, halvings=model.halvings, **own, **shared)
     else:
         generator = UNetGenerator(downs=model.downs, **own, **shared)
     if model.discriminator == "patch":

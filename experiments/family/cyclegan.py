@@ -42,7 +42,7 @@ def get_config(variant=""):
     c.image_size, c.data.flip = v.size or 16, False
     c.batch_size, c.num_steps = 8, 2000
     c.model.channels_g = c.model.channels_d = 16
-    c.model.blocks, c.model.layers_d = 2, 2
+    c.model.blocks, c.model.halvings, c.model.layers_d = 2, 1, 2  # of 16 pixels a quarter is too coarse for a digit
     c.optimizer.g_lr = c.optimizer.d_lr = 1e-3
     if v.scale == "shapes":
         # The norm takes the mean of each map away, and with it an image's colours, but for the U-Net's outermost maps.
