@@ -30,7 +30,7 @@ WATCHED = {
     "cyclegan": {"cycle_error/train", *(f"d_{of}_accuracy/{what}" for of in "ab" for what in ("train", "samples"))},
     "pix2pix": {"pair_error/train", "d_accuracy/train", "d_accuracy/samples"},
 }
-# Of these D learns from real data alone at first: BEGAN's k begins at 0, samples of a random G lie beyond EBGAN's margin.
+# Their D learns from real data alone at first: BEGAN's k begins at 0, a random G's samples are beyond EBGAN's margin.
 UNMOVED = {"ebgan": {"grad_norm/d"}, "began": {"grad_norm/d"}, "toy": {"grad_norm/d"}}
 
 
