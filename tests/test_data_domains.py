@@ -212,6 +212,7 @@ def test_fingerprints_are_of_the_data(tmp_path, load):
     found += [load_pairs(write(tmp_path / "pairs", train=[(16, 8)]))]
     found += [load_pairs(write(tmp_path / "pairs", train=[(16, 8)] * 2))]
     found += [domains.of_digits(split, 8, paired) for split, paired in (("train", 0), ("train", 1), ("test", 0))]
+    found += [domains.of_digits("test", 9, False)]  # digits of four pixels, as at 8
     found += [domains.of_shapes("train", 8, count, False) for count in (10, 12)]
     found += [domains.one(found[0], domain) for domain in "ab"]
     assert len({dataset.fingerprint for dataset in found}) == len(found)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from biggan_jax import config as configs
-from biggan_jax import gans
+from biggan_jax import gans, models
 from biggan_jax.config import data as data_keys
 from biggan_jax.data.dataset import Dataset
 from biggan_jax.errors import UsageError
@@ -149,8 +149,10 @@ def test_values_that_do_not_go_together_are_refused(recipe, changes, message):
 def test_a_resnet_halves_images_as_often_as_leaves_two_pixels(size, most):
     c = configs.default("cyclegan", dataset="digits_domains")
     c.num_classes, c.image_size, c.model.discriminator = 0, size, "pixel"
-    for c.model.halvings in range(1, most + 1):
+    for halvings in range(1, most + 1):
+        c.model.halvings = halvings
         configs.validate(c)
+        assert models.build(c)[0].sides.multiple == 2**halvings
     c.model.halvings = most + 1
     allowed = f"halvings is {most + 1}; it must be at most {most}" if most else "generator is 'resnet'; it must be unet"
     with pytest.raises(UsageError, match=f"config.model.{allowed} with"):
