@@ -1,4 +1,4 @@
-"""Golden runs: three steps of two configs, as the trainer made them before it knew recipes.
+"""Golden runs: three steps of two configs, as the trainer made them when they were recorded.
 
 python -m tests.golden record FILE.json [NAME ...]     what the code does now, in that format; NAME: digits, bfloat16
 python -m tests.golden compare FILE.json [NAME ...]    beside the stored one; ends with 1 unless equal bit for bit

@@ -1,6 +1,4 @@
-"""Three steps are what they were before the trainer knew recipes: bit for bit where they were recorded, and in numbers
-elsewhere (see `golden`).
-"""
+"""Three steps are what they were: bit for bit where they were recorded, and in numbers elsewhere (see `golden`)."""
 
 import json
 import os

@@ -121,10 +121,10 @@ def test_conditional_gain_is_one_plus_w_c(labels, vector):
 
 def test_features_that_are_not_used_count_in_the_spectral_norm_only():
     x = jax.random.normal(KEY, (2, 4, 4, 5))
-    full, first = (layers.Conv(features=8, used_features=n, spectral_norm=True) for n in (0, 3))
+    full, first = (layers.Conv(features=13, used_features=n, spectral_norm=True) for n in (0, 8))
     variables = full.init(KEY, x)
-    variables["params"]["bias"] = jnp.arange(8.0)
-    np.testing.assert_allclose(first.apply(variables, x), full.apply(variables, x)[..., :3], rtol=1e-5, atol=1e-6)
+    variables["params"]["bias"] = jnp.arange(13.0)
+    np.testing.assert_allclose(first.apply(variables, x), full.apply(variables, x)[..., :8], rtol=1e-5, atol=1e-6)
     assert jax.tree.map(jnp.shape, first.init(KEY, x)) == jax.tree.map(jnp.shape, variables)
     flops = [jax.jit(conv.apply).lower(variables, x).cost_analysis()["flops"] for conv in (full, first)]
     assert flops[0] - flops[1] > 2 * 5 * 9 * 5 * 32 / 2  # most taps of the five at 32 pixels

@@ -35,6 +35,15 @@ PLAIN = {
 }
 
 
+def penalized(function):
+    """Of a function of x and a kernel: a loss and the logarithms of its squared gradients, as penalties on D's gradient
+    take them (Gulrajani et al. 2017).
+    """
+    loss = lambda x, k: jnp.sum(jnp.sin(function(x, k)))
+    squares = lambda x, k: [jnp.log(jnp.sum(jnp.square(g))) for g in jax.grad(loss, (0, 1))(x, k)]
+    return lambda x, k: jnp.stack([loss(x, k), *squares(x, k)])
+
+
 @pytest.fixture
 def operands():
     return jax.random.normal(KEY, (2, 8, 8, 3)), jax.random.normal(jax.random.key(1), (3, 3, 3, 5))
@@ -65,13 +74,43 @@ def test_accelerators_filter_the_kernel_where_channels_are_few(resample, channel
 
 @pytest.mark.parametrize("resample, form", FORMS)
 def test_a_gradient_of_its_gradient_is_the_same_too(resample, form, operands):
-    """As a penalty on D's gradient takes it (Gulrajani et al. 2017)."""
+    same_value_and_gradients(penalized(PLAIN[resample]), penalized(form), *operands)
 
-    def gradient(function):
-        loss = lambda x, k: jnp.sum(jnp.sin(function(x, k)))
-        return lambda x, k: jnp.stack([jnp.log(jnp.sum(jnp.square(g))) for g in jax.grad(loss, (0, 1))(x, k)])
 
-    same_value_and_gradients(gradient(PLAIN[resample]), gradient(form), *operands)
+FEW = [(1, 6), (3, 6), (4, 6), (6, 1), (6, 3), (6, 4), (3, 2)]
+
+
+@pytest.mark.parametrize("channels", FEW)
+def test_convolutions_from_and_to_few_channels_are_convolutions(channels):
+    """Values, gradients and gradients of gradients, of images that are not square."""
+    x, kernel = jax.random.normal(KEY, (2, 5, 7, channels[0])), jax.random.normal(KEY, (3, 3, *channels))
+    same_value_and_gradients(resampling._same, resampling.convolve, x, kernel)
+    same_value_and_gradients(penalized(resampling._same), penalized(resampling.convolve), x, kernel)
+
+
+@pytest.mark.parametrize("channels", FEW)
+def test_bfloat16_of_few_channels_is_rounded_once(channels):
+    """The sum of all taps is that of float32, so that it is off by half a unit of bfloat16's 8 bits at most, and by
+    what rounding in float32 adds.
+    """
+    x, kernel = (
+        jax.random.normal(KEY, shape).astype(jnp.bfloat16) for shape in ((2, 5, 7, channels[0]), (3, 3, *channels))
+    )
+    exact = resampling._same(x.astype(jnp.float32), kernel.astype(jnp.float32))
+    rounded = resampling.convolve(x, kernel)
+    assert rounded.dtype == jnp.bfloat16
+    np.testing.assert_allclose(rounded.astype(jnp.float32), exact, rtol=2**-8 * 1.001, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels, on_cpu", [((4, 64), 2), ((64, 4), 0), ((64, 64), 3), ((5, 64), 3)])
+def test_processors_convolve_to_no_few_channels(channels, on_cpu):
+    """A step's three convolutions, of the values and of both gradients, are what accelerators have of any layer."""
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 8, 8, channels[0]), (3, 3, *channels))]
+    step = jax.jit(lambda x, k: jax.vjp(resampling.convolve, x, k)[1](resampling.convolve(x, k)))
+    count = lambda platform: step.trace(*shapes).lower(lowering_platforms=(platform,)).as_text().count("convolution(")
+    assert count("cpu") == on_cpu and count("tpu") == count("cuda") == 3
+    taps_apart = jax.ShapeDtypeStruct((1, 1, *channels), jnp.float32)
+    assert "convolution(" in jax.jit(resampling.convolve).lower(shapes[0], taps_apart).as_text()
 
 
 @pytest.mark.parametrize("size", [3, 4])

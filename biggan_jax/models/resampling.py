@@ -57,8 +57,9 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# A convolution next to resampling: the same function with 9 or 16 taps instead of 36
+# A convolution; next to resampling the same function with 9 or 16 taps instead of 36
 # ---------------------------------------------------------------------------------------------------------------------
+FEW_CHANNELS = 4  # on either side of a convolution; to so few, CPUs are slow at one
 MANY_CHANNELS = 256  # on either side of a convolution; with fewer, an accelerator waits for memory and not for products
 
 _convolution = functools.partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -73,12 +74,48 @@ def convolve(x: jax.Array, kernel: jax.Array, resample: str | None = None) -> ja
     a pixel of the small image no longer: 9 if the box is taken of the image, 16 if it is taken of the kernel.
     """
     if resample is None:
-        return _convolution(x, kernel.astype(x.dtype), (1, 1), "SAME")
+        kernel = kernel.astype(x.dtype)
+        if kernel.shape[:2] == (3, 3) and min(kernel.shape[2:]) <= FEW_CHANNELS:
+            few = _to_few if kernel.shape[3] <= FEW_CHANNELS else _from_few
+            return lax.platform_dependent(x, kernel, cpu=few, default=_same)
+        return _same(x, kernel)
     of_image, of_kernel = _BOXED[resample]
     if max(kernel.shape[2:]) >= MANY_CHANNELS:
         return of_image(x, kernel)
     # One more pass over the image costs an accelerator more here than seven taps do.
     return lax.platform_dependent(x, kernel, cpu=of_image, default=of_kernel)
+
+
+def _same(x, kernel):
+    return _convolution(x, kernel, (1, 1), "SAME")
+
+
+def _to_few(x, kernel):
+    """`_same` as one product of the image with all taps, side by side, of which those that meet are summed: columns
+    enough for a processor to be quick, where a convolution to few channels, and its gradients, has few.
+    """
+    (n, h, w, c), few = x.shape, kernel.shape[3]
+    taps = kernel.transpose(2, 0, 1, 3).reshape(c, -1)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    products = jnp.dot(x.reshape(-1, c), taps, preferred_element_type=wide).reshape(n, h, w, -1)
+    products = jnp.pad(products, _AROUND)
+    of_tap = lambda i, j: products[:, i : i + h, j : j + w, (3 * i + j) * few : (3 * i + j + 1) * few]
+    return sum(of_tap(i, j) for i in range(3) for j in range(3)).astype(x.dtype)
+
+
+@jax.custom_vjp
+def _from_few(x, kernel):
+    """`_same`, of which the gradient with respect to x is a convolution to few channels."""
+    return _same(x, kernel)
+
+
+def _from_few_gradients(inputs, cotangent):
+    x, kernel = inputs
+    of_kernel = jax.linear_transpose(lambda kernel: _same(x, kernel), kernel)(cotangent)[0]
+    return _to_few(cotangent, _transposed(kernel)), of_kernel
+
+
+_from_few.defvjp(lambda *inputs: (_same(*inputs), inputs), _from_few_gradients)
 
 
 def _down_boxing_image(x, kernel):

@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 from biggan_jax import config as configs
 from biggan_jax import data, gans
 from biggan_jax.data import batches
-from biggan_jax.devices import sharding
+from biggan_jax.devices import cpu, sharding
 from biggan_jax.gans import core
 
 
@@ -44,7 +44,8 @@ class Program:
         for phase in self.phases():
             sharding.check_divisible(self.gan.takes(phase)[1], mesh, f"the batch of a step of the kind {phase}")
         self.create = jax.jit(functools.partial(core.create, self.gan), out_shardings=self.replicated)
-        self.step = jax.jit(self.gan.step, static_argnames="phase", donate_argnums=0, out_shardings=self.replicated)
+        options = dict(out_shardings=self.replicated, compiler_options=cpu.step_options(mesh))
+        self.step = jax.jit(self.gan.step, static_argnames="phase", donate_argnums=0, **options)
 
     def phases(self) -> dict[Hashable, float]:
         """The share of all steps that each phase has."""
