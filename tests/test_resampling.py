@@ -109,8 +109,8 @@ def test_processors_convolve_to_no_few_channels(channels, on_cpu):
     step = jax.jit(lambda x, k: jax.vjp(resampling.convolve, x, k)[1](resampling.convolve(x, k)))
     count = lambda platform: step.trace(*shapes).lower(lowering_platforms=(platform,)).as_text().count("convolution(")
     assert count("cpu") == on_cpu and count("tpu") == count("cuda") == 3
-    taps_apart = jax.ShapeDtypeStruct((1, 1, *channels), jnp.float32)
-    assert "convolution(" in jax.jit(resampling.convolve).lower(shapes[0], taps_apart).as_text()
+    pointwise = jax.ShapeDtypeStruct((1, 1, *channels), jnp.float32)
+    assert "convolution(" in jax.jit(resampling.convolve).lower(shapes[0], pointwise).as_text()
 
 
 @pytest.mark.parametrize("size", [3, 4])
