@@ -3,7 +3,9 @@ begins late, guidance by a classifier; and mistakes in these.
 """
 
 import dataclasses
+import functools
 import hashlib
+import operator
 import pickle
 import sys
 import types
@@ -99,6 +101,19 @@ def test_a_config_names_several_feature_nets():
     assert gan.loss.g(one) == both.g(one) == -2
 
 
+def test_each_feature_net_has_the_weights_of_its_name(monkeypatch):
+    own = dict(num_classes=10, model__resolution=128, model__random_features=False)
+    config = tiny(model__features="efficientnet_lite0,classifier", **own)
+    monkeypatch.setattr(frozen, "read", lambda config, name: {("params",): name, ("batch_stats",): f"{name}'s"})
+    monkeypatch.setattr(frozen, "trained", lambda config: {"features": "learned", "dense": "not these"})
+    parts = frozen.weights(config)["discriminator"]
+    of = lambda i, collection: ("features", f"nets_{i}", "backbone", "variables", collection)
+    wanted = {of(0, "params"): "efficientnet_lite0", of(0, "batch_stats"): "efficientnet_lite0's"}
+    assert parts == wanted | {of(1, "params"): "learned"}
+    shapes = gans.build(config).discriminator.shapes()
+    assert all(functools.reduce(operator.getitem, path, shapes) for path in parts)  # each is there
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # A table of the classes
 # ---------------------------------------------------------------------------------------------------------------------
@@ -187,6 +202,35 @@ def test_the_path_length_begins_after_so_many_images():
     assert [step for step in range(9) if gan.phase(step).path_length] == [4, 6, 8]
 
 
+def test_all_updates_of_a_step_see_its_blur_and_paths_are_shortened_between_them(monkeypatch):
+    config = tiny(**STYLED, batch_size=8, gan__path_length=2.0, gan__blur=2.0, gan__blur_kimg=0.064)
+    gan, seen = gans.build(config), []
+    sigma = lambda recipe: None if recipe.sigma is None else float(recipe.sigma)
+
+    def update(learning, nets, loss, batches, key):
+        seen.append((*learning, loss.__name__, sigma(loss.__self__)))
+        return nets, {loss.__name__: jnp.zeros(())}
+
+    def shorten_paths(self, state, nets, batches, key):
+        seen.append(("paths", sigma(self)))
+        return state, nets, {"paths": jnp.zeros(())}
+
+    monkeypatch.setattr(projected_gan, "update", update)
+    monkeypatch.setattr(projected_gan.StyledProjectedGAN, "shorten_paths", shorten_paths)
+    state, batch = recipes.random_state(gan).replace(step=jnp.int32(2)), recipes.random_batch(config, gan)
+    _, metrics = gan.step(state, batch, projected_gan.Phase(blurred=True, path_length=True))
+    assert seen == [("generator", "g_loss", 1.5), ("paths", 1.5), ("discriminator", "d_loss", 1.5)]  # 2 (1 - 16 / 64)
+    assert {"g_loss", "paths", "d_loss"} < set(metrics)
+    seen.clear()
+    gan.step(state, batch, projected_gan.Phase())
+    assert seen == [("generator", "g_loss", None), ("discriminator", "d_loss", None)]
+
+
+def test_averages_of_w_are_copied_not_averaged():
+    gan = gans.build(tiny(**STYLED))
+    assert gan.average.copied == gan.generator.module.copied != ()
+
+
 def test_without_a_path_length_nothing_of_it_is_there():
     without, with_it = (gans.build(tiny(**STYLED, gan__path_length=weight)) for weight in (0.0, 2.0))
     assert without.extra() == {} and set(with_it.extra()) == {"path_length"}
@@ -199,7 +243,9 @@ def test_without_a_path_length_nothing_of_it_is_there():
 
 def test_guidance_is_added_to_gs_loss_alone_and_its_classifier_stays():
     config = tiny(num_classes=10, batch_size=8, gan__guidance=0.5)
-    gan = gans.build(config)
+    gan = dataclasses.replace(
+        gans.build(config), augment=lambda key, images: -images
+    )  # what D sees, not the classifier
     state, batch = recipes.random_state(gan), recipes.random_batch(config, gan)
     new, metrics = jax.jit(lambda state: gan.step(state, batch))(state)
     unguided = dataclasses.replace(gan, classifier=None)
@@ -230,6 +276,8 @@ def test_the_classifier_that_guides_is_the_one_whose_maps_d_sees(tmp_path, monke
     monkeypatch.setattr(classifier, "train", None)
     assert set(frozen.weights(config)) == {"discriminator", "classifier"}  # of the cache
     assert set(frozen.weights(config, {"discriminator"})) == {"classifier"}
+    with pytest.raises(TypeError, match="'NoneType' object is not callable"):  # another net is not in the cache
+        frozen.weights(tiny(num_classes=10, model__resolution=64, data__cache_dir=str(tmp_path)))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
