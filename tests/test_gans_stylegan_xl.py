@@ -243,9 +243,8 @@ def test_without_a_path_length_nothing_of_it_is_there():
 
 def test_guidance_is_added_to_gs_loss_alone_and_its_classifier_stays():
     config = tiny(num_classes=10, batch_size=8, gan__guidance=0.5)
-    gan = dataclasses.replace(
-        gans.build(config), augment=lambda key, images: -images
-    )  # what D sees, not the classifier
+    negative = lambda key, images: -images  # D sees it, the classifier does not
+    gan = dataclasses.replace(gans.build(config), augment=negative)
     state, batch = recipes.random_state(gan), recipes.random_batch(config, gan)
     new, metrics = jax.jit(lambda state: gan.step(state, batch))(state)
     unguided = dataclasses.replace(gan, classifier=None)
