@@ -1,4 +1,4 @@
-"""Prints a config's nets: python -m biggan_jax.describe --config=experiments/table1.py:row=8 [--json]
+"""Prints a config's nets: python -m biggan_jax.describe --config=experiments/table1.py:row=8 [--step_flops] [--json]
 
 Layers with shapes and parameter counts, totals beside the paper's, and FLOPs per image.
 """
@@ -22,11 +22,12 @@ def main(arguments) -> int:
     parser = argparse.ArgumentParser(prog="python -m biggan_jax.describe", description=__doc__.split("\n")[0])
     cli.add_config_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    parser.add_argument("--step_flops", action="store_true", help="of a training step too; to trace it takes seconds")
     options, config = cli.parse(parser, arguments, lambda config: data.complete(config))
     row = row_of(options.config)
     found = description.describe(config, cli.load_paper(options.config))
     found |= {"row": row} if row else {}
-    found["step_flops"] = description.step_flops(config)
+    found |= {"step_flops": description.step_flops(config)} if options.step_flops else {}
     if options.json:
         print(json.dumps({key: value for key, value in found.items() if key != "layers"}))
     else:
@@ -67,7 +68,8 @@ def print_tables(description) -> None:
         print(f"{name:13} {params:>12,} parameters{beside}")
     for name in description["params"]:
         print(f"{name} forward: {description[f'{name}_flops_per_image'] / 1e9:.2f} GFLOP per image")
-    print(f"training step: {description['step_flops'] / 1e12:.3f} TFLOP")
+    if "step_flops" in description:
+        print(f"training step: {description['step_flops'] / 1e12:.3f} TFLOP")
 
 
 def command() -> None:

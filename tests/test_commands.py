@@ -231,14 +231,15 @@ def test_describe_prints_integers():
         87_982_370,
         158_288_358,
     )
-    assert found["paper"]["params"] == "158.3M" and found["generator_flops_per_image"] == pytest.approx(
-        2.15e10, rel=0.01
-    )
+    assert found["paper"]["params"] == "158.3M" and "step_flops" not in found
+    assert found["generator_flops_per_image"] == pytest.approx(2.15e10, rel=0.01)
 
 
 @pytest.mark.slow
 def test_describe_prints_the_layers_of_the_nets():
-    code, stdout, _ = run("describe", "--config=experiments/table1.py:row=8")
+    code, stdout, _ = run("describe", "--config=experiments/table1.py:row=8", "--step_flops")
+    forward = 2048 * (2 * 21.51 + 10.80) / 1e3  # TFLOP: less than a step of both nets has, by far
+    assert forward < float(re.search(r"^training step: (\S+) TFLOP$", stdout, re.MULTILINE)[1]) < 10 * forward
     assert code == 0 and "output_conv/kernel" in stdout and "87,982,370" in stdout and "(paper: 70.4M)" in stdout
 
 
