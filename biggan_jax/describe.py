@@ -1,6 +1,6 @@
 """Prints a config's nets: python -m biggan_jax.describe --config=experiments/table1.py:row=8 [--step_flops] [--json]
 
-Layers with shapes and parameter counts, totals beside the paper's, and FLOPs per image.
+Layers with shapes and parameter counts, totals beside the paper's, and FLOPs: of an image, and of a training step when asked.
 """
 
 import argparse
@@ -22,7 +22,7 @@ def main(arguments) -> int:
     parser = argparse.ArgumentParser(prog="python -m biggan_jax.describe", description=__doc__.split("\n")[0])
     cli.add_config_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
-    parser.add_argument("--step_flops", action="store_true", help="of a training step too; to trace it takes seconds")
+    parser.add_argument("--step_flops", action="store_true", help="a training step's too, which takes seconds to trace")
     options, config = cli.parse(parser, arguments, lambda config: data.complete(config))
     row = row_of(options.config)
     found = description.describe(config, cli.load_paper(options.config))
