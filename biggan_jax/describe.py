@@ -1,6 +1,6 @@
 """Prints a config's nets: python -m biggan_jax.describe --config=experiments/table1.py:row=8 [--step_flops] [--json]
 
-Layers with shapes and parameter counts, totals beside the paper's, and FLOPs: of an image, and of a training step when asked.
+Layers with shapes and parameter counts, totals beside the paper's, and FLOPs: of an image, and of a step when asked.
 """
 
 import argparse
