@@ -38,6 +38,14 @@ def test_pixels_and_labels_come_back_bit_equal(folder, monkeypatch, fits):
     assert dataset.class_names == ("a", "b", "c")
 
 
+@pytest.mark.parametrize("held, count", [(7, 4), (12, 2), (COUNT, 1), (100, 1)])
+def test_without_a_number_of_shards_each_holds_as_much_as_is_allowed(tmp_path, monkeypatch, held, count):
+    monkeypatch.setattr(preparation, "SHARD_BYTES", held * PIXELS[0].size)
+    source = ImageSource("memory", LABELS, ("a", "b", "c"), lambda index, size: PIXELS[index])
+    preparation.prepare(source, "memory", "train", SIZE, tmp_path / "out")
+    assert len(shards(tmp_path / "out")) == count
+
+
 @pytest.fixture
 def read(monkeypatch):
     """The indices of the records that are read."""
@@ -89,6 +97,9 @@ def test_fingerprint_is_of_the_content(folder, tmp_path):
     preparation.prepare(changed, "memory", "train", SIZE, tmp_path / "changed", num_shards=3)
     assert array_record.load(str(tmp_path / "same"), "train", SIZE, 3).fingerprint == first
     assert array_record.load(str(tmp_path / "changed"), "train", SIZE, 3).fingerprint != first
+    renamed = ImageSource("x", LABELS, ("a", "c", "b"), lambda index, size: PIXELS[index])
+    preparation.prepare(renamed, "memory", "train", SIZE, tmp_path / "renamed", num_shards=3)
+    assert array_record.load(str(tmp_path / "renamed"), "train", SIZE, 3).fingerprint != first
 
 
 def test_a_flipped_bit_is_found_when_the_record_is_read(folder):
@@ -237,6 +248,28 @@ def test_a_record_is_read_where_it_lies_and_parsed_where_another_wrote_it():
         np.testing.assert_array_equal(found, PIXELS[0])
     with pytest.raises(ValueError, match="192 bytes of class 300; allowed: 4x4x3 of class 300"):
         array_record.parse_image(written, 4, 300)
+
+
+def test_a_record_that_begins_otherwise_is_not_taken_for_one():
+    written = array_record.serialize(PIXELS[0], 300)
+    assert written.count(b"image") == 1
+    with pytest.raises(IndexError):
+        array_record.parse_image(written.replace(b"image", b"imago"), SIZE, 300)
+
+
+def test_a_shard_has_as_many_images_as_labels(tmp_path):
+    for images, labels in ((PIXELS[:3], LABELS[:4]), (PIXELS[:4], LABELS[:3])):
+        with pytest.raises(ValueError, match="argument 2 is (longer|shorter)"):
+            array_record.write_shard(tmp_path / "shard", images, labels)
+    assert not list(tmp_path.iterdir())
+
+
+def test_as_many_labels_as_the_manifest_says(folder):
+    splits = array_record.read_manifest(folder)
+    splits["train"]["num_examples"] = COUNT + 1
+    array_record.write_manifest(folder, splits)
+    with pytest.raises(DataError, match=f"train.labels.npy: {COUNT} labels for {COUNT + 1} examples in manifest.json"):
+        array_record.load(str(folder), "train", SIZE, 3)
 
 
 def test_a_manifest_cannot_lead_out_of_the_folder(folder):

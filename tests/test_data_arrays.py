@@ -39,13 +39,14 @@ def npz(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 3), (8, 8, 1), (8, 8)])
-def test_images_of_the_right_size_keep_their_pixels(npz, tmp_path, shape):
+def test_images_of_the_right_size_keep_their_pixels(npz, tmp_path, capsys, shape):
     given = images(*shape)
     dataset = load(npz(images=given, labels=LABELS), tmp_path)
     expected = given if shape == (8, 8, 3) else np.repeat(given.reshape(N, 8, 8, 1), 3, axis=3)
     np.testing.assert_array_equal(dataset.images, expected)
     np.testing.assert_array_equal(dataset.labels, LABELS)
     assert dataset.labels.dtype == np.int32 and dataset.class_names == ("0", "1", "2")
+    assert not capsys.readouterr().err
 
 
 def test_images_of_another_size_pass_the_transform_of_image_files(npz, tmp_path, capsys):
@@ -111,6 +112,7 @@ def test_a_folder_of_a_file_for_each_split(tmp_path, form):
             np.save(root / f"{split}.npy", images(seed=seed))
             np.save(root / f"{split}_labels.npy", LABELS)
     np.save(root / "class_names.npy", ["a", "b", "c"])
+    (root / f"._val.{form}").write_bytes(b"of another system")
     found = load(root, tmp_path, "val")
     np.testing.assert_array_equal(found.images, images(seed=1))
     assert found.class_names == ("a", "b", "c") and load(root, tmp_path).fingerprint != found.fingerprint
@@ -164,6 +166,8 @@ def test_strings_without_names_are_sorted(npz, tmp_path):
 def test_a_class_that_a_split_lacks_keeps_its_label(npz, tmp_path):
     path = npz(images=images(), labels=LABELS, test_images=images(), test_labels=np.full(N, 2))
     assert set(load(path, tmp_path, "test").labels) == {2}
+    other = npz(train_images=images(), train_labels=2 * (LABELS > 0), test_images=images(), test_labels=LABELS)
+    assert load(other, tmp_path).class_names == ("0", "1", "2") and set(load(other, tmp_path).labels) == {0, 2}
 
 
 @pytest.mark.parametrize(
@@ -251,6 +255,7 @@ def test_what_does_not_fit_in_memory_is_mapped_and_hashed_once(tmp_path, monkeyp
     for module in (contents, numpy_files, image_source):
         monkeypatch.setattr(module, "fits_in_memory", lambda num_bytes: False)
     streamed = load(path, tmp_path)
+    assert isinstance(numpy_files.load(path), np.memmap)
     assert isinstance(streamed.images, image_source.StreamedImages) and streamed.fingerprint == small.fingerprint
     np.testing.assert_array_equal(streamed.images[np.arange(N)], small.images)
     with monkeypatch.context() as patch:

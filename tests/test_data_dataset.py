@@ -1,13 +1,15 @@
 """`data.load` and the checks every data set passes."""
 
+import types
+
 import numpy as np
 from PIL import Image
 import pytest
 
 from biggan_jax import config as configs
 from biggan_jax import data
+from biggan_jax.data import cache, image_folder, shapes
 from biggan_jax.data import dataset as datasets
-from biggan_jax.data import image_folder, shapes
 from biggan_jax.data.dataset import labelled_images, validate
 from biggan_jax.errors import DataError, UsageError
 from tests.test_data_image_folder import write_folder
@@ -119,6 +121,7 @@ def test_fingerprint_depends_on_every_part():
     parts = [("a", 1, [2, 3]), ("b", 1, [2, 3]), ("a", 2, [2, 3]), ("a", 1, [2, 4]), ("a", 1, [23])]
     assert len({datasets.fingerprint(*part) for part in parts}) == len(parts)
     assert datasets.fingerprint("a", 1) == datasets.fingerprint("a", 1)
+    assert datasets.fingerprint({"a": 1, "b": 2}) == datasets.fingerprint({"b": 2, "a": 1})
 
 
 def test_memory_limit(monkeypatch):
@@ -126,6 +129,34 @@ def test_memory_limit(monkeypatch):
     monkeypatch.setattr(datasets, "available_memory", lambda: 1000)
     assert datasets.fits_in_memory(500)
     assert not datasets.fits_in_memory(501)
+
+
+@pytest.mark.parametrize("limit, free", [("max", 1_024_000), ("900000", 800_000), ("50000", 0), (None, 1_024_000)])
+def test_memory_is_what_the_system_has_free_within_the_limit_of_the_container(tmp_path, monkeypatch, limit, free):
+    control = tmp_path / "sys" / "fs" / "cgroup"
+    control.mkdir(parents=True)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 1000 kB\n")
+    (control / "memory.current").write_text("100000\n")
+    if limit:
+        (control / "memory.max").write_text(f"{limit}\n")
+    monkeypatch.setattr(datasets, "pathlib", types.SimpleNamespace(Path=lambda name: tmp_path / name[1:]))
+    assert datasets.available_memory() == free
+
+
+def test_a_folder_may_begin_with_the_home_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert datasets.local_folder("~/data", "prepared") == tmp_path / "data"
+
+
+@pytest.mark.parametrize("length", [0, 10, 200])
+def test_a_cache_that_is_cut_short_is_as_none(tmp_path, length):
+    path = tmp_path / "kept.npz"
+    assert cache.load(path) is None
+    cache.save(path, {"x": np.arange(100)})
+    np.testing.assert_array_equal(cache.load(path)["x"], np.arange(100))
+    path.write_bytes(path.read_bytes()[:length])
+    assert cache.load(path) is None
 
 
 def test_load_digits_and_override_the_split(configured):

@@ -64,9 +64,9 @@ def test_palette_with_a_transparent_colour():
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
 def test_sixteen_bit_grey_is_scaled_not_clipped(kind):
-    values = np.array([[0, 257, 32768, 65535]] * 4, np.uint16)
-    decoded = decode(encoded(Image.fromarray(values), kind), "x", 4)
-    np.testing.assert_array_equal(decoded[0, :, 0], [0, 1, 128, 255])
+    values = np.array([[0, 128, 129, 257, 385, 386, 32768, 65535]] * 8, np.uint16)  # 257 to a level, rounded
+    decoded = decode(encoded(Image.fromarray(values), kind), "x", 8)
+    np.testing.assert_array_equal(decoded[0, :, 0], [0, 0, 1, 1, 1, 2, 128, 255])
     np.testing.assert_array_equal(decoded[..., 0], decoded[..., 2])
 
 
@@ -141,6 +141,12 @@ def test_shrinking_is_antialiased():
     np.testing.assert_allclose(decode(encoded(Image.fromarray(board)), "x", 8)[2:-2, 2:-2], 127.5, atol=2)
 
 
+@pytest.mark.parametrize("size", [5, 23])
+def test_resizing_is_pillow_s_lanczos(size):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    np.testing.assert_array_equal(decode(encoded(noise), "x", size), noise.resize((size, size), Image.LANCZOS))
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_arrays_are_resized_as_files_are(channels):
     pixels = np.dstack([gradient(12, 10), np.full((12, 10), 255, np.uint8)])[..., :channels]
@@ -166,6 +172,7 @@ def truncated():
         (truncated, "cat.png: cannot be read as an image: .*truncated"),
         (lambda: encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"), "cat.png: .*float pixels"),
         (lambda: encoded(Image.fromarray(np.full((4, 4), 70000, np.int32)), "TIFF"), "cat.png: .*70000.*0 to 65535"),
+        (lambda: encoded(Image.fromarray(np.full((4, 4), -1, np.int32)), "TIFF"), "cat.png: .*from -1 to.*0 to 65535"),
     ],
 )
 def test_unreadable_files_are_named(file, message):

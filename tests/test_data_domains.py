@@ -27,7 +27,7 @@ def write(root, **folders):
 @pytest.fixture
 def load(tmp_path_factory):
     cache = str(tmp_path_factory.mktemp("cache"))
-    return lambda root, split="train", size=8: domains.load(str(root), split, size, cache, 0, 10_000)
+    return lambda root, split="train", size=8, bad=0: domains.load(str(root), split, size, cache, bad, 10_000)
 
 
 def load_pairs(root, split="train", size=8):
@@ -61,6 +61,14 @@ def test_folders_are_two_streams_of_their_own_lengths(tmp_path, load):
     assert [x.shape[0] for x in test.arrays.values()] == [1, 2]
     for domain, count in (("a", 2), ("b", 3)):
         assert train.arrays[domain][EVERY[:count]][:, 0, 0, 0].tolist() == [10 * i for i in range(count)]
+
+
+def test_as_many_bad_files_are_passed_over_as_are_allowed(tmp_path, load):
+    root = write(tmp_path, trainA=[(8, 8)] * 3, trainB=[(8, 8)] * 2)
+    (root / "trainA" / "1.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="1.png: not an image"):
+        load(root).arrays["a"][EVERY[:2]]
+    assert load(root, bad=1).arrays["a"][EVERY[:2]][:, 0, 0, 0].tolist() == [0, 20]
 
 
 def test_folders_without_two_domains_are_refused(tmp_path, load):
@@ -135,7 +143,7 @@ def test_files_that_are_no_pairs_are_refused(tmp_path):
 
 
 def test_the_two_domains_of_digits_have_no_scene_in_common_but_pairs_have():
-    negative = lambda images: np.round((255 - images) * domains.TINT).astype(np.uint8)
+    negative = lambda images: np.round((255 - images) * np.array((1.0, 0.7, 0.4))).astype(np.uint8)  # on orange
     source = digits.load("train").images
     unpaired = domains.of_digits("train", 16, paired=False)
     assert len(unpaired.streams) == 2
@@ -211,6 +219,8 @@ def test_fingerprints_are_of_the_data(tmp_path, load):
     found += [load(write(tmp_path / "others", trainA=[(8, 8)] * 2, trainB=[(8, 8)] * 2))]
     found += [load_pairs(write(tmp_path / "pairs", train=[(16, 8)]))]
     found += [load_pairs(write(tmp_path / "pairs", train=[(16, 8)] * 2))]
+    Image.new("RGB", (16, 8), "red").save(tmp_path / "pairs" / "train" / "1.png")
+    found += [load_pairs(tmp_path / "pairs")]
     found += [domains.of_digits(split, 8, paired) for split, paired in (("train", 0), ("train", 1), ("test", 0))]
     found += [domains.of_digits("test", 9, False)]  # digits of four pixels, as at 8
     found += [domains.of_shapes("train", 8, count, False) for count in (10, 12)]

@@ -43,6 +43,25 @@ def test_a_hidden_file_does_not_count(tmp_path, capsys, hidden):
     assert capsys.readouterr().err.endswith("4 images of 2 classes: 0 cat, 1 dog; left out: 2 hidden\n")
 
 
+def test_what_ends_like_an_image_that_pillow_reads_is_one_in_whatever_case(tmp_path):
+    tree(tmp_path, "a/0.PNG", "a/1.JPeG", "a/2.webp")
+    for other in ("a/3.pdf", "a/4.npy", "a/5"):  # the first is a format that Pillow only writes
+        (tmp_path / other).write_bytes(b"x")
+    assert sorted(file.name for file in folders.images(tmp_path).files) == ["0.PNG", "1.JPeG", "2.webp"]
+
+
+def test_a_link_to_a_hidden_file_counts(tmp_path):
+    tree(tmp_path, "a/.hidden.png")
+    (tmp_path / "a" / "0.png").symlink_to(".hidden.png")
+    assert [file.name for file in folders.images(tmp_path).files] == ["0.png"]
+
+
+def test_a_grid_is_left_out_beside_samples_alone(tmp_path):
+    tree(tmp_path, "samples/grid.png", "samples/000000_class1.png", "photos/grid.png", "photos/0.png")
+    found = [str(file.relative_to(tmp_path)) for file in folders.images(tmp_path).files]
+    assert found == ["photos/0.png", "photos/grid.png", "samples/000000_class1.png"]
+
+
 def test_what_is_below_a_hidden_folder_that_is_named_counts(tmp_path):
     tree(tmp_path / ".cache" / "data", cat=2, dog=2)
     assert sizes(tmp_path / ".cache" / "data", 2) == {"cat": 2, "dog": 2}
@@ -189,8 +208,10 @@ def test_nothing_to_train_on(tmp_path):
     for num_classes in (0, None):
         with pytest.raises(DataError, match="no image files; allowed: .*CLASS/IMAGE, or .*IMAGE without classes"):
             sizes(tmp_path, num_classes)
-    tree(tmp_path, cat=2)
     (tmp_path / "eel").mkdir()
+    with pytest.raises(DataError, match="eel: no image file in this class folder"):
+        sizes(tmp_path, None)
+    tree(tmp_path, cat=2)
     for num_classes in (2, None):
         with pytest.raises(DataError, match="eel: no image file in this class folder"):
             sizes(tmp_path, num_classes)
@@ -214,6 +235,7 @@ def test_a_folder_is_called_by_its_own_name_where_the_current_one_is_meant(tmp_p
         (["10", "9", "x"], ["10", "9", "x"]),  # as other readers have them
         (["-1", "-2", "3"], ["-1", "-2", "3"]),
         (["²", "1"], ["1", "²"]),
+        (["٣", "12"], ["12", "٣"]),
         (["b", "B", "a"], ["B", "a", "b"]),
     ],
 )
@@ -227,4 +249,5 @@ def test_which_number_a_class_has_is_said(tmp_path, capsys):
     assert "12 images of 12 classes: 0 0, 1 1, 2 2, 3 3," in capsys.readouterr().err
     tree(tmp_path, **{str(i): 1 for i in range(30)})
     sizes(tmp_path, 30)
-    assert "30 images of 30 classes: 0 0, 1 1, " in (said := capsys.readouterr().err) and said.endswith("..., 29 29\n")
+    said = capsys.readouterr().err
+    assert "30 images of 30 classes: 0 0, 1 1, " in said and said.endswith(" 10 10, ..., 29 29\n")

@@ -60,6 +60,17 @@ def test_what_does_not_fit_in_memory_is_read_image_by_image(tmp_path, monkeypatc
     assert isinstance(streamed.images, image_source.StreamedImages) and streamed.fingerprint == whole.fingerprint
 
 
+@pytest.mark.parametrize("kept", ["", "0" * 63, "0" * 64 + "\n", "G" * 64])
+def test_a_digest_that_is_kept_but_is_none_is_made_again(tmp_path, monkeypatch, kept):
+    path = write(tmp_path / "my.hdf5")
+    monkeypatch.setattr(contents, "fits_in_memory", lambda num_bytes: False)
+    first = load(path, tmp_path).fingerprint
+    (file,) = (tmp_path / "cache" / "array_files").iterdir()
+    made = file.read_text()
+    file.write_text(kept)
+    assert load(path, tmp_path).fingerprint == first and file.read_text() == made
+
+
 def test_a_folder_of_a_file_for_each_split(tmp_path):
     write(tmp_path / "train.hdf5")
     write(tmp_path / "validation.h5", imgs=images(1))

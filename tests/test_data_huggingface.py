@@ -93,6 +93,21 @@ def test_an_image_that_is_damaged_is_named(tmp_path):
         source.read(2, 8)
 
 
+def test_an_image_that_is_missing_is_named(tmp_path):
+    source = saved(tmp_path, img=(datasets.Image(), [Image.fromarray(images()[0]), None, None, None]))
+    np.testing.assert_array_equal(source.read(0, 8), images()[0])
+    with pytest.raises(DataError, match="saved/train: image 1: not an image"):
+        source.read(1, 8)
+
+
+def test_a_table_alone_is_the_split_that_it_says(tmp_path):
+    of_test = table()
+    datasets.Dataset(of_test.data, split=datasets.Split.TEST).save_to_disk(tmp_path / "saved")
+    np.testing.assert_array_equal(pixels(huggingface.open_source(str(tmp_path / "saved"), "test")), images())
+    with pytest.raises(MissingSplitError, match="no split 'train'; allowed: test"):
+        huggingface.open_source(str(tmp_path / "saved"), "train")
+
+
 def test_other_folders_are_refused(tmp_path):
     with pytest.raises(DataError, match="no data set in this folder .*save_to_disk wrote, or parquet files") as raised:
         huggingface.open_source(str(tmp_path), "train")

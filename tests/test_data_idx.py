@@ -50,6 +50,12 @@ def test_compressed_or_not_is_the_same_data(tmp_path):
     assert load(write(tmp_path / "a")).fingerprint == load(write(tmp_path / "b", compress=False)).fingerprint
 
 
+def test_a_file_that_is_not_compressed_comes_before_one_that_is(tmp_path):
+    write(tmp_path)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(images(7)))
+    np.testing.assert_array_equal(load(tmp_path).images[..., 0], images(7))
+
+
 def test_emnist_has_a_prefix_and_letters_from_1(tmp_path):
     write(tmp_path, "emnist-letters-", test="test", labels=LABELS + 1)
     dataset = load(tmp_path, "test")
@@ -96,7 +102,13 @@ def test_damaged_files(tmp_path, compress, damage, message):
 
 
 @pytest.mark.parametrize(
-    "content", [lambda whole: whole[:-20], lambda whole: b"no gzip", lambda whole: whole[:40] + b"x" * 200]
+    "content",
+    [
+        lambda whole: whole[:-20],
+        lambda whole: b"no gzip",
+        lambda whole: whole[:40] + b"x" * 200,
+        lambda whole: whole[:10] + b"\x07" + whole[11:],  # a kind of block that there is not
+    ],
 )
 def test_damaged_gzip(tmp_path, content):
     write(tmp_path)

@@ -85,13 +85,21 @@ def test_a_changed_file_is_read_again(tmp_path):
     after = load(tmp_path / "data", tmp_path)
     np.testing.assert_array_equal(after.images[3], np.full((8, 8, 3), [1, 2, 3]))
     assert before.fingerprint != after.fingerprint
+    Image.new("RGB", (9, 9), (4, 5, 6)).save(file)  # of another size, at the same time
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    np.testing.assert_array_equal(load(tmp_path / "data", tmp_path).images[3], np.full((8, 8, 3), [4, 5, 6]))
 
 
 def test_fingerprint_is_of_the_content_not_of_the_place(tmp_path):
     write_folder(tmp_path / "here")
     write_folder(tmp_path / "there")
     assert load(tmp_path / "here", tmp_path).fingerprint == load(tmp_path / "there", tmp_path).fingerprint
-    assert load(tmp_path / "here", tmp_path, image_size=4).fingerprint != load(tmp_path / "here", tmp_path).fingerprint
+    small, here = load(tmp_path / "here", tmp_path, image_size=4), load(tmp_path / "here", tmp_path)
+    assert small.fingerprint != here.fingerprint and small.images.shape == (6, 4, 4, 3)
+    (tmp_path / "there" / "dog" / "0.png").rename(tmp_path / "there" / "cat" / "9.png")
+    moved = load(tmp_path / "there", tmp_path)  # the same images in the same order, of other classes
+    np.testing.assert_array_equal(moved.images, here.images)
+    assert moved.fingerprint != here.fingerprint
 
 
 def test_a_truncated_cache_is_made_again(tmp_path):

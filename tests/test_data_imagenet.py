@@ -42,6 +42,9 @@ def write_train(root, count=4):
 def write_validation(root, numbers=(2, 1, 3, 2), missing=0):
     """Image i (by name) has the kit's number numbers[i] and the value 40 i; the archive's order is reversed."""
     with tarfile.open(root / imagenet.VALIDATION, "w") as archive:
+        folder = tarfile.TarInfo(".")  # as `tar -cf FILE .` has it
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
         for i in reversed(range(len(numbers) - missing)):
             add(archive, f"ILSVRC2012_val_{i + 1:08d}.JPEG", jpeg(40 * i))
     synsets = np.zeros(4, [("ILSVRC2012_ID", "i4"), ("WNID", "O"), ("num_children", "i4")])

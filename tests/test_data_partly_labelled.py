@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from biggan_jax import data
 from biggan_jax.data import batches, digits, partly_labelled
 from biggan_jax.errors import DataError, UsageError
+from tests import recipes
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,25 @@ def test_a_file_says_which_examples_are_labelled(dataset, tmp_path):
     assert found == {(dataset.images[i].tobytes(), dataset.labels[i]) for i in first}
     file.write_text("\n".join(map(str, [*first[:-1], int(np.flatnonzero(dataset.labels == 9)[1])])))
     assert partly_labelled.with_labelled(dataset, 10, 10, 0, str(file)).fingerprint != partly.fingerprint
+
+
+def test_a_file_may_lie_in_the_home_of_the_user(dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    first = [int(np.flatnonzero(dataset.labels == label)[0]) for label in range(10)]
+    (tmp_path / "labelled.txt").write_text("\n".join(map(str, first)))
+    assert "labelled_image" in partly_labelled.with_labelled(dataset, 10, 10, 0, "~/labelled.txt").arrays
+
+
+def test_a_config_s_seed_chooses_and_only_the_split_that_is_trained_on_is_partly_labelled():
+    config = recipes.tiny("improved_gan", data__num_labelled=20)
+    chosen = {}
+    for config.seed in (0, 1):
+        found = data.load(config)
+        every = batches.train_batch(found, seed=0, start=0, micro_batches=8, batch_size=64)["labelled_image"]
+        chosen[config.seed] = {image.tobytes() for image in every.reshape(-1, *every.shape[2:])}
+        assert len(chosen[config.seed]) == 20
+    assert chosen[0] != chosen[1]
+    assert "labelled_image" not in data.load(config, "test").arrays
 
 
 @pytest.mark.parametrize(

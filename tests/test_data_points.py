@@ -93,6 +93,20 @@ def test_the_checkerboard_has_eight_full_squares():
     x, y = points.load("checkerboard", "train", 8000).arrays["point"].T
     counts = np.histogram2d(x, y, bins=4, range=[[-1, 1]] * 2)[0]
     assert (counts > 0).sum() == 8 and counts[counts > 0].min() > 800
+    assert (np.diag(counts) > 0).all()
+
+
+def test_moons_are_halves_of_two_rings_each_round_the_end_of_the_other():
+    x, y = points.load("moons", "train", 8000).arrays["point"].T
+    upper, lower = np.abs(np.hypot(x + 0.3, y + 0.15) - 0.6) < 0.09, np.abs(np.hypot(x - 0.3, y - 0.15) - 0.6) < 0.09
+    assert (upper | lower).all()  # a few lie on both rings, where these cross
+    assert -0.15 < y[upper & ~lower].min() < -0.1 and 0.1 < y[lower & ~upper].max() < 0.15
+
+
+def test_every_distribution_has_a_fingerprint_of_its_own():
+    assert len({points.load(name, "train", 10).fingerprint for name in points.DISTRIBUTIONS}) == len(
+        points.DISTRIBUTIONS
+    )
 
 
 @pytest.mark.parametrize(

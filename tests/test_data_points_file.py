@@ -50,6 +50,9 @@ def test_the_fingerprint_is_that_of_the_contents(tmp_path):
     first = data.load(own(tmp_path, POINTS)).fingerprint
     assert data.load(own(tmp_path, POINTS.astype(np.float64))).fingerprint == first
     assert data.load(own(tmp_path, POINTS + 1e-6)).fingerprint != first
+    on_a_line = own(tmp_path, POINTS.reshape(-1, 1))
+    on_a_line.data.dim = 1
+    assert data.load(on_a_line).fingerprint != first
 
 
 def broken(row):

@@ -31,6 +31,7 @@ def test_digits_are_drawn_evenly_and_independently():
     counts = np.stack([np.bincount(channel, minlength=359) for channel in drawn.T])
     assert np.abs(counts - 90_000 / 359).max() < 6 * np.sqrt(90_000 / 359)
     assert np.abs(np.corrcoef(drawn.T) - np.eye(3)).max() < 6 / np.sqrt(90_000)
+    assert (stacked_digits._draw("train", 1000, 359) == drawn[:1000]).mean() < 0.02  # by chance, 1 in 359
 
 
 def test_an_image_is_a_function_of_split_and_index():

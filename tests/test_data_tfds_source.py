@@ -167,6 +167,13 @@ def test_reading_does_not_import_tensorflow(data_dir, tmp_path):
     assert result.stdout.strip() == f"({COUNT}, 8, 8, 3) False", result.stderr
 
 
+def test_more_pixels_than_allowed_are_not_decoded(data_dir, tmp_path):
+    read = lambda most: tfds_source.load("tiny_png", "train", 8, 2, data_dir, str(tmp_path), max_pixels=most)
+    assert read(96).images.shape == (COUNT, 8, 8, 3)
+    with pytest.raises(DataError, match="12x8 pixels; allowed: 95 .data.max_pixels"):
+        read(95)
+
+
 def test_a_damaged_file_is_reported(data_dir, tmp_path):
     copy = tmp_path / "copy" / "tiny_png" / "1.0.0"
     copy.mkdir(parents=True)

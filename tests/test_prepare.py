@@ -1,6 +1,5 @@
 """The prepare command: from a source to shards, interrupted and resumed."""
 
-import fcntl
 import hashlib
 import importlib.util
 import json
@@ -16,7 +15,7 @@ from PIL import Image
 import pytest
 
 from biggan_jax import data, prepare
-from biggan_jax.data import array_record, image_folder
+from biggan_jax.data import array_record, image_folder, preparation
 from biggan_jax.errors import DataError, UsageError
 from tests.test_data_idx import idx
 
@@ -278,10 +277,17 @@ def test_splits_of_one_folder_must_agree(source, tmp_path):
 
 def test_a_second_process_is_refused(source, tmp_path):
     (tmp_path / "out").mkdir()
-    with open(tmp_path / "out" / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with preparation._exclusive(tmp_path / "out"):
         with pytest.raises(UsageError, match="another process is preparing"):
             prepare.main(arguments(source, tmp_path / "out"))
+    assert prepare.main(arguments(source, tmp_path / "out")) == 0
+
+
+def test_shards_that_no_one_says_how_they_were_made_are_not_added_to(source, tmp_path):
+    prepare.main(arguments(source, tmp_path / "out"))
+    (tmp_path / "out" / "manifest.json").unlink()
+    with pytest.raises(UsageError, match="holds shards of train but no record of how they were made; use a new folder"):
+        prepare.main(arguments(source, tmp_path / "out"))
 
 
 def test_a_full_disk_keeps_what_is_done(source, tmp_path):
