@@ -85,6 +85,14 @@ def test_what_is_left_open_is_what_the_data_have(make_config, capsys, dataset, c
     assert not capsys.readouterr().err
 
 
+def test_four_channels_are_four_though_they_be_alike(make_config, tmp_path):
+    np.savez(tmp_path / "alike.npz", images=np.full((5, 8, 8, 4), 7, np.uint8), labels=np.arange(5))
+    config = make_config(dataset="arrays", data__dir=str(tmp_path / "alike.npz"))
+    config.num_classes = config.model.image_channels = None
+    data.complete(config)
+    assert config.model.image_channels == 4
+
+
 def test_images_of_one_class_or_none_are_trained_without_classes(make_config, tmp_path):
     write_folder(tmp_path / "train", classes=("only",))
     config = make_config(dataset="image_folder", data__dir=str(tmp_path), data__cache_dir=str(tmp_path / "cache"))
@@ -109,7 +117,7 @@ def test_to_complete_a_config_some_images_are_read_and_not_the_data_set(make_con
         patch.setattr(image_folder, "decode", lambda *args: decoded.append(args[1]) or decode(*args))
         data.complete(config)
     assert (config.num_classes, config.model.image_channels) == (2, 1)
-    assert len(set(decoded)) == len(decoded) == data.LOOKED_AT and not (tmp_path / "cache").exists()
+    assert len(set(decoded)) == len(decoded) == 256 and not (tmp_path / "cache").exists()
     assert capsys.readouterr().err == (
         f"image_folder:{tmp_path}/data: 2 classes (num_classes=2), grey images (model.image_channels=1)\n"
     )
@@ -176,6 +184,8 @@ def test_unconditional_training_has_one_label_and_its_own_fingerprint(configured
     dataset = data.load(configured(num_classes=0))
     assert dataset.labels.dtype == np.int32 and not dataset.labels.any() and dataset.class_names == ()
     assert dataset.fingerprint != data.load(configured()).fingerprint
+    judged = data.load(configured(num_classes=0), labelled=True)  # by labels that were not learned from
+    assert judged.fingerprint == data.load(configured()).fingerprint and set(judged.labels) == set(range(10))
 
 
 def test_printing_a_data_set_does_not_print_its_pixels(configured):

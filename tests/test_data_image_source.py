@@ -135,6 +135,11 @@ def test_bad_images_are_replaced_by_the_next_of_their_class_and_counted(capsys):
     assert tried == [2, 4]
 
 
+def test_for_a_look_at_the_others_a_bad_image_is_black():
+    source = image_source.grey_where_bad(source_with({3}))
+    assert [source.read(index, 2).tolist() for index in (3, 4)] == [[[[0] * 3] * 2] * 2, [[[4] * 3] * 2] * 2]
+
+
 def test_more_bad_images_than_allowed_and_a_class_without_any_are_errors(capsys):
     source = skip_bad(source_with({0, 2, 3}), 2)
     source.read(0, 2)
