@@ -77,16 +77,21 @@ def test_scores_of_another_protocol_are_made_anew(tmp_path):
     judge = object.__new__(quality.Judge)
     judge.evaluator, judge.labels = type("Evaluator", (), {"seed": 0}), np.arange(10)
     judge.protocol, judge.scores = lambda: "now", lambda *_: dict.fromkeys(quality.SCORES, 1.0)
-    sides.Clock(tmp_path).note(4)
+    clock = sides.Clock(tmp_path)
+    for step in (2, None, 4):
+        clock.note(step)
     old = {"step": 4, "scores": dict.fromkeys(quality.SCORES, 9.0), "protocol": "before"}
     (tmp_path / "scores.jsonl").write_text(json.dumps(old) + "\n")
     for _ in range(2):
-        assert judge.point(RealImages(), tiny_config(), tmp_path, 4).scores["FID"] == 1.0
+        point = judge.point(RealImages(), tiny_config(), tmp_path, 4)
+        assert (point.step, point.cpu, point.scores["FID"]) == (4, sides.seconds(tmp_path)[-1].cpu, 1.0)
     assert len((tmp_path / "scores.jsonl").read_text().splitlines()) == 2
 
 
 def test_at_toy_length(tmp_path, monkeypatch):
     monkeypatch.setattr(quality, "RECOGNITION_SAMPLES", 250)
+    loaded, load = [], data.load
+    monkeypatch.setattr(data, "load", lambda config, *a, **k: loaded.append((a, k)) or load(config, *a, **k))
     config, other = run_config(run__standing_stats_batches=1), RealImages()
     ours, out = sides.Ours(), tmp_path / "out"
     with quick():
@@ -94,6 +99,7 @@ def test_at_toy_length(tmp_path, monkeypatch):
         monkeypatch.setattr(ours, "train", None)
         written = (out / "table.md").read_text()
         quality.compare((ours, other), config, 2, [0], 300, out)  # nothing is left to do
+    assert ((), {"split": "test", "labelled": True}) in loaded  # the images that are held out
     assert other.trained == 1 and (out / "table.md").read_text() == written
     assert (out / "curves.png").exists() and (out / "grid.png").exists()
     folder = out / "biggan_jax" / "seed_0"
@@ -108,6 +114,15 @@ def test_at_toy_length(tmp_path, monkeypatch):
                     "| real, equal CPU time", "| held-out images", "| updates", "| 2", "| 4"]  # fmt: skip
     assert "300 samples of either averaged generator, standing statistics, 1 x 16" in written
     assert "recognised: of 250, by a support vector machine" in written
+
+
+def test_the_picture_has_the_first_images_of_each_class():
+    labels = np.arange(60) % 3
+    images = np.broadcast_to(np.arange(60, dtype=np.uint8)[:, None, None, None], (60, 4, 4, 3))
+    grid = quality.class_grid(images, labels)
+    assert grid.shape[1] // grid.shape[0] == quality.COLUMNS // 3
+    shown = set(np.unique(grid)) - {255}
+    assert shown == {3 * column + label for label in range(3) for column in range(quality.COLUMNS)}
 
 
 def points(*cpu):

@@ -1,6 +1,9 @@
 """The sides of the comparison by samples: they do the same, and go on where they stopped."""
 
+import contextlib
+import signal
 import sys
+import types
 
 import chex
 import numpy as np
@@ -73,6 +76,7 @@ def GAN_training_function(g, d, both, z, y, ema, state_dict, config):
 
     def train(images, labels):
         print("in the way")
+        assert g.training and d.training
         assert len(images) == len(labels) == 2 * config["batch_size"]
         d.seen[0] += images.sum()
         d.seen[1] = 10 * d.seen[1] + labels[0]
@@ -82,6 +86,7 @@ def GAN_training_function(g, d, both, z, y, ema, state_dict, config):
         (g(z, g.shared(y)).mean(0) - images.mean(0)).square().sum().backward()
         g.optim.step()
         ema.update(state_dict["itr"])
+        g.eval(), d.eval()
 
     return train
 """,
@@ -159,6 +164,50 @@ def test_their_samples_are_of_the_average_by_class(clone, tmp_path):
     np.testing.assert_array_equal(images[:10], images[220:])
     brightness = images[:10].mean((1, 2, 3))
     assert (np.diff(brightness) > 0).all()
+    pattern = torch.linspace(-1.5, 1.5, 192).view(3, 8, 8)
+    state["G_ema"]["linear.weight"][:], state["G_ema"]["linear.bias"][:] = 0.0, pattern.flatten()
+    torch.save(state, folder / "00000002.pth")
+    expected = np.moveaxis(((torch.tanh(pattern) + 1) * 127.5).numpy(), 0, -1)
+    np.testing.assert_array_equal(side.samples(of_clone(), folder, 2, labels[:2], seed=3)[1], np.round(expected))
+    state["G_ema"]["more"] = torch.zeros(1)
+    torch.save(state, folder / "00000002.pth")
+    with pytest.raises(AssertionError, match="more"):
+        side.samples(of_clone(), folder, 2, labels, seed=3)
+
+
+def test_their_samples_are_made_with_standing_statistics(clone, tmp_path, monkeypatch):
+    side, folder = sides.Theirs(clone), tmp_path / "run"
+    trained(side, folder, 2)
+    made = []
+    monkeypatch.setattr(
+        side._tools, "accumulate_standing_stats", lambda net, z, y, *of: made.append((len(z), len(y), *of))
+    )
+    config = of_clone(run__standing_stats_batches=3, run__standing_stats_batch_size=7)
+    side.samples(config, folder, 2, np.zeros(2, np.int32), seed=3)
+    assert made == [(7, 7, 10, 3)]
+
+
+def test_their_average_begins_when_it_should(clone, tmp_path):
+    import torch
+
+    side = sides.Theirs(clone)
+    for start in (2, 0):
+        folder = tmp_path / str(start)
+        folder.mkdir()
+        side.train(of_clone(num_steps=1, ema_start=start), folder, 1)
+        state = torch.load(folder / "00000001.pth")
+        equal = torch.equal(state["G"]["linear.weight"], state["G_ema"]["linear.weight"])
+        assert equal == bool(start)
+
+
+def test_examples_are_channels_first_between_minus_one_and_one():
+    pytest.importorskip("torch")
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 5, 3), dtype=np.uint8)
+    images[0, 0, 0, 0, :2] = 0, 255
+    found, labels = sides.examples({"image": images, "label": np.arange(6).reshape(2, 3)})
+    expected = np.moveaxis(images.reshape(6, 4, 5, 3), -1, 1).astype(np.float32) / 127.5 - 1
+    np.testing.assert_array_equal(found.numpy(), expected)
+    assert found[0, :2, 0, 0].tolist() == [-1.0, 1.0] and labels.tolist() == list(range(6))
 
 
 def test_the_first_weights_are_those_that_their_side_begins_with(clone, tmp_path):
@@ -170,6 +219,36 @@ def test_the_first_weights_are_those_that_their_side_begins_with(clone, tmp_path
     state = torch.load(tmp_path / "00000001.pth")
     torch.testing.assert_close(torch.load(g), state["G"], rtol=0, atol=1e-9)
     assert torch.equal(torch.load(d)["linear.weight"], state["D"]["linear.weight"])
+
+
+def test_of_ours_training_alone_is_timed():
+    """And nothing ends it or takes it back before its end."""
+    config = of_clone(run__monitor_every=3, run__sample_every=2, run__loggers="tensorboard", run__max_rollbacks=2)
+    config.run.collapse.max_fid_ratio = 3.0
+    before = config.to_json()
+    alone = sides._training_alone(config, 7)
+    assert config.to_json() == before
+    run = alone.run
+    assert [run[f"{what}_every"] for what in ("evaluate", "checkpoint", "keep", "sample", "monitor")] == [7, 7, 7, 0, 0]
+    assert (run.max_rollbacks, run.monitor_split, run.loggers, run.recognition) == (0, "", "", False)
+    assert set(run.collapse.values()) == {0.0}
+
+
+@pytest.mark.parametrize("code", [0, 42])
+def test_ours_ends_with_the_code_of_its_training_and_without_its_handler(tmp_path, monkeypatch, code):
+    def train(config, folder, timekeeper):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        assert folder == str(tmp_path / "run")
+        timekeeper().score(types.SimpleNamespace(step=2), anew=True)
+        return code
+
+    monkeypatch.setattr(sides.loop, "train", train)
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) if code else contextlib.nullcontext() as stopped:
+        sides.Ours().train(of_clone(num_steps=2), tmp_path, 2)
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert [noted.step for noted in sides.seconds(tmp_path)] == ([2, None] if code else [2])
+    assert not code or stopped.value.code == code
 
 
 class Drawn:
@@ -189,15 +268,23 @@ class Drawn:
 
 def test_ours_begins_with_their_first_weights(tmp_path, monkeypatch):
     pytest.importorskip("torch")
-    config, theirs, begun = of_clone(num_steps=2), Drawn(), []
+    config, theirs, begun = of_clone(num_steps=2, model__sn_eps=1e-5, model__bn_eps=1e-3), Drawn(), []
     monkeypatch.setattr(sides.loop, "train", lambda config, *_: begun.append(config.init_from) or 0)
+    (tmp_path / "first").mkdir()  # what is left of a conversion that was cut off
+    (tmp_path / "first" / "part").write_text("half")
     sides.SameStart(theirs).train(config, tmp_path, 2)
     assert not config.init_from
     checkpoints, step = checkpoint.open_for_reading(*begun)
     found = checkpoint.read_averages(checkpoints, step)  # with which G begins too, as there is no other
     found["discriminator"] = checkpoint.read_net(checkpoints, step, "discriminator")[1]
     chex.assert_trees_all_equal(found, theirs.nets)
+    assert (checkpoints.config(step).model.sn_eps, checkpoints.config(step).model.bn_eps) == (1e-5, 1e-3)
     checkpoints.close()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    monkeypatch.setattr(theirs, "save_first", None)
+    sides.SameStart(theirs).train(config, tmp_path, 2)  # a run that has begun keeps what it began with
+    assert begun == [str(tmp_path / "first")] * 2
 
 
 def test_time_is_that_of_all_sittings(tmp_path, monkeypatch):
