@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import biggan_jax
-from biggan_jax import convert, gans, pretrained
+from biggan_jax import convert, evaluate, gans, pretrained
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.evaluation import results
 from biggan_jax.run import checkpoint
@@ -79,6 +79,13 @@ def test_a_folder_has_one_step_and_one_set_of_weights(folder):
     for wrong in (dict(step=10), dict(ema=False)):
         with pytest.raises(UsageError, match="holds the weights to sample with, of step 20, and no others"):
             biggan_jax.load(folder, **wrong)
+
+
+def test_a_folder_is_no_run(folder, tmp_path):
+    with pytest.raises(UsageError, match="model/checkpoints; it is a model to sample with; allowed: a run$"):
+        evaluate.main([f"--workdir={folder}"])
+    with pytest.raises(UsageError, match="has a run been trained there.$"):
+        evaluate.main([f"--workdir={tmp_path}"])
 
 
 def test_what_is_wrong_with_a_folder_is_named(folder, run, tmp_path):

@@ -20,11 +20,11 @@ from biggan_jax import config as configs
 from biggan_jax import gans
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.pretrained import readers
-from biggan_jax.run import storage
+from biggan_jax.run import checkpoint, storage
 from biggan_jax.sampling.trained import TrainedGAN
 from biggan_jax.version import __version__
 
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+WEIGHTS, CONFIG, CARD = checkpoint.MODEL, "config.json", "README.md"
 STATS = "truncation_stats"  # beside the nets, where the weights came with them
 OF_A_MACHINE = ("data.dir", "data.cache_dir", "data.labelled_file", "init_from")  # keys that a card leaves out
 

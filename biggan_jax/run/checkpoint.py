@@ -35,10 +35,8 @@ from biggan_jax.devices import group, sharding
 from biggan_jax.errors import DataError, UsageError
 from biggan_jax.run import integrity, storage
 
-_ORBAX_FILES = (  # written after the manifest; nothing is restored from them
-    "_CHECKPOINT_METADATA",
-    storage.COMMIT_FILE,
-)
+_ORBAX_FILES = ("_CHECKPOINT_METADATA", storage.COMMIT_FILE)  # written after the manifest; nothing is restored of them
+MODEL = "model.safetensors"  # in a folder that `convert --to=folder` makes of a checkpoint
 CONFIG = "config/metadata"  # in a step's folder
 IDENTITY = ("run", "data_fingerprint")  # what tells runs apart, and what their data is
 _NO_CHECKPOINT, _NONE_INTACT = -1, -2
@@ -302,7 +300,9 @@ def open_for_reading(workdir, step: int | None = None):
     """
     with storage.refusals(workdir):
         if not (storage.path(workdir) / "checkpoints").is_dir():
-            raise UsageError(f"there is no {workdir}/checkpoints; has a run been trained there?")
+            is_model = (storage.path(workdir) / MODEL).exists()
+            said = "it is a model to sample with; allowed: a run" if is_model else "has a run been trained there?"
+            raise UsageError(f"there is no {workdir}/checkpoints; {said}")
     checkpoints = Checkpoints(workdir)
     steps = checkpoints.steps()
     if not steps:
