@@ -61,7 +61,7 @@ def test_the_outline_of_a_disc_is_a_ring_around_its_edge_as_wide_as_is_said(size
         parts = {"hole": across < -half - 1, "inner half": (across > 1 - half) & (across < -1)}
         parts |= {"outer half": (across > 1) & (across < half - 1), "around": across > half + 1}
         share = {name: differs[part].mean() for name, part in parts.items()}
-        # Where ink and background happen to be alike in all three channels a pixel of the hole does not differ.
+        # Where ink and background happen to be alike in all three channels a pixel does not differ.
         assert share["inner half"] == share["around"] == 0 and min(share["hole"], share["outer half"]) > 0.99, share
 
 

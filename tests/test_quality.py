@@ -31,13 +31,13 @@ class RealImages:
 
 
 def test_each_seed_is_trained_by_every_side_before_any_is_scored(tmp_path, monkeypatch):
-    trained, labels = [], np.repeat(np.arange(10), 8)
+    trained = []
 
     class Judge:
         features, labels, held_out = "none", np.repeat(np.arange(10), 8), data.load(tiny_config())
 
         def __init__(self, config, num_samples):
-            assert trained == ["one 5", "other 5", "one 2", "other 2"] and num_samples == len(labels)
+            assert trained == ["one 5", "other 5", "one 2", "other 2"] and num_samples == 80
 
         def point(self, side, config, folder, step):
             quality.save_samples(quality.samples_file(folder, step), np.full((80, 8, 8, 3), config.seed, np.uint8))
@@ -60,7 +60,7 @@ def test_each_seed_is_trained_by_every_side_before_any_is_scored(tmp_path, monke
     monkeypatch.setattr(quality, "Judge", Judge)
     pictures = {}
     monkeypatch.setattr(quality.records, "save_png", lambda path, image: pictures.update({path.name: image}))
-    quality.compare([Side("one"), Side("other")], tiny_config(num_steps=6), 3, [5, 2], len(labels), tmp_path)
+    quality.compare([Side("one"), Side("other")], tiny_config(num_steps=6), 3, [5, 2], 80, tmp_path)
     assert "| one, equal updates | 6 | 35 ± 21 | 6 |" in (tmp_path / "table.md").read_text()
     assert pictures["grid.png"][0, 0].tolist() == pictures["grid.png"][-1, -1].tolist() == [5] * 3  # of the first seed
 

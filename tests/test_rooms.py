@@ -9,6 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 FOLDERS = ("biggan_jax", "experiments", "launch", "tests")
+TOP = {*FOLDERS, "setup.py", "pyproject.toml", "README.md", "LICENSE", ".ci", ".gitignore"}
 FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 COMMANDS = ("train", "sample", "evaluate", "describe", "plan", "bench", "convert", "prepare")
 # From the bottom up, whole folders; a room may import from those before it. What knows nothing of the project stands
@@ -75,6 +76,14 @@ def test_nothing_imports_in_a_circle():
         for module in free:
             del left[module]
     assert not left
+
+
+def test_nothing_else_lies_at_the_top():
+    """Of what git keeps: what commands write there by default is a user's own."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("no checkout")
+    kept = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {line.partition("/")[0] for line in kept.splitlines()} == TOP
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

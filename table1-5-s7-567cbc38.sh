@@ -1,2 +1,0 @@
-#!/bin/sh
-exec python -m biggan_jax.train --config=experiments/table1.py:row=5 --config.seed=7 --workdir=/tmp/swp/table1-5-s7-567cbc38
